@@ -1,0 +1,1 @@
+//! The configuration: the server's `deployer.toml`, read, checked whole, and turned into the model.

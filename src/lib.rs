@@ -1,0 +1,16 @@
+//! `git push green main` puts the pushed tree live on one's own server with nothing dropped, and
+//! `deployer rollback green` takes it back.
+//!
+//! Dependencies point one way: [`cli`] → [`release`] → the edges ([`git`], [`engine`], [`registry`],
+//! [`proxy`], [`store`]; none uses another) → [`model`]. [`config`] turns the file into the model.
+//! What happens on a push is told by [`release`].
+
+pub mod cli;
+pub mod config;
+pub mod engine;
+pub mod git;
+pub mod model;
+pub mod proxy;
+pub mod registry;
+pub mod release;
+pub mod store;

@@ -1,0 +1,6 @@
+//! The command `deployer`: see `deployer help`.
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {}

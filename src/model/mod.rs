@@ -1,0 +1,51 @@
+//! The words of the program as plain types: no input, no output, nothing that can fail but parsing.
+
+mod address;
+mod app;
+mod image;
+mod release;
+mod slot;
+
+pub use address::{AddressPlan, AddressPlanError, INSTANCES_MAX, Subnet};
+pub use app::AppName;
+pub use image::{Commit, Digest, ImageRef};
+pub use release::{Origin, ReleaseId};
+pub use slot::{Lane, Slot, SlotName};
+
+/// A text that is not what its type wants: what was wanted, and the value that was given.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{value:?} is not {wanted}")]
+pub struct ParseError {
+    /// What the value should have been, as the end of a sentence: "an app's name: …".
+    pub wanted: &'static str,
+    /// The value that was given, cut to 80 characters.
+    pub value: String,
+}
+
+impl ParseError {
+    /// An error for `value`, which should have been `wanted`.
+    pub(crate) fn new(wanted: &'static str, value: &str) -> Self {
+        Self {
+            wanted,
+            value: value.chars().take(80).collect(),
+        }
+    }
+}
+
+/// Serde by way of `Display` and `FromStr`, so that a value read from a file is checked like one typed.
+macro_rules! serde_as_text {
+    ($type:ty) => {
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_str(self)
+            }
+        }
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(crate) use serde_as_text;

@@ -1,0 +1,1 @@
+//! The registry edge: what the registry holds, and taking out what is past its keeping.

@@ -1,0 +1,1 @@
+//! `receive → checkout → build → push → pull → start → probe → flip → drain → retire → record`

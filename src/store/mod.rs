@@ -1,0 +1,1 @@
+//! The store edge: the state folder, written so that a crash or a full disk loses nothing.

@@ -4,12 +4,17 @@ mod address;
 mod app;
 mod image;
 mod release;
+mod settings;
 mod slot;
 
 pub use address::{AddressPlan, AddressPlanError, INSTANCES_MAX, Subnet};
 pub use app::AppName;
 pub use image::{Commit, Digest, ImageRef};
 pub use release::{Origin, ReleaseId};
+pub use settings::{
+    AppSettings, BuildSettings, Builder, Credentials, EngineSettings, Probe, ProbeKind, Promote,
+    ProxySettings, RegistrySettings, Restart, RunSettings, Settings, SlotPorts, Standby, Volume,
+};
 pub use slot::{Lane, Slot, SlotName};
 
 /// A text that is not what its type wants: what was wanted, and the value that was given.

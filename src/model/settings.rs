@@ -1,0 +1,319 @@
+//! What the server's configuration says, checked and with every default filled in.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{AppName, Subnet};
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The state folder.
+    pub state: PathBuf,
+    /// The Docker Engine and deployer's network in it.
+    pub engine: EngineSettings,
+    /// The registry that every release's image goes through.
+    pub registry: RegistrySettings,
+    /// The embedded proxy.
+    pub proxy: ProxySettings,
+    /// The apps that have a section of their own; every other app has [`AppSettings::default`].
+    pub apps: BTreeMap<AppName, AppSettings>,
+}
+
+impl Settings {
+    /// The settings of `app`: its section's, or the defaults where it has none.
+    pub fn app(&self, app: &AppName) -> AppSettings {
+        self.apps.get(app).cloned().unwrap_or_default()
+    }
+}
+
+/// `[engine]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineSettings {
+    /// The Engine's address: `unix:///var/run/docker.sock`.
+    pub host: String,
+    /// The name of deployer's network; also the label by which its containers are known as its own.
+    pub network: String,
+    /// The subnet of that network.
+    pub subnet: Subnet,
+    /// Which builder.
+    pub builder: Builder,
+}
+
+/// `engine.builder`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Builder {
+    /// BuildKit where the Engine has it, else classic.
+    Auto,
+    /// BuildKit.
+    Buildkit,
+    /// The classic builder.
+    Classic,
+}
+
+/// `[registry]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistrySettings {
+    /// `HOST[:PORT]`, as in an image's name.
+    pub address: String,
+    /// Put between the address and the app's name: empty, or `team/apps`.
+    pub prefix: String,
+    /// The user, where the registry wants one.
+    pub username: Option<String>,
+    /// The file that holds the password; read anew at every use, a trailing newline cut.
+    pub password_file: Option<PathBuf>,
+    /// Speak plain http: only ever true for a loopback address or where `plain_http = true` allows it by name.
+    pub plain_http: bool,
+}
+
+impl RegistrySettings {
+    /// The repository of an app's images, registry included: `127.0.0.1:5000/team/shop`.
+    pub fn repository(&self, app: &AppName) -> String {
+        format!("{}/{}", self.address, self.path(app))
+    }
+
+    /// The repository of an app's images within the registry: `team/shop`.
+    pub fn path(&self, app: &AppName) -> String {
+        match self.prefix.as_str() {
+            "" => app.to_string(),
+            prefix => format!("{prefix}/{app}"),
+        }
+    }
+}
+
+/// A user and a password for the registry. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The user.
+    pub username: String,
+    /// The password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(to, "Credentials({:?}, …)", self.username)
+    }
+}
+
+/// `[proxy]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxySettings {
+    /// The public port.
+    pub listen: SocketAddr,
+    /// The address that slot ports listen on.
+    pub slot_listen: IpAddr,
+    /// Where metrics are served beside the control socket: a loopback address.
+    pub metrics_listen: Option<SocketAddr>,
+    /// How long a request's head may take to arrive.
+    pub header_timeout: Duration,
+    /// How long a kept connection may stay without a request.
+    pub idle_timeout: Duration,
+    /// How long a body, either way, may make no progress.
+    pub body_timeout: Duration,
+    /// How long an upstream may take to begin its answer.
+    pub response_timeout: Duration,
+}
+
+/// `[app.NAME]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct AppSettings {
+    /// The branch whose pushes are released.
+    pub branch: String,
+    /// The hosts that are this app's, lower case; empty: every host that is no other app's.
+    pub hosts: Vec<String>,
+    /// The slot ports; absent: given at `app create`.
+    pub ports: Option<SlotPorts>,
+    /// The port that instances listen on; absent: the image's single EXPOSE.
+    pub container_port: Option<u16>,
+    /// How the image is built.
+    pub build: BuildSettings,
+    /// Instances per slot.
+    pub instances: u8,
+    /// How instances are run.
+    pub run: RunSettings,
+    /// When an instance is ready.
+    pub probe: Probe,
+    /// How long requests in flight on old upstreams may take to end.
+    pub drain_deadline: Duration,
+    /// Whether a release goes live by itself.
+    pub promote: Promote,
+    /// What the standby's instances do.
+    pub standby: Standby,
+    /// Releases kept per slot beside the one it runs.
+    pub keep: u32,
+}
+
+/// The slot ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SlotPorts {
+    /// Green's port.
+    pub green: u16,
+    /// Blue's port.
+    pub blue: u16,
+}
+
+impl SlotPorts {
+    /// The port of `slot`.
+    pub fn of(self, slot: super::Slot) -> u16 {
+        match slot {
+            super::Slot::Blue => self.blue,
+            super::Slot::Green => self.green,
+        }
+    }
+}
+
+/// How an image is built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildSettings {
+    /// The Dockerfile, relative to the context.
+    pub dockerfile: String,
+    /// The context, relative to the tree's root; `.` is the root.
+    pub context: String,
+    /// Build arguments.
+    pub args: BTreeMap<String, String>,
+    /// The stage to build.
+    pub target: Option<String>,
+    /// How long a build may take.
+    pub deadline: Duration,
+}
+
+/// How instances are run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunSettings {
+    /// Environment.
+    pub env: BTreeMap<String, String>,
+    /// A file of `NAME=value` lines, read at every start; `env` wins.
+    pub env_file: Option<PathBuf>,
+    /// Volumes.
+    pub volumes: Vec<Volume>,
+    /// Memory limit in bytes.
+    pub memory: Option<u64>,
+    /// CPU limit, in CPUs.
+    pub cpus: Option<f64>,
+    /// Limit of processes.
+    pub pids: Option<u32>,
+    /// What the Engine does when an instance ends by itself, once it was ready.
+    pub restart: Restart,
+    /// How long an instance has between SIGTERM and SIGKILL.
+    pub stop_grace: Duration,
+    /// Bytes of one of the three log files that the Engine keeps per instance.
+    pub log_size: u64,
+}
+
+/// A mount: a named volume or a host's path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// A volume's name or an absolute path on the host.
+    pub source: String,
+    /// An absolute path in the container.
+    pub target: String,
+    /// Mounted read-only.
+    pub read_only: bool,
+}
+
+/// `restart`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restart {
+    /// Always: also after the Engine was killed.
+    Always,
+    /// When it ended with an error.
+    OnFailure,
+    /// Never.
+    No,
+}
+
+/// When an instance is ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// What is asked.
+    pub kind: ProbeKind,
+    /// Time from one try's end to the next.
+    pub interval: Duration,
+    /// How long one try may take.
+    pub timeout: Duration,
+    /// How long an instance may take to become ready.
+    pub deadline: Duration,
+}
+
+/// What a probe asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProbeKind {
+    /// `GET path` must be answered with `status`.
+    Http {
+        /// Path and query.
+        path: String,
+        /// The statuses that mean ready, from and to, both included.
+        status: (u16, u16),
+        /// The Host header; absent: the app's first host, else `localhost`.
+        host: Option<String>,
+    },
+    /// A connection must be accepted.
+    Tcp,
+    /// The image's own HEALTHCHECK must say healthy.
+    Healthcheck,
+}
+
+/// `promote`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promote {
+    /// A good release goes live.
+    Auto,
+    /// A good release waits on the standby for `deployer promote`.
+    Manual,
+}
+
+/// `standby`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standby {
+    /// Its instances run: going back is one flip.
+    Warm,
+    /// Its instances are stopped: going back starts them first.
+    Stopped,
+}
+
+impl Default for AppSettings {
+    fn default() -> Self {
+        Self {
+            branch: "main".into(),
+            hosts: Vec::new(),
+            ports: None,
+            container_port: None,
+            build: BuildSettings {
+                dockerfile: "Dockerfile".into(),
+                context: ".".into(),
+                args: BTreeMap::new(),
+                target: None,
+                deadline: Duration::from_secs(30 * 60),
+            },
+            instances: 1,
+            run: RunSettings {
+                env: BTreeMap::new(),
+                env_file: None,
+                volumes: Vec::new(),
+                memory: None,
+                cpus: None,
+                pids: None,
+                restart: Restart::Always,
+                stop_grace: Duration::from_secs(10),
+                log_size: 10 << 20,
+            },
+            probe: Probe {
+                kind: ProbeKind::Http {
+                    path: "/".into(),
+                    status: (200, 399),
+                    host: None,
+                },
+                interval: Duration::from_millis(200),
+                timeout: Duration::from_secs(2),
+                deadline: Duration::from_secs(30),
+            },
+            drain_deadline: Duration::from_secs(30),
+            promote: Promote::Auto,
+            standby: Standby::Warm,
+            keep: 5,
+        }
+    }
+}

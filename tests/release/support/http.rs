@@ -12,7 +12,7 @@ const BODY_MAX: u64 = 256 << 20;
 
 /// How a request failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// No connection could be made.
     Refused,
     /// The connection ended before a byte of the answer came.
@@ -45,46 +45,46 @@ impl fmt::Display for Failure {
 
 /// A request. `Content-Length` is added where there is a body, `Connection: close` where `close`.
 #[derive(Debug, Clone, Default)]
-pub struct Request {
+pub(crate) struct Request {
     /// The method; empty means GET.
-    pub method: String,
+    pub(crate) method: String,
     /// Path and query.
-    pub path: String,
+    pub(crate) path: String,
     /// The Host header.
-    pub host: String,
+    pub(crate) host: String,
     /// Further headers, as they are sent.
-    pub headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
     /// The body.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     /// Whether the connection ends after the answer.
-    pub close: bool,
+    pub(crate) close: bool,
 }
 
 /// An answer, whole.
 #[derive(Debug, Clone)]
-pub struct Reply {
+pub(crate) struct Reply {
     /// The status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The headers in their order; names in lower case.
-    pub headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
     /// The body.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
     /// The first value of the header `name` (in lower case).
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(has, _)| has == name);
         found.map(|(_, value)| value.as_str())
     }
 
     /// The body as text, the whitespace around it cut.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).trim().to_owned()
     }
 
     /// Whether the connection can take another request.
-    pub fn keeps_alive(&self) -> bool {
+    pub(crate) fn keeps_alive(&self) -> bool {
         let framed = self.header("content-length").is_some() || self.header("transfer-encoding").is_some();
         let closes = self
             .header("connection")
@@ -94,13 +94,13 @@ impl Reply {
 }
 
 /// A connection with at most one request on it.
-pub struct Connection {
+pub(crate) struct Connection {
     reader: BufReader<Timed>,
 }
 
 impl Connection {
     /// Connects to `address` within `timeout`.
-    pub fn open(address: SocketAddr, timeout: Duration) -> Result<Self, Failure> {
+    pub(crate) fn open(address: SocketAddr, timeout: Duration) -> Result<Self, Failure> {
         let stream = TcpStream::connect_timeout(&address, timeout).map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut => Failure::TimedOut,
             _ => Failure::Refused,
@@ -113,7 +113,7 @@ impl Connection {
     }
 
     /// Sends `request` and reads its answer, both within `timeout`.
-    pub fn send(&mut self, request: &Request, timeout: Duration) -> Result<Reply, Failure> {
+    pub(crate) fn send(&mut self, request: &Request, timeout: Duration) -> Result<Reply, Failure> {
         let timed = self.reader.get_mut();
         timed.deadline = Instant::now() + timeout;
         let sent = timed.stream.set_write_timeout(Some(timeout));
@@ -221,7 +221,7 @@ impl Connection {
 }
 
 /// One request on a connection of its own.
-pub fn request(address: SocketAddr, request: &Request, timeout: Duration) -> Result<Reply, Failure> {
+pub(crate) fn request(address: SocketAddr, request: &Request, timeout: Duration) -> Result<Reply, Failure> {
     let request = Request {
         close: true,
         ..request.clone()

@@ -19,7 +19,7 @@ const UPLOAD: usize = 16 << 10;
 
 /// What one client does, again and again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Client {
+pub(crate) enum Client {
     /// `GET /` on one connection.
     KeptGet,
     /// `GET /`, a connection each.
@@ -34,15 +34,15 @@ pub enum Client {
 
 /// What the clients do together.
 #[derive(Debug, Clone)]
-pub struct Load {
+pub(crate) struct Load {
     /// A thread each.
-    pub clients: Vec<Client>,
+    pub(crate) clients: Vec<Client>,
     /// Each client's pause between two requests.
-    pub pause: Duration,
+    pub(crate) pause: Duration,
     /// What a connection may take, and what a request may take.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
     /// The Host header.
-    pub host: String,
+    pub(crate) host: String,
 }
 
 impl Default for Load {
@@ -65,36 +65,36 @@ impl Default for Load {
 
 /// What became of the requests so far.
 #[derive(Debug, Clone, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Requests begun and ended, well or not.
-    pub sent: u64,
+    pub(crate) sent: u64,
     /// Good answers by the version that gave them (the header `App-Version`).
-    pub answered: BTreeMap<String, u64>,
+    pub(crate) answered: BTreeMap<String, u64>,
     /// Failures by kind.
-    pub failed: BTreeMap<Failure, u64>,
+    pub(crate) failed: BTreeMap<Failure, u64>,
     /// The first failures with their story.
-    pub examples: Vec<String>,
+    pub(crate) examples: Vec<String>,
     /// By version: when the last request that it answered was begun.
-    pub last_begun: BTreeMap<String, Instant>,
+    pub(crate) last_begun: BTreeMap<String, Instant>,
     /// The longest that a good answer took, pauses of [`Client::Slow`] included.
-    pub slowest: Duration,
+    pub(crate) slowest: Duration,
     /// The orders that were acknowledged.
-    pub orders: Vec<String>,
+    pub(crate) orders: Vec<String>,
 }
 
 impl Outcome {
     /// How many requests failed, of all kinds.
-    pub fn failures(&self) -> u64 {
+    pub(crate) fn failures(&self) -> u64 {
         self.failed.values().sum()
     }
 
     /// Good answers of `version`.
-    pub fn of(&self, version: &str) -> u64 {
+    pub(crate) fn of(&self, version: &str) -> u64 {
         self.answered.get(version).copied().unwrap_or(0)
     }
 
     /// Whether `version` answered a request that was begun after `moment`.
-    pub fn is_late(&self, version: &str, moment: Instant) -> bool {
+    pub(crate) fn is_late(&self, version: &str, moment: Instant) -> bool {
         self.last_begun.get(version).is_some_and(|begun| *begun > moment)
     }
 }
@@ -113,7 +113,7 @@ impl fmt::Display for Outcome {
 }
 
 /// Traffic that runs until it is stopped or dropped.
-pub struct Traffic {
+pub(crate) struct Traffic {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -128,7 +128,7 @@ struct Shared {
 
 impl Traffic {
     /// Starts `load` against `address`.
-    pub fn start(address: SocketAddr, load: Load) -> Self {
+    pub(crate) fn start(address: SocketAddr, load: Load) -> Self {
         let clients = load.clients.clone();
         let shared = Arc::new(Shared {
             address,
@@ -146,12 +146,12 @@ impl Traffic {
     }
 
     /// What became of the requests so far.
-    pub fn so_far(&self) -> Outcome {
+    pub(crate) fn so_far(&self) -> Outcome {
         self.shared.outcome.lock().expect("no client panicked").clone()
     }
 
     /// Lets every request in flight end, begins no other, and gives what became of all.
-    pub fn stop(mut self) -> Outcome {
+    pub(crate) fn stop(mut self) -> Outcome {
         self.shared.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             thread.join().expect("no client panics");

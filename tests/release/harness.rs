@@ -1,6 +1,8 @@
 //! The harness itself: what it reports of an app must be so, or no other test of this crate means anything.
 
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use crate::support::docker::{docker, test_app_image};
@@ -105,4 +107,34 @@ fn traffic_counts_what_a_killed_app_drops() {
     });
 
     assert!(outcome.to_string().contains("reset"), "{outcome}");
+}
+
+#[test]
+fn traffic_never_sends_a_request_twice() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        let hang_up = |stream: std::io::Result<TcpStream>| {
+            let mut request = BufReader::new(stream.unwrap());
+            let mut line = String::new();
+            request.read_line(&mut line).unwrap();
+            line
+        };
+        let lines = listener.incoming().map(hang_up);
+        lines.take_while(|line| !line.starts_with("GET /enough")).count() as u64
+    });
+
+    let traffic = Traffic::start(address, brisk());
+    wait_for("failures", DEADLINE, || {
+        (traffic.so_far().sent > 100).then_some(())
+    });
+    let outcome = traffic.stop();
+    let enough = Request {
+        path: "/enough".into(),
+        ..Request::default()
+    };
+    http::request(address, &enough, DEADLINE).unwrap_err();
+
+    assert_eq!(server.join().unwrap(), outcome.sent);
+    assert_eq!(outcome.failures(), outcome.sent, "{outcome}");
 }

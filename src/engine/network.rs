@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use bollard::models::{Ipam, IpamConfig, Network, NetworkCreateRequest};
 use bollard::query_parameters::ListNetworksOptions;
+use tokio::time::{Instant, sleep};
 
 use super::instance_spec::LABEL_NETWORK;
 use super::{Engine, EngineError, NetworkId};
@@ -13,6 +15,8 @@ use crate::model::Subnet;
 /// Prefix of the part of the subnet that the Engine may give to strangers: the first 256 addresses, which no app
 /// has.
 const STRANGERS_PREFIX: u8 = 24;
+/// How long the network is looked for after it could not be made.
+const MADE_BY_ANOTHER: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// deployer's network, made when it is not there. May be called by several processes at once.
@@ -24,25 +28,36 @@ impl Engine {
         if let Some(id) = self.find_network().await? {
             return Ok(id);
         }
-        self.check_subnet_is_free(&self.networks().await?)?;
-        let created = match self.create_network().await {
-            Ok(created) => Some(created),
-            // Another process may have made it meanwhile: the subnet, which only one network can have, decides.
-            Err(error) => match self.find_network().await? {
-                Some(theirs) => return Ok(theirs),
-                None => return Err(error),
-            },
-        };
-        match (self.find_network().await, created) {
-            (Ok(Some(id)), _) => Ok(id),
-            (Ok(None), _) => Err(EngineError::other("create the network", "it is gone again")),
-            (Err(error), created) => {
-                // Another configuration made one of the same name at the same moment: ours gives way.
-                if let Some(created) = created {
-                    let _ = self.docker.remove_network(created.as_str()).await;
-                }
+        match self.create_network().await {
+            Ok(id) => self.keep_or_give_way(id).await,
+            Err(error) => self.made_by_another().await?.ok_or(error),
+        }
+    }
+
+    /// The network was just made as `id`. Should another configuration have made one of the same name at the same
+    /// moment, ours gives way.
+    async fn keep_or_give_way(&self, id: NetworkId) -> Result<NetworkId, EngineError> {
+        match self.find_network().await {
+            Ok(found) => Ok(found.unwrap_or(id)),
+            Err(error) => {
+                let _ = self.docker.remove_network(id.as_str()).await;
                 Err(error)
             }
+        }
+    }
+
+    /// The network, when another process is making it right now. Only one network can have the subnet, so the
+    /// second one to ask is refused, a moment before the first one's is listed.
+    async fn made_by_another(&self) -> Result<Option<NetworkId>, EngineError> {
+        let deadline = Instant::now() + MADE_BY_ANOTHER;
+        loop {
+            if let Some(id) = self.find_network().await? {
+                return Ok(Some(id));
+            }
+            if Instant::now() > deadline {
+                return Ok(None);
+            }
+            sleep(Duration::from_millis(50)).await;
         }
     }
 
@@ -89,10 +104,11 @@ impl Engine {
         Ok(found.id.clone().map(NetworkId::from))
     }
 
-    fn check_subnet_is_free(&self, networks: &[Network]) -> Result<(), EngineError> {
+    async fn check_subnet_is_free(&self) -> Result<(), EngineError> {
         let subnet = self.settings.subnet;
+        let networks = self.networks().await?;
         let clash = |with: String| EngineError::NetworkClash { subnet, with };
-        for network in networks {
+        for network in &networks {
             for taken in subnets(network) {
                 if overlaps(subnet, &taken) {
                     let name = network.name.as_deref().unwrap_or_default();
@@ -113,6 +129,7 @@ impl Engine {
     }
 
     async fn create_network(&self) -> Result<NetworkId, EngineError> {
+        self.check_subnet_is_free().await?;
         let (name, subnet) = (&self.settings.network, self.settings.subnet);
         let config = IpamConfig {
             subnet: Some(subnet.to_string()),

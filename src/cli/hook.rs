@@ -26,7 +26,9 @@ impl Command {
         let updates = git::RefUpdate::read(std::io::stdin().lock()).map_err(anyhow::Error::from)?;
         let options = git::PushOptions::from_env();
         let unknown = options.unknown.iter();
-        output::lines(unknown.map(|option| format!("note: there is no push option {option:?}; there is no-promote")))?;
+        output::lines(
+            unknown.map(|option| format!("note: there is no push option {option:?}; there is no-promote")),
+        )?;
         match receive::push(context, &app, slot, &updates, options.no_promote)? {
             Received::Nothing(told) => output::lines(told),
             Received::Release(release) => redeploy::follow(&release),

@@ -42,12 +42,10 @@ pub(super) async fn checkout(run: &mut Run<'_>) -> Done {
 fn noted(note: &Note) -> String {
     match note {
         Note::Submodule { path } => format!(
-            " note: {} is a submodule; its folder is empty, because submodules are not checked out",
-            path
+            " note: {path} is a submodule; its folder is empty, because submodules are not checked out"
         ),
         Note::LfsPointer { path } => format!(
-            " note: {} is a Git LFS pointer; the pointer is what the build sees, because LFS is not run",
-            path
+            " note: {path} is a Git LFS pointer; the pointer is what the build sees, because LFS is not run"
         ),
     }
 }

@@ -186,7 +186,10 @@ impl Drop for Tag {
 }
 
 /// Builds, and gives the result with every line that came.
-pub(crate) async fn build(engine: &Engine, request: &BuildRequest) -> (Result<ImageId, EngineError>, Vec<String>) {
+pub(crate) async fn build(
+    engine: &Engine,
+    request: &BuildRequest,
+) -> (Result<ImageId, EngineError>, Vec<String>) {
     let mut lines = Vec::new();
     let built = engine
         .build(request, &mut |line| lines.push(line.to_owned()))

@@ -6,6 +6,7 @@ mod harness;
 mod push;
 mod queue;
 mod rollback;
+mod ssh;
 #[allow(dead_code, reason = "not every part of the harness is used by a test yet")]
 mod support;
 mod trees;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Fault;
+use super::fault::{Fault, Finding};
 
 /// The most faults that one error lists.
 const LISTED_MAX: usize = 20;
@@ -53,14 +53,15 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// The file at `path` has these faults, which may be in any order.
-    pub(super) fn wrong(path: &Path, mut faults: Vec<Fault>) -> Self {
-        faults.sort_by_key(|fault| (fault.line, fault.column));
-        let more = faults.len().saturating_sub(LISTED_MAX);
-        faults.truncate(LISTED_MAX);
+    /// The file at `path`, whose text is `source`, has these faults, which may be in any order.
+    pub(super) fn wrong(path: &Path, source: &str, mut findings: Vec<Finding>) -> Self {
+        findings.sort_by_key(|finding| finding.span.start);
+        let more = findings.len().saturating_sub(LISTED_MAX);
+        findings.truncate(LISTED_MAX);
+        let fault = |finding| Fault::new(source, finding);
         ConfigError::Wrong {
             path: path.to_path_buf(),
-            faults,
+            faults: findings.into_iter().map(fault).collect(),
             more,
         }
     }

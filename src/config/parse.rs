@@ -2,40 +2,37 @@
 
 use toml::de::{DeTable, Deserializer};
 
-use super::fault::{Fault, quoted};
+use super::fault::{Finding, quoted};
 use super::file::File;
+use super::units::Refusal;
 
 /// The file that `text` is.
 ///
 /// # Errors
 /// Every fault of syntax; or else the first key that is unknown or value that has the wrong type.
-pub(super) fn file(text: &str) -> Result<File, Vec<Fault>> {
+pub(super) fn file(text: &str) -> Result<File, Vec<Finding>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        return Err(errors.iter().map(|error| syntax(text, error)).collect());
+        let finding = |error| at(text, error, Refusal::new(error.message()));
+        return Err(errors.iter().map(finding).collect());
     }
-    serde::Deserialize::deserialize(Deserializer::from(table)).map_err(|error| vec![structure(text, &error)])
+    serde::Deserialize::deserialize(Deserializer::from(table)).map_err(|error: toml::de::Error| {
+        let refusal = match unknown_key(error.message()) {
+            Some((key, known)) => {
+                Refusal::new(format!("there is no key {} here", quoted(key))).hint(hint(key, &known))
+            }
+            None => Refusal::new(in_words(error.message())),
+        };
+        vec![at(text, &error, refusal)]
+    })
 }
 
-fn syntax(text: &str, error: &toml::de::Error) -> Fault {
-    Fault::at(text, place(text, error), error.message())
-}
-
-fn structure(text: &str, error: &toml::de::Error) -> Fault {
-    match unknown_key(error.message()) {
-        Some((key, known)) => Fault::at(
-            text,
-            place(text, error),
-            &format!("there is no key {} here", quoted(key)),
-        )
-        .with_hint(Some(hint(key, &known))),
-        None => Fault::at(text, place(text, error), &in_words(error.message())),
+/// An error without a place is about the end of the file.
+fn at(text: &str, error: &toml::de::Error, refusal: Refusal) -> Finding {
+    Finding {
+        span: error.span().unwrap_or(text.len()..text.len()),
+        refusal,
     }
-}
-
-/// Where the error is; an error without a place is about the end of the file.
-fn place(text: &str, error: &toml::de::Error) -> std::ops::Range<usize> {
-    error.span().unwrap_or(text.len()..text.len())
 }
 
 /// The key that serde refuses and those that it knows instead: ``unknown field `a`, expected one of `b`, `c` ``.
@@ -97,10 +94,19 @@ fn in_words(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fault::Fault;
     use super::*;
 
+    fn faults(text: &str) -> Vec<Fault> {
+        let findings = file(text).err().expect("a fault");
+        findings
+            .into_iter()
+            .map(|finding| Fault::new(text, finding))
+            .collect()
+    }
+
     fn first(text: &str) -> Fault {
-        file(text).err().expect("a fault").remove(0)
+        faults(text).remove(0)
     }
 
     #[test]
@@ -177,7 +183,7 @@ mod tests {
 
     #[test]
     fn several_faults_of_syntax_are_told_at_once() {
-        let faults = file("[engine]\nhost = \n[proxy]\nlisten = x\n").err().unwrap();
+        let faults = faults("[engine]\nhost = \n[proxy]\nlisten = x\n");
         let lines: Vec<usize> = faults.iter().map(|fault| fault.line).collect();
         assert_eq!(lines, [2, 4], "{faults:?}");
     }

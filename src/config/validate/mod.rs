@@ -13,19 +13,18 @@ use toml::Spanned;
 use crate::model::{EngineSettings, ProxySettings, RegistrySettings, Settings};
 
 use super::defaults;
-use super::fault::Fault;
+use super::fault::Finding;
 use super::file::{Engine, Field, File, Proxy, Registry};
 use super::units::{Refusal, duration_above_zero};
 
-/// The settings that `file`, whose text is `source`, gives; relative paths start at `folder`.
+/// The settings that `file` gives; relative paths start at `folder`.
 ///
 /// # Errors
 /// Every fault that was found, in no certain order.
-pub(super) fn settings(source: &str, folder: &Path, file: &File) -> Result<Settings, Vec<Fault>> {
+pub(super) fn settings(folder: &Path, file: &File) -> Result<Settings, Vec<Finding>> {
     let mut check = Check {
-        source,
         folder,
-        faults: Vec::new(),
+        findings: Vec::new(),
     };
     let mut settings = defaults::settings();
     check.path(&mut settings.state, &file.state);
@@ -40,10 +39,10 @@ pub(super) fn settings(source: &str, folder: &Path, file: &File) -> Result<Setti
     }
     shared::ports(&mut check, &settings.proxy, file);
     shared::hosts(&mut check, file);
-    if check.faults.is_empty() {
+    if check.findings.is_empty() {
         Ok(settings)
     } else {
-        Err(check.faults)
+        Err(check.findings)
     }
 }
 
@@ -94,9 +93,8 @@ fn proxy(check: &mut Check<'_>, to: &mut ProxySettings, from: &Proxy) {
 
 /// What the checks need to know, and what they found.
 struct Check<'a> {
-    source: &'a str,
     folder: &'a Path,
-    faults: Vec<Fault>,
+    findings: Vec<Finding>,
 }
 
 impl Check<'_> {
@@ -105,8 +103,7 @@ impl Check<'_> {
     }
 
     fn refuse_span(&mut self, span: Range<usize>, refusal: Refusal) {
-        self.faults
-            .push(Fault::at(self.source, span, &refusal.message).with_hint(refusal.hint));
+        self.findings.push(Finding { span, refusal });
     }
 
     /// What `read` makes of the value; a refusal is a fault at its place.

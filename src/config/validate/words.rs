@@ -123,9 +123,9 @@ pub(super) fn subnet(value: &str) -> Checked<Subnet> {
 pub(super) fn registry_address(value: &str) -> Checked<String> {
     if value.contains('@') {
         // What stands before the @ may be a password.
-        return Err(
-            Refusal::new("credentials do not belong into the address").hint("use username and password_file")
-        );
+        return Err(Refusal::new("credentials do not belong into the address")
+            .hint("use username and password_file")
+            .of_secret());
     }
     let wanted = "a registry's address";
     let hint = "write HOST or HOST:PORT, without a scheme and without a path, as in 127.0.0.1:5000";

@@ -1,6 +1,5 @@
 //! Why there are no settings.
 
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -77,23 +76,14 @@ pub(super) fn reading(path: &Path, source: io::Error) -> ConfigError {
     }
 }
 
-fn listed(path: &Path, faults: &[Fault], more: usize) -> impl fmt::Display {
-    fmt::from_fn(move |to| {
-        for fault in faults {
-            writeln!(to, "{}:{fault}\n", path.display())?;
-        }
-        match faults.len() + more {
-            1 => write!(to, "1 fault: the whole file is refused, and nothing was changed."),
-            all if more == 0 => {
-                write!(
-                    to,
-                    "{all} faults: the whole file is refused, and nothing was changed."
-                )
-            }
-            all => write!(
-                to,
-                "{all} faults, {more} of them not shown: the whole file is refused, and nothing was changed."
-            ),
-        }
-    })
+fn listed(path: &Path, faults: &[Fault], more: usize) -> String {
+    let shown = faults
+        .iter()
+        .map(|fault| format!("{}:{fault}\n\n", path.display()));
+    let count = match faults.len() + more {
+        1 => "1 fault".to_owned(),
+        all if more == 0 => format!("{all} faults"),
+        all => format!("{all} faults, {more} of them not shown"),
+    };
+    shown.collect::<String>() + &count + ": the whole file is refused, and nothing was changed."
 }

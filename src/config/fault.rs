@@ -94,8 +94,8 @@ impl Fault {
     /// The finding as it stands in `source`, the file's text.
     pub(super) fn new(source: &str, finding: Finding) -> Self {
         let Finding { span, refusal } = finding;
-        let start = source.floor_char_boundary(span.start.min(source.len()));
-        let end = source.floor_char_boundary(span.end.clamp(start, source.len()));
+        let start = char_start(source, span.start);
+        let end = char_start(source, span.end).max(start);
         let before = &source[..start];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let text = source[line_start..].lines().next().unwrap_or_default();
@@ -130,6 +130,15 @@ impl fmt::Display for Fault {
             None => Ok(()),
         }
     }
+}
+
+/// Where the character that holds byte `at` begins; the end, where there is none.
+fn char_start(source: &str, at: usize) -> usize {
+    let is_start = |at: &usize| source.is_char_boundary(*at);
+    (0..=at.min(source.len()))
+        .rev()
+        .find(is_start)
+        .unwrap_or_default()
 }
 
 /// `value` in quotes, printable and cut, for use in a message.

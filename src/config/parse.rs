@@ -74,10 +74,10 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// serde's names of types as words that stand in a configuration.
+/// serde's message in the words of a configuration, without the value, which may be secret.
 fn in_words(message: &str) -> String {
-    let Some((what, wanted)) = message.rsplit_once("expected ") else {
-        return message.to_owned();
+    let Some((_, wanted)) = message.rsplit_once("expected ") else {
+        return "the value is of the wrong type".to_owned();
     };
     let wanted = match wanted {
         "i64" => "a whole number",
@@ -87,9 +87,10 @@ fn in_words(message: &str) -> String {
         "a sequence" => "a list: [ … ]",
         "a map" => "a section or a table: { … }",
         other if other.starts_with("struct ") => "a section or a table: { … }",
-        other => other,
+        "a text or a whole number" => "a text in quotes or a whole number",
+        _ => "another type of value",
     };
-    format!("{what}expected {wanted}")
+    format!("expected {wanted}")
 }
 
 #[cfg(test)]
@@ -151,31 +152,16 @@ mod tests {
     #[test]
     fn a_wrong_type_is_told_in_words() {
         for (text, message) in [
+            ("[app.shop]\nkeep = \"x\"", "expected a whole number"),
+            ("[app.shop]\nkeep = 1.5", "expected a whole number"),
+            ("state = 1", "expected a text in quotes"),
+            ("[app.shop]\nhosts = \"x\"", "expected a list: [ … ]"),
+            ("engine = 1", "expected a section or a table: { … }"),
             (
-                "[app.shop]\nkeep = \"x\"",
-                r#"invalid type: string "x", expected a whole number"#,
+                "[app.shop]\nmemory = 1.5",
+                "expected a text in quotes or a whole number",
             ),
-            (
-                "[app.shop]\nkeep = 1.5",
-                "invalid type: floating point `1.5`, expected a whole number",
-            ),
-            (
-                "state = 1",
-                "invalid type: integer `1`, expected a text in quotes",
-            ),
-            (
-                "[app.shop]\nhosts = \"x\"",
-                r#"invalid type: string "x", expected a list: [ … ]"#,
-            ),
-            (
-                "engine = 1",
-                "invalid type: integer `1`, expected a section or a table: { … }",
-            ),
-            ("[app.shop]\nmemory = 1.5", "expected a text or a whole number"),
-            (
-                "[registry]\nplain_http = 1",
-                "invalid type: integer `1`, expected true or false",
-            ),
+            ("[registry]\nplain_http = 1", "expected true or false"),
         ] {
             assert_eq!(first(text).message, message);
         }

@@ -1,5 +1,6 @@
 //! File → settings: every value checked, every fault collected, every default filled in.
 
+mod addresses;
 mod app;
 mod shared;
 mod words;
@@ -47,15 +48,15 @@ pub(super) fn settings(folder: &Path, file: &File) -> Result<Settings, Vec<Findi
 }
 
 fn engine(check: &mut Check<'_>, to: &mut EngineSettings, from: &Engine) {
-    check.set(&mut to.host, &from.host, words::engine_host);
-    check.set(&mut to.network, &from.network, words::network);
-    check.set(&mut to.subnet, &from.subnet, words::subnet);
+    check.set(&mut to.host, &from.host, addresses::engine_host);
+    check.set(&mut to.network, &from.network, addresses::network);
+    check.set(&mut to.subnet, &from.subnet, addresses::subnet);
     check.set(&mut to.builder, &from.builder, words::builder);
 }
 
 fn registry(check: &mut Check<'_>, to: &mut RegistrySettings, from: &Registry) {
-    check.set(&mut to.address, &from.address, words::registry_address);
-    check.set(&mut to.prefix, &from.prefix, words::registry_prefix);
+    check.set(&mut to.address, &from.address, addresses::registry_address);
+    check.set(&mut to.prefix, &from.prefix, addresses::registry_prefix);
     check.set_some(&mut to.username, &from.username, words::one_line);
     let mut password_file = PathBuf::new();
     check.path(&mut password_file, &from.password_file);
@@ -70,16 +71,16 @@ fn registry(check: &mut Check<'_>, to: &mut RegistrySettings, from: &Registry) {
         _ => {}
     }
     let allowed = from.plain_http.as_ref().is_some_and(|allowed| *allowed.get_ref());
-    to.plain_http = allowed || words::is_loopback_registry(&to.address);
+    to.plain_http = allowed || addresses::is_loopback_registry(&to.address);
 }
 
 fn proxy(check: &mut Check<'_>, to: &mut ProxySettings, from: &Proxy) {
-    check.set(&mut to.listen, &from.listen, words::listen);
-    check.set(&mut to.slot_listen, &from.slot_listen, words::ip);
+    check.set(&mut to.listen, &from.listen, addresses::listen);
+    check.set(&mut to.slot_listen, &from.slot_listen, addresses::ip);
     check.set_some(
         &mut to.metrics_listen,
         &from.metrics_listen,
-        words::loopback_listen,
+        addresses::loopback_listen,
     );
     check.set(&mut to.header_timeout, &from.header_timeout, duration_above_zero);
     check.set(&mut to.idle_timeout, &from.idle_timeout, duration_above_zero);

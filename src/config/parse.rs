@@ -77,7 +77,7 @@ fn distance(a: &str, b: &str) -> usize {
 /// serde's message in the words of a configuration, without the value, which may be secret.
 fn in_words(message: &str) -> String {
     let Some((_, wanted)) = message.rsplit_once("expected ") else {
-        return "the value is of the wrong type".to_owned();
+        return "the value is of the wrong type, or too large".to_owned();
     };
     let wanted = match wanted {
         "i64" => "a whole number",

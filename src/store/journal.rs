@@ -75,8 +75,7 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
             .write_all(line.as_bytes())
             .and_then(|()| self.file.sync_data());
         if let Err(error) = written {
-            let undone = self.file.set_len(before);
-            drop(undone);
+            let _ = self.file.set_len(before);
             return Err(StoreError::io("write", &self.path)(error));
         }
         self.entries.push((at, entry));

@@ -2,12 +2,14 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ReleaseDir, Store, StoreError};
+use super::{ReleaseDir, Store, StoreError, durable};
 use crate::model::{AppName, ReleaseId};
 
 /// Proof that this process alone may change an app.
@@ -45,26 +47,50 @@ impl AppLock {
             step: step.map(str::to_owned),
         };
         let text = serde_json::to_string(&holder).expect("plain data is JSON");
-        let written = self
+        let _ = self
             .file
             .set_len(0)
             .and_then(|()| self.file.seek(SeekFrom::Start(0)))
             .and_then(|_| self.file.write_all(text.as_bytes()));
-        drop(written);
     }
 }
 
 impl Drop for AppLock {
     fn drop(&mut self) {
-        let emptied = self.file.set_len(0);
-        drop(emptied);
+        let _ = self.file.set_len(0);
     }
 }
 
-/// Proof that this process is the release's worker.
+/// Proof that this process is a release's worker, or is about to start it.
+///
+/// It belongs to the open file, so that the receiver of a push takes it before the release can be seen and
+/// hands it on to the worker as the worker's standard input: there is no moment at which nobody holds it.
 #[derive(Debug)]
 pub struct WorkerLock {
-    _file: File,
+    file: File,
+}
+
+impl WorkerLock {
+    /// The lock that was handed to this process as its standard input.
+    ///
+    /// # Errors
+    /// When standard input cannot be taken, or is not the lock of `release`.
+    pub fn from_stdin(release: &ReleaseDir) -> Result<Self, StoreError> {
+        let path = release.worker_lock();
+        let stdin = std::io::stdin()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(StoreError::io("take", &path))?;
+        let file = File::from(stdin);
+        file.try_lock()
+            .map_err(|error| StoreError::io("lock", &path)(error.into()))?;
+        Ok(Self { file })
+    }
+
+    /// The lock as a child's standard input: the child holds it as long as it lives.
+    pub fn into_stdio(self) -> Stdio {
+        self.file.into()
+    }
 }
 
 impl Store {
@@ -80,6 +106,18 @@ impl Store {
         }))
     }
 
+    /// Waits until nobody else creates an app, and keeps others from it until the result is dropped.
+    ///
+    /// # Errors
+    /// When the lock's file cannot be opened.
+    pub fn lock_apps(&self) -> Result<File, StoreError> {
+        durable::create_folder(self.root())?;
+        let path = self.root().join("apps.lock");
+        let file = durable::append(&path)?;
+        file.lock().map_err(StoreError::io("lock", &path))?;
+        Ok(file)
+    }
+
     /// Who holds `app`'s lock, as far as it can be told.
     pub fn holder(&self, app: &AppName) -> Option<Holder> {
         let mut text = String::new();
@@ -90,18 +128,29 @@ impl Store {
 }
 
 impl ReleaseDir {
-    /// Becomes the release's worker. `None` when it has one.
+    /// Becomes the release's worker. `None` when it has one. An [`has_worker`](Self::has_worker) elsewhere
+    /// is in the way for a moment, so that a few tries are made.
     ///
     /// # Errors
     /// When the lock's file cannot be opened.
     pub fn try_work(&self) -> Result<Option<WorkerLock>, StoreError> {
-        let file = try_flock(&self.path().join("worker"))?;
-        Ok(file.map(|file| WorkerLock { _file: file }))
+        for _ in 0..20 {
+            if let Some(file) = try_flock(&self.worker_lock())? {
+                return Ok(Some(WorkerLock { file }));
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        Ok(None)
     }
 
     /// Whether a process works on this release now.
     pub fn has_worker(&self) -> bool {
-        matches!(self.try_work(), Ok(None))
+        File::open(self.worker_lock())
+            .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
+    fn worker_lock(&self) -> PathBuf {
+        self.path().join("worker")
     }
 }
 

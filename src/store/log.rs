@@ -32,8 +32,7 @@ impl Log {
 
     /// Writes one line of deployer's own. `line` is printable and has no newline.
     pub fn line(&mut self, line: &str) {
-        let written = self.file.write_all(format!("{line}\n").as_bytes());
-        drop(written);
+        let _ = self.file.write_all(format!("{line}\n").as_bytes());
     }
 
     /// Writes one line of a tool's output, indented so that it is told from deployer's own.

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError, durable};
+use super::{Store, StoreError, WorkerLock, durable};
 use crate::model::{AppName, Commit, Origin, ReleaseId, Slot};
 
 const RECORD: &str = "record.json";
 const CANCEL: &str = "cancel";
+const PRUNED: &str = "pruned";
 const FORMAT: u32 = 1;
 
 /// What a release is: written once, before anything is done for it.
@@ -44,8 +45,8 @@ pub struct ReleaseDir {
 }
 
 impl Store {
-    /// Gives the next number to a release of `app` and writes its record. The number is taken by making the
-    /// folder, so that two who ask at once get two numbers.
+    /// Gives the next number to a release of `app`, takes its worker's lock and writes its record. The number
+    /// is taken by making the folder, so that two who ask at once get two numbers.
     ///
     /// # Errors
     /// When the folder or the record cannot be written; nothing of the release is then left.
@@ -53,7 +54,7 @@ impl Store {
         &self,
         app: &AppName,
         record: impl FnOnce(ReleaseId) -> Record,
-    ) -> Result<(ReleaseDir, Record), StoreError> {
+    ) -> Result<(ReleaseDir, Record, WorkerLock), StoreError> {
         let folder = self.releases_folder(app);
         let mut next = self.newest(app)?.map_or(1, |newest| newest.0 + 1);
         let release = loop {
@@ -65,13 +66,13 @@ impl Store {
             }
         };
         let record = record(release.id);
-        let written = durable::write_sealed(&release.path.join(RECORD), FORMAT, &record)
-            .and_then(|()| durable::sync_folder(&folder).map_err(StoreError::io("write", &folder)));
-        if let Err(error) = written {
-            release.remove()?;
-            return Err(error);
+        match release.write_record(&record) {
+            Ok(lock) => Ok((release, record, lock)),
+            Err(error) => {
+                release.remove()?;
+                Err(error)
+            }
         }
-        Ok((release, record))
     }
 
     /// The folder of release `id`, which may not be there.
@@ -132,6 +133,14 @@ impl ReleaseDir {
         durable::read_sealed(&self.path.join(RECORD), FORMAT)
     }
 
+    fn write_record(&self, record: &Record) -> Result<WorkerLock, StoreError> {
+        let lock = self.try_work()?.expect("nobody else knows of a new release");
+        durable::write_sealed(&self.path.join(RECORD), FORMAT, record)?;
+        let folder = self.path.parent().expect("it stands in the app's folder");
+        durable::sync_folder(folder).map_err(StoreError::io("write", folder))?;
+        Ok(lock)
+    }
+
     /// Asks the release's worker to stop before the flip.
     ///
     /// # Errors
@@ -143,6 +152,19 @@ impl ReleaseDir {
     /// Whether the release's worker was asked to stop.
     pub fn is_cancelled(&self) -> bool {
         self.path.join(CANCEL).exists()
+    }
+
+    /// Notes that the release's image is gone.
+    ///
+    /// # Errors
+    /// When the note cannot be written.
+    pub fn mark_pruned(&self) -> Result<(), StoreError> {
+        durable::write(&self.path.join(PRUNED), b"")
+    }
+
+    /// Whether the release's image is gone.
+    pub fn is_pruned(&self) -> bool {
+        self.path.join(PRUNED).exists()
     }
 
     /// Removes the folder.

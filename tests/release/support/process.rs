@@ -156,6 +156,35 @@ pub(crate) fn processes_of(program: &Path, config: &Path) -> Vec<u32> {
     found
 }
 
+/// A small file system of its own, mounted over a folder until it is dropped.
+pub(crate) struct Tmpfs {
+    over: std::path::PathBuf,
+}
+
+impl Tmpfs {
+    /// Mounts `size` bytes (as `mount` writes sizes: `256k`) over the folder `over`.
+    #[track_caller]
+    pub(crate) fn mount(over: &Path, size: &str) -> Self {
+        let options = format!("size={size},mode=0700");
+        run(
+            Command::new("mount")
+                .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+                .arg(over),
+            &[],
+        )
+        .good();
+        Self {
+            over: over.to_owned(),
+        }
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        run(Command::new("umount").arg("--lazy").arg(&self.over), &[]);
+    }
+}
+
 fn text(path: &Path) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }

@@ -1,1 +1,131 @@
 //! The command line: one file a command, with its arguments and its run.
+
+mod app;
+mod cancel;
+mod completions;
+mod config;
+mod exit;
+mod hook;
+mod log;
+mod logs;
+mod output;
+mod promote;
+mod proxy;
+mod prune;
+mod recover;
+mod redeploy;
+mod releases;
+mod rollback;
+mod select;
+mod status;
+mod worker;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::release::Context;
+
+pub use exit::{Code, Failure};
+
+type Result<T = ()> = std::result::Result<T, Failure>;
+
+/// Ship by `git push` to your own server: blue/green releases with nothing dropped.
+///
+/// `git push green main` checks the tree out, builds its image, starts it beside what runs, probes it, and
+/// flips the proxy to it. `deployer rollback green` takes it back.
+///
+/// A slot is written `green` or `blue`; `shop/green` where there is more than one app.
+#[derive(Debug, Parser)]
+#[command(name = "deployer", version, after_help = EXIT_CODES, propagate_version = true)]
+pub struct Cli {
+    /// The configuration file [default: $DEPLOYER_CONFIG, else /etc/deployer/deployer.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// When to colour what is printed; NO_COLOR is honoured
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: output::Color,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 the release failed, 4 busy, 5 not found.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(subcommand)]
+    App(app::Command),
+    #[command(subcommand)]
+    Hook(hook::Command),
+    Status(status::Args),
+    Releases(releases::Args),
+    Log(log::Args),
+    Logs(logs::Args),
+    Redeploy(redeploy::Args),
+    Promote(promote::Args),
+    Rollback(rollback::Args),
+    Cancel(cancel::Args),
+    #[command(subcommand)]
+    Proxy(proxy::Command),
+    #[command(subcommand)]
+    Config(config::Command),
+    Recover(recover::Args),
+    Prune(prune::Args),
+    Completions(completions::Args),
+    #[command(hide = true)]
+    Worker(worker::Args),
+}
+
+/// Reads the arguments, runs the command, and says what went wrong.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    output::set_color(cli.color);
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(cli: Cli) -> Result {
+    let path = crate::config::find(cli.config.as_deref());
+    let context = || -> Result<Context> { Ok(Context::new(crate::config::load(&path)?, absolute(&path)?)) };
+    match cli.command {
+        Command::App(command) => command.run(&context()?),
+        Command::Hook(command) => command.run(&context()?),
+        Command::Status(args) => args.run(&context()?),
+        Command::Releases(args) => args.run(&context()?),
+        Command::Log(args) => args.run(&context()?),
+        Command::Logs(args) => args.run(&context()?),
+        Command::Redeploy(args) => args.run(&context()?),
+        Command::Promote(args) => args.run(&context()?),
+        Command::Rollback(args) => args.run(&context()?),
+        Command::Cancel(args) => args.run(&context()?),
+        Command::Proxy(command) => command.run(&context()?),
+        Command::Config(command) => command.run(&context()?),
+        Command::Recover(args) => args.run(&context()?),
+        Command::Prune(args) => args.run(&context()?),
+        Command::Completions(args) => args.run(),
+        Command::Worker(args) => args.run(&context()?),
+    }
+}
+
+/// The whole path of the configuration: a hook and a worker run in other folders.
+fn absolute(path: &std::path::Path) -> Result<PathBuf> {
+    Ok(std::path::absolute(path).map_err(anyhow::Error::from)?)
+}
+
+/// Runs a command's asynchronous part.
+fn wait<T>(work: impl Future<Output = T>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    Ok(runtime.map_err(anyhow::Error::from)?.block_on(work))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_arguments_are_well_formed() {
+        use clap::CommandFactory;
+        super::Cli::command().debug_assert();
+    }
+}

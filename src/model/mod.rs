@@ -6,6 +6,7 @@ mod image;
 mod release;
 mod settings;
 mod slot;
+mod text;
 
 pub use address::{AddressPlan, AddressPlanError, INSTANCES_MAX, Subnet};
 pub use app::AppName;
@@ -16,6 +17,7 @@ pub use settings::{
     ProxySettings, RegistrySettings, Restart, RunSettings, Settings, SlotPorts, Standby, Volume,
 };
 pub use slot::{Lane, Slot, SlotName};
+pub use text::printable;
 
 /// A text that is not what its type wants: what was wanted, and the value that was given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

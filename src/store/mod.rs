@@ -1,1 +1,156 @@
 //! The store edge: the state folder, written so that a crash or a full disk loses nothing.
+//!
+//! ```text
+//! apps/shop/app.json          what `app create` gave: address block and slot ports
+//! apps/shop/state.json        what runs in each slot, which one is live, the last flips
+//! apps/shop/lock              held by the one run that may change the app
+//! apps/shop/releases/42/      record.json, journal, log, and the worker's own lock
+//! apps/shop/worktrees/green   the slot's tree
+//! git/shop/green.git          the slot's repository
+//! proxy/                      the proxy's routes and its control socket
+//! ```
+
+mod app;
+mod durable;
+mod journal;
+mod lock;
+mod log;
+mod release;
+mod state;
+
+use std::path::{Path, PathBuf};
+
+use crate::model::{AppName, ParseError, Slot};
+
+pub use app::AppFile;
+pub use journal::{Journal, JournalError};
+pub use lock::{AppLock, Holder, WorkerLock};
+pub use log::{Log, LogReader, OUTPUT_MARK};
+pub use release::{Record, ReleaseDir};
+pub use state::{AppState, FLIPS_KEPT, Flip, Live, Running};
+
+/// The state folder cannot give or keep what was asked of it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file or folder could not be read or written.
+    #[error("cannot {doing} {}: {}", path.display(), sentence(source))]
+    Io {
+        /// What was being done: "write".
+        doing: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system answered.
+        source: std::io::Error,
+    },
+    /// A file does not hold what deployer wrote.
+    #[error("{} is not readable: {reason}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why, in a few words.
+        reason: String,
+    },
+    /// A file was written by a newer deployer.
+    #[error("{} was written by a newer deployer (format {found}; this one knows {known}): install that version again", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The file's format.
+        found: u32,
+        /// The newest format that this program knows.
+        known: u32,
+    },
+}
+
+impl StoreError {
+    fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
+        let path = path.to_owned();
+        move |source| StoreError::Io { doing, path, source }
+    }
+}
+
+fn sentence(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull => "no space left on the disk".into(),
+        std::io::ErrorKind::PermissionDenied => {
+            "permission denied (run as the user that owns the state folder)".into()
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// The state folder.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// The state folder at `root`; it need not exist yet.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The proxy's folder.
+    pub fn proxy(&self) -> PathBuf {
+        self.root.join("proxy")
+    }
+
+    /// The proxy's control socket.
+    pub fn control_socket(&self) -> PathBuf {
+        self.proxy().join("control.sock")
+    }
+
+    /// The bare repository of a slot.
+    pub fn repository(&self, app: &AppName, slot: Slot) -> PathBuf {
+        self.repositories(app).join(format!("{slot}.git"))
+    }
+
+    /// The folder of an app's repositories.
+    pub fn repositories(&self, app: &AppName) -> PathBuf {
+        self.root.join("git").join(app.as_str())
+    }
+
+    /// The worktree of a slot.
+    pub fn worktree(&self, app: &AppName, slot: Slot) -> PathBuf {
+        self.app_folder(app).join("worktrees").join(slot.as_str())
+    }
+
+    /// The folder of everything else about an app.
+    pub fn app_folder(&self, app: &AppName) -> PathBuf {
+        self.root.join("apps").join(app.as_str())
+    }
+
+    /// The apps that were created, by name.
+    ///
+    /// # Errors
+    /// When the folder is there but cannot be listed.
+    pub fn apps(&self) -> Result<Vec<AppName>, StoreError> {
+        let folder = self.root.join("apps");
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(StoreError::io("list", &folder)(error)),
+        };
+        let mut names: Vec<AppName> = entries
+            .filter_map(Result::ok)
+            .filter_map(|entry| {
+                let name: Result<AppName, ParseError> = entry.file_name().to_str()?.parse();
+                name.ok()
+            })
+            .filter(|name| self.has_app(name))
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Whether `app` was created: its `app.json` is there, readable or not.
+    pub fn has_app(&self, app: &AppName) -> bool {
+        self.app_folder(app).join(app::FILE).exists()
+    }
+}

@@ -1,0 +1,25 @@
+//! `deployer config`
+
+use clap::Subcommand;
+
+use super::{Result, output};
+use crate::release::Context;
+
+/// Look at the configuration
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Check the configuration; nothing that runs is touched
+    Check,
+}
+
+impl Command {
+    pub(super) fn run(self, context: &Context) -> Result {
+        let Command::Check = self;
+        let created = context.store.apps()?;
+        let sections = context.settings.apps.keys();
+        let unmade = sections.filter(|name| !created.contains(name));
+        let notes = unmade
+            .map(|name| format!("note: [app.{name}] has no app yet: `deployer app create {name}` makes it"));
+        output::lines(notes.chain([format!("{} is good", context.config.display())]))
+    }
+}

@@ -1,0 +1,87 @@
+//! How a command ends when it does not end well.
+
+use std::process::ExitCode;
+
+use crate::release::{Busy, NotFound};
+
+/// The exit codes beside 0, done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// Something failed.
+    Failed = 1,
+    /// The arguments make no sense; clap ends with the same code.
+    Usage = 2,
+    /// The release failed, was cancelled or was superseded.
+    ReleaseFailed = 3,
+    /// Another run holds the app.
+    Busy = 4,
+    /// There is no such app, slot or release.
+    NotFound = 5,
+}
+
+/// A command's failure: the code that it ends with, and what is said.
+#[derive(Debug)]
+pub struct Failure {
+    code: Code,
+    message: Option<String>,
+}
+
+impl Failure {
+    /// A failure with something to say.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: Some(message.into()),
+        }
+    }
+
+    /// A failure about which everything was said.
+    pub fn silent(code: Code) -> Self {
+        Self { code, message: None }
+    }
+
+    /// Says it on standard error, and gives the exit code.
+    pub fn report(self) -> ExitCode {
+        if let Some(message) = self.message {
+            eprintln!("deployer: {message}");
+        }
+        ExitCode::from(self.code as u8)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        let code = if error.is::<NotFound>() {
+            Code::NotFound
+        } else if error.is::<Busy>() {
+            Code::Busy
+        } else {
+            Code::Failed
+        };
+        Self::new(code, format!("{error:#}"))
+    }
+}
+
+impl From<crate::config::ConfigError> for Failure {
+    fn from(error: crate::config::ConfigError) -> Self {
+        Self::new(Code::Failed, error.to_string())
+    }
+}
+
+impl From<crate::store::StoreError> for Failure {
+    fn from(error: crate::store::StoreError) -> Self {
+        anyhow::Error::from(error).into()
+    }
+}
+
+impl From<crate::proxy::ProxyError> for Failure {
+    fn from(error: crate::proxy::ProxyError) -> Self {
+        anyhow::Error::from(error).into()
+    }
+}
+
+impl From<crate::engine::EngineError> for Failure {
+    fn from(error: crate::engine::EngineError) -> Self {
+        anyhow::Error::from(error).into()
+    }
+}

@@ -1,0 +1,65 @@
+//! `deployer prune`
+
+use super::{Result, output, select, wait};
+use crate::model::{AppName, ReleaseId};
+use crate::release::prune::{Mode, Pruned, prune};
+use crate::release::{Context, busy};
+
+/// Remove images and logs that are past their keeping
+///
+/// Every release does so at its end. What a slot runs, and the last `keep` releases of each slot, always stay.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The app; all of them when it is left out
+    app: Option<AppName>,
+    /// Only say what would be removed
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub(super) fn run(self, context: &Context) -> Result {
+        let mode = if self.dry_run { Mode::DryRun } else { Mode::Remove };
+        let mut all = std::collections::BTreeMap::new();
+        for app in select::apps(context, self.app.as_ref())? {
+            all.insert(app.clone(), wait(prune_one(context, &app, mode))??);
+        }
+        if self.json {
+            return output::json("pruned", &all);
+        }
+        let verb = if self.dry_run { "would go" } else { "removed" };
+        output::lines(all.iter().flat_map(|(app, pruned)| said(app, pruned, verb)))
+    }
+}
+
+fn said(app: &AppName, pruned: &Pruned, verb: &str) -> Vec<String> {
+    let list = |ids: &[ReleaseId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut lines = Vec::new();
+    if pruned.is_empty() {
+        lines.push(format!("{app}: nothing is past its keeping"));
+    }
+    if !pruned.images.is_empty() {
+        lines.push(format!(
+            "{app}: images of releases {} {verb}",
+            list(&pruned.images)
+        ));
+    }
+    if !pruned.logs.is_empty() {
+        lines.push(format!("{app}: logs of releases {} {verb}", list(&pruned.logs)));
+    }
+    if !pruned.not_deletable.is_empty() {
+        lines.push(format!(
+            "{app}: the registry keeps the images of releases {}, because it does not allow deletion",
+            list(&pruned.not_deletable)
+        ));
+    }
+    lines
+}
+
+async fn prune_one(context: &Context, app: &AppName, mode: Mode) -> anyhow::Result<Pruned> {
+    let lock = busy::lock(context, app, "prune").await?;
+    prune(context, &context.app(app)?, &lock, mode).await
+}

@@ -1,0 +1,49 @@
+//! `deployer redeploy`
+
+use super::{Code, Failure, Result, output, select};
+use crate::model::SlotName;
+use crate::release::Context;
+use crate::release::follow::{self, Reader};
+use crate::release::receive;
+use crate::store::ReleaseDir;
+
+/// Release the commit that was last pushed to a slot, again
+///
+/// Git says "Everything up-to-date" to a second push of the same commit and runs no hook: this does.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The slot: green, blue, or APP/green
+    slot: SlotName,
+    /// Leave it on the standby, for `deployer promote`
+    #[arg(long)]
+    no_promote: bool,
+}
+
+impl Args {
+    pub(super) fn run(self, context: &Context) -> Result {
+        let (app, slot) = select::slot(context, &self.slot)?;
+        follow(&receive::redeploy(context, &app, slot, self.no_promote)?)
+    }
+}
+
+/// Shows a release's log until it has ended. A release that did not become good is this command's failure.
+pub(super) fn follow(release: &ReleaseDir) -> Result {
+    let name = format!("{}/{}", release.app(), release.id());
+    let mut reader = Reader::new(
+        std::io::stdout(),
+        &format!("deployer log {name}"),
+        output::is_colored(),
+    );
+    match follow::follow(release, &mut reader)? {
+        Some(outcome) if outcome.is_good() => Ok(()),
+        Some(_) => Err(Failure::silent(Code::ReleaseFailed)),
+        None if reader.is_gone() => Ok(()),
+        None => Err(Failure::new(
+            Code::ReleaseFailed,
+            format!(
+                "release {name} is unfinished: its worker was killed. Hint: `deployer recover {}` brings it to its end",
+                release.app()
+            ),
+        )),
+    }
+}

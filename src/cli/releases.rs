@@ -1,0 +1,119 @@
+//! `deployer releases`
+
+use serde::Serialize;
+
+use super::{Result, output, select};
+use crate::model::{AppName, Commit, Digest, Origin, ReleaseId, Slot};
+use crate::release::history::{self, Past};
+use crate::release::{Context, Step};
+
+/// List an app's releases, the newest first
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The app; it may be left out where there is only one
+    app: Option<AppName>,
+    /// How many
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    limit: usize,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One release, as JSON gives it.
+#[derive(Debug, Serialize)]
+struct Listed {
+    release: ReleaseId,
+    slot: Slot,
+    origin: Origin,
+    commit: Option<Commit>,
+    subject: Option<String>,
+    digest: Option<Digest>,
+    /// live, standby, failed, cancelled, interrupted, superseded; null while it is under way
+    outcome: Option<&'static str>,
+    step: Option<Step>,
+    received: jiff::Timestamp,
+    steps: Vec<StepTime>,
+    drained: u64,
+    cut: u64,
+    kept: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct StepTime {
+    step: Step,
+    milliseconds: u64,
+}
+
+impl Args {
+    pub(super) fn run(self, context: &Context) -> Result {
+        let app = select::app(context, self.app.as_ref())?;
+        let all = history::of(context, &app)?;
+        let newest = all.into_iter().rev().take(self.limit);
+        if self.json {
+            return output::json("releases", &newest.map(listed).collect::<Vec<_>>());
+        }
+        let heading = [
+            "RELEASE", "SLOT", "OUTCOME", "COMMIT", "FROM", "RECEIVED", "SUBJECT",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        let rows: Vec<Vec<String>> = [heading]
+            .into_iter()
+            .chain(newest.map(|past| row(&past)))
+            .collect();
+        output::lines(output::table(&rows))
+    }
+}
+
+fn row(past: &Past) -> Vec<String> {
+    let outcome = match (&past.outcome, past.step) {
+        (Some(outcome), _) => outcome.as_str().to_owned(),
+        (None, _) if !past.dir.has_worker() => "unfinished".to_owned(),
+        (None, Some(step)) => format!("at {step}"),
+        (None, None) => "waiting".to_owned(),
+    };
+    let from = match &past.record.origin {
+        Origin::Push { .. } => "push".to_owned(),
+        Origin::Redeploy { of } => format!("redeploy of {of}"),
+        Origin::Rollback { to } => format!("rollback to {to}"),
+        Origin::Promote { .. } => "promote".to_owned(),
+    };
+    vec![
+        past.record.id.to_string(),
+        past.record.slot.to_string(),
+        outcome,
+        past.record
+            .commit
+            .as_ref()
+            .map_or(String::new(), |commit| commit.short().to_owned()),
+        from,
+        past.record.received.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+        past.record.subject.clone().unwrap_or_default(),
+    ]
+}
+
+fn listed(past: Past) -> Listed {
+    Listed {
+        release: past.record.id,
+        slot: past.record.slot,
+        outcome: past.outcome.as_ref().map(|outcome| outcome.as_str()),
+        kept: past.is_kept(),
+        digest: past.facts.digest().cloned(),
+        drained: past.facts.drained.0,
+        cut: past.facts.drained.1,
+        steps: past
+            .took
+            .iter()
+            .map(|(step, milliseconds)| StepTime {
+                step: *step,
+                milliseconds: *milliseconds,
+            })
+            .collect(),
+        origin: past.record.origin,
+        commit: past.record.commit,
+        subject: past.record.subject,
+        step: past.step,
+        received: past.record.received,
+    }
+}

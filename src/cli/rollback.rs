@@ -1,0 +1,35 @@
+//! `deployer rollback`
+
+use super::{Result, redeploy, select};
+use crate::model::{AppName, ReleaseId, SlotName};
+use crate::release::{Context, receive};
+
+/// Undo the last flip, or put a slot back to an earlier release
+///
+/// Without a slot, traffic goes back to where it went before the last flip; with a warm standby that takes one
+/// call to the proxy. With a slot, the slot goes back to its release before, by its digest; traffic follows when
+/// the slot is live.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The slot: green, blue, or APP/green
+    slot: Option<SlotName>,
+    /// The release to go back to
+    #[arg(long, value_name = "RELEASE", requires = "slot")]
+    to: Option<ReleaseId>,
+    /// The app whose last flip is undone, where there is more than one
+    #[arg(long, value_name = "APP", conflicts_with = "slot")]
+    app: Option<AppName>,
+}
+
+impl Args {
+    pub(super) fn run(self, context: &Context) -> Result {
+        let release = match &self.slot {
+            Some(slot) => {
+                let (app, slot) = select::slot(context, slot)?;
+                receive::rollback(context, &app, slot, self.to)?
+            }
+            None => receive::undo_flip(context, &select::app(context, self.app.as_ref())?)?,
+        };
+        redeploy::follow(&release)
+    }
+}

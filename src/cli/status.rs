@@ -1,0 +1,124 @@
+//! `deployer status`
+
+use std::time::Duration;
+
+use super::{Result, output, select, wait};
+use crate::model::AppName;
+use crate::release::status::{self, AppStatus, SlotStatus, UnderWay};
+use crate::release::{Context, Outcome};
+
+/// Show what runs in every slot, and what is live
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The app; all of them when it is left out
+    app: Option<AppName>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Show it anew every second
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
+}
+
+impl Args {
+    pub(super) fn run(self, context: &Context) -> Result {
+        wait(async {
+            loop {
+                let apps = select::apps(context, self.app.as_ref())?;
+                let shown = status::of(context, &apps).await?;
+                if self.json {
+                    return output::json("apps", &shown);
+                }
+                let clear = self.watch.then(|| "\x1b[H\x1b[2J".to_owned());
+                output::lines(clear.into_iter().chain(text(&shown)))?;
+                if !self.watch {
+                    return Ok(());
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        })?
+    }
+}
+
+fn text(apps: &[AppStatus]) -> Vec<String> {
+    if apps.is_empty() {
+        return vec!["no app yet: `deployer app create NAME` makes one".to_owned()];
+    }
+    apps.iter().flat_map(app_text).collect()
+}
+
+fn app_text(app: &AppStatus) -> Vec<String> {
+    let live = app
+        .live
+        .map_or("nothing is live".to_owned(), |slot| format!("{slot} is live"));
+    let mut lines = vec![format!("{}: {live} at {}", app.app, app.address)];
+    let rows: Vec<Vec<String>> = app.slots.iter().map(|slot| slot_row(app, slot)).collect();
+    for (line, slot) in output::table(&rows).into_iter().zip(&app.slots) {
+        lines.push(if app.live == Some(slot.slot) {
+            output::good(&line)
+        } else {
+            line
+        });
+    }
+    lines.extend(app.slots.iter().filter_map(failure));
+    lines.extend(
+        app.under_way
+            .iter()
+            .filter(|under_way| under_way.has_worker)
+            .map(under_way),
+    );
+    lines.extend(
+        app.problems
+            .iter()
+            .map(|problem| output::bad(&format!("  problem: {problem}"))),
+    );
+    lines
+}
+
+fn slot_row(app: &AppStatus, slot: &SlotStatus) -> Vec<String> {
+    let Some(release) = slot.release else {
+        return vec![format!("  {}", slot.slot), "runs nothing".to_owned()];
+    };
+    let running = match slot.running {
+        _ if slot.stopped => "stopped".to_owned(),
+        Some(running) => format!("{running}/{} running", slot.instances),
+        None => "?".to_owned(),
+    };
+    vec![
+        format!("  {}", slot.slot),
+        if app.live == Some(slot.slot) {
+            "live"
+        } else {
+            "standby"
+        }
+        .to_owned(),
+        format!("release {release}"),
+        slot.commit
+            .as_ref()
+            .map_or(String::new(), |commit| commit.short().to_owned()),
+        running,
+        slot.address.clone(),
+        slot.subject.clone().unwrap_or_default(),
+    ]
+}
+
+fn failure(slot: &SlotStatus) -> Option<String> {
+    let failure = slot.last_failure.as_ref()?;
+    let at = match &failure.outcome {
+        Outcome::Failed { step, .. } => format!(" at {step}"),
+        _ => String::new(),
+    };
+    Some(format!(
+        "  {}: release {} {}{at}",
+        slot.slot,
+        failure.release,
+        failure.outcome.as_str()
+    ))
+}
+
+fn under_way(under_way: &UnderWay) -> String {
+    let at = under_way
+        .step
+        .map_or("waits for its turn".to_owned(), |step| format!("is at {step}"));
+    format!("  {}: release {} {at}", under_way.slot, under_way.release)
+}

@@ -1,0 +1,23 @@
+//! `deployer worker`: the detached process that a hook or a command starts for its release.
+
+use super::{Result, wait};
+use crate::model::{AppName, ReleaseId};
+use crate::release::{Context, worker};
+use crate::store::WorkerLock;
+
+/// Bring a release to its end (started by the hook and the commands, with the worker's lock as standard input)
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    app: AppName,
+    release: ReleaseId,
+}
+
+impl Args {
+    pub(super) fn run(self, context: &Context) -> Result {
+        // A session of its own: neither the pusher's terminal nor its hang-up reaches the worker.
+        let _ = rustix::process::setsid();
+        let release = context.store.release(&self.app, self.release);
+        let lock = WorkerLock::from_stdin(&release)?;
+        Ok(wait(worker::work(context, &self.app, self.release, &lock))??)
+    }
+}

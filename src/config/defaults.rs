@@ -1,0 +1,38 @@
+//! What holds where the file is silent; an app's defaults are [`crate::model::AppSettings::default`].
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::{Builder, EngineSettings, ProxySettings, RegistrySettings, Settings};
+
+/// The settings that an empty file gives.
+pub(super) fn settings() -> Settings {
+    Settings {
+        state: PathBuf::from("/var/lib/deployer"),
+        engine: EngineSettings {
+            host: "unix:///var/run/docker.sock".into(),
+            network: "deployer".into(),
+            subnet: "10.213.0.0/16".parse().expect("the default subnet is one"),
+            builder: Builder::Auto,
+        },
+        registry: RegistrySettings {
+            address: "127.0.0.1:5000".into(),
+            prefix: String::new(),
+            username: None,
+            password_file: None,
+            plain_http: true,
+        },
+        proxy: ProxySettings {
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80)),
+            slot_listen: IpAddr::from(Ipv4Addr::LOCALHOST),
+            metrics_listen: None,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(60),
+            response_timeout: Duration::from_secs(60),
+        },
+        apps: BTreeMap::new(),
+    }
+}

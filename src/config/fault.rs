@@ -1,0 +1,313 @@
+//! One thing that is wrong in the file, shown at its line.
+
+use std::fmt;
+use std::ops::Range;
+
+/// The most characters of a line, of a message and of a quoted value that are shown.
+const LINE_MAX: usize = 100;
+const MESSAGE_MAX: usize = 400;
+const QUOTED_MAX: usize = 80;
+
+/// Keys whose values are shown beside a fault. Whatever stands on any other line may be a secret: a variable in
+/// `env`, or a `password` that somebody wrote here although there is no such key.
+pub(super) const SHOWN: &[&str] = &[
+    "state",
+    "engine",
+    "host",
+    "network",
+    "subnet",
+    "builder",
+    "registry",
+    "address",
+    "prefix",
+    "username",
+    "password_file",
+    "plain_http",
+    "proxy",
+    "listen",
+    "slot_listen",
+    "metrics_listen",
+    "header_timeout",
+    "idle_timeout",
+    "body_timeout",
+    "response_timeout",
+    "branch",
+    "hosts",
+    "ports",
+    "green",
+    "blue",
+    "container_port",
+    "dockerfile",
+    "context",
+    "target",
+    "build_deadline",
+    "instances",
+    "env_file",
+    "volumes",
+    "memory",
+    "cpus",
+    "pids",
+    "restart",
+    "stop_grace",
+    "log_size",
+    "probe",
+    "kind",
+    "path",
+    "status",
+    "interval",
+    "timeout",
+    "deadline",
+    "drain_deadline",
+    "promote",
+    "standby",
+    "keep",
+];
+
+/// Keys and sections whose values are never shown.
+pub(super) const SECRET: &[&str] = &["env", "build_args"];
+
+/// One thing that is wrong, with its line. Everything in it is printable and bounded, and shows no value that
+/// may be secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+    /// What is wrong, one sentence without a full stop.
+    pub message: String,
+    /// What to do about it, where that is known.
+    pub hint: Option<String>,
+    /// The line and, under it, the mark.
+    excerpt: [String; 2],
+}
+
+impl Fault {
+    /// A fault at the bytes `span` of `source`.
+    pub(super) fn at(source: &str, span: Range<usize>, message: &str) -> Self {
+        let start = source.floor_char_boundary(span.start.min(source.len()));
+        let end = source.floor_char_boundary(span.end.clamp(start, source.len()));
+        let before = &source[..start];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = before.matches('\n').count() + 1;
+        let text = source[line_start..].lines().next().unwrap_or_default();
+        let shown = if shows_value(source, line_start) {
+            printable(text)
+        } else {
+            without_value(text)
+        };
+        let column = source[line_start..start].chars().count();
+        let width = source[start..end]
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .count();
+        Self {
+            line,
+            column: column + 1,
+            message: cut(&printable(message), MESSAGE_MAX),
+            hint: None,
+            excerpt: marked(&shown, column, width),
+        }
+    }
+
+    /// The same fault with a hint.
+    pub(super) fn with_hint(mut self, hint: Option<String>) -> Self {
+        self.hint = hint.map(|hint| cut(&printable(&hint), MESSAGE_MAX));
+        self
+    }
+}
+
+impl fmt::Display for Fault {
+    /// `LINE:COLUMN: message`, the line with its mark, and the hint.
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = self.line;
+        let gutter = line.to_string().len();
+        writeln!(to, "{line}:{}: {}", self.column, self.message)?;
+        writeln!(to, "{:gutter$} |", "")?;
+        writeln!(to, "{line} | {}", self.excerpt[0])?;
+        write!(to, "{:gutter$} | {}", "", self.excerpt[1])?;
+        match &self.hint {
+            Some(hint) => write!(to, "\nHint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `value` in quotes, printable and cut, for use in a message.
+pub(super) fn quoted(value: &str) -> String {
+    format!("{:?}", cut(value, QUOTED_MAX))
+}
+
+/// The text with every control character replaced, each by one character so that columns stay true.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\t' => ' ',
+            // Beside the control characters, those that turn the direction of what follows them.
+            c if c.is_control()
+                || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
+            {
+                '\u{fffd}'
+            }
+            c => c,
+        })
+        .collect()
+}
+
+fn cut(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// The line, cut to the part around the mark, and the mark: at least one caret, at most to the line's end.
+fn marked(line: &str, column: usize, width: usize) -> [String; 2] {
+    let chars: Vec<char> = line.chars().collect();
+    let column = column.min(chars.len());
+    let first = if chars.len() > LINE_MAX {
+        column.saturating_sub(LINE_MAX / 2)
+    } else {
+        0
+    };
+    let last = chars.len().min(first + LINE_MAX);
+    let lead = if first > 0 { "…" } else { "" };
+    let tail = if last < chars.len() { "…" } else { "" };
+    let text: String = chars[first..last].iter().collect();
+    let indent = column - first + lead.chars().count();
+    let carets = width.min(last - column).max(1);
+    [
+        format!("{lead}{text}{tail}"),
+        format!("{}{}", " ".repeat(indent), "^".repeat(carets)),
+    ]
+}
+
+/// Whether the value on the line that starts at `line_start` may be shown: it belongs to one of [`SHOWN`] and to
+/// none of [`SECRET`], as far as the lines alone can tell, since the file may not parse. In doubt it is hidden.
+fn shows_value(source: &str, line_start: usize) -> bool {
+    let before = &source[..line_start];
+    // Within or after a text of several lines, a line that looks like a key may be a part of a value.
+    if before.contains("\"\"\"") || before.contains("'''") {
+        return false;
+    }
+    let line = source[line_start..].lines().next().unwrap_or_default();
+    let upwards = || std::iter::once(line).chain(before.lines().rev());
+    let header = upwards().find(|line| is_header(line)).unwrap_or_default();
+    let mut section = before.lines().rev().take_while(|line| !is_header(line));
+    if is_secret(header) || section.any(|line| is_secret(key(line)) && !line.trim_end().ends_with('}')) {
+        return false;
+    }
+    let owner = upwards().find(|line| is_header(line) || line.contains('='));
+    owner.is_none_or(|line| is_header(line) || is_shown(key(line)))
+}
+
+fn is_header(line: &str) -> bool {
+    let line = line.split('#').next().unwrap_or_default().trim();
+    line.starts_with('[') && line.ends_with(']') && !line.contains(['=', ','])
+}
+
+/// What stands before the line's first `=`; nothing where there is none.
+fn key(line: &str) -> &str {
+    line.split_once('=').map_or("", |(key, _)| key)
+}
+
+fn is_secret(key: &str) -> bool {
+    words(key).any(|word| SECRET.contains(&word))
+}
+
+fn is_shown(key: &str) -> bool {
+    words(key).last().is_some_and(|word| SHOWN.contains(&word)) && !is_secret(key)
+}
+
+/// The parts of a dotted key or of a header, bare.
+fn words(key: &str) -> impl Iterator<Item = &str> {
+    let key = key.split('#').next().unwrap_or_default();
+    key.split('.')
+        .map(|word| word.trim_matches(|c: char| c.is_whitespace() || "[]\"'".contains(c)))
+}
+
+/// The line's key without its value.
+fn without_value(line: &str) -> String {
+    match line.split_once('=') {
+        Some((key, _)) => format!("{}= …", printable(key)),
+        None => "…".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(source: &str, marked: &str) -> Fault {
+        let start = source.find(marked).unwrap();
+        Fault::at(source, start..start + marked.len(), "wrong")
+    }
+
+    #[test]
+    fn a_fault_points_at_its_place() {
+        let fault = at("a\n[proxy]\nlisten = \"x\"\n", "\"x\"");
+        assert_eq!(
+            fault.to_string(),
+            "3:10: wrong\n  |\n3 | listen = \"x\"\n  |          ^^^"
+        );
+    }
+
+    #[test]
+    fn a_value_that_may_be_secret_is_not_shown() {
+        for (source, mark) in [
+            ("[app.shop.env]\nTOKEN = \"hunter2\"", "\"hunter2\""),
+            ("[app.shop.env]\nhost = \"hunter2\"", "host"),
+            ("[app.shop.env] # ours\nhost = \"hunter2\"", "host"),
+            ("[app.shop]\nenv = {\n  host = \"hunter2\",\n}", "host"),
+            ("[app.shop]\nenv = { TOKEN = \"hunter2\" }", "TOKEN"),
+            ("[app.shop]\nenv = {\n  TOKEN = \"hunter2\",\n}", "TOKEN"),
+            ("[app.shop]\nenv.host = \"hunter2\"", "host"),
+            ("[app.shop]\n\"env\".host = \"hunter2\"", "host"),
+            ("[app.shop]\nbuild_args = { A = \"hunter2\" }", "A"),
+            ("[app]\nshop = { keep = 1, env = { A = \"hunter2\" } }", "keep"),
+            ("[registry]\npassword = \"hunter2\"", "password"),
+            ("[registry]\npassword = hunter2", "hunter2"),
+            ("env = { A = \"\"\"\nhost = hunter2\n\"\"\" }", "host"),
+            ("[app.shop.env]\nA = [\n\"hunter2\"\n]", "\"hunter2\""),
+        ] {
+            let shown = at(source, mark).to_string();
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_secret_is_shown() {
+        for (source, mark) in [
+            ("[app.shop]\nhosts = [\n  \"a\",\n  \"B\",\n]", "\"B\""),
+            ("[app.shop]\nprobe = { kind = \"x\" }", "\"x\""),
+            ("[app.shop]\nprobe.kind = \"x\"", "\"x\""),
+            ("[nonsense]", "nonsense"),
+        ] {
+            let shown = at(source, mark).to_string();
+            assert!(shown.contains(mark), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_fault_is_printable_and_bounded_whatever_the_file_holds() {
+        let hostile = format!("host = \"\u{1b}[31m\u{202e}{}\" x", "é".repeat(100_000));
+        for span in [
+            0..hostile.len(),
+            hostile.len()..hostile.len(),
+            7..12,
+            9..usize::MAX,
+        ] {
+            let fault = Fault::at(&hostile, span, &hostile).with_hint(Some(hostile.clone()));
+            let shown = fault.to_string();
+            assert!(
+                shown.chars().count() < 1_200,
+                "{} characters",
+                shown.chars().count()
+            );
+            assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{shown}");
+        }
+        assert_eq!(quoted("a\u{1b}"), r#""a\u{1b}""#);
+    }
+}

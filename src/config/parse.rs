@@ -1,0 +1,184 @@
+//! Text → file: the syntax, the keys and the types.
+
+use toml::de::{DeTable, Deserializer};
+
+use super::fault::{Fault, quoted};
+use super::file::File;
+
+/// The file that `text` is.
+///
+/// # Errors
+/// Every fault of syntax; or else the first key that is unknown or value that has the wrong type.
+pub(super) fn file(text: &str) -> Result<File, Vec<Fault>> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        return Err(errors.iter().map(|error| syntax(text, error)).collect());
+    }
+    serde::Deserialize::deserialize(Deserializer::from(table)).map_err(|error| vec![structure(text, &error)])
+}
+
+fn syntax(text: &str, error: &toml::de::Error) -> Fault {
+    Fault::at(text, place(text, error), error.message())
+}
+
+fn structure(text: &str, error: &toml::de::Error) -> Fault {
+    match unknown_key(error.message()) {
+        Some((key, known)) => Fault::at(
+            text,
+            place(text, error),
+            &format!("there is no key {} here", quoted(key)),
+        )
+        .with_hint(Some(hint(key, &known))),
+        None => Fault::at(text, place(text, error), &in_words(error.message())),
+    }
+}
+
+/// Where the error is; an error without a place is about the end of the file.
+fn place(text: &str, error: &toml::de::Error) -> std::ops::Range<usize> {
+    error.span().unwrap_or(text.len()..text.len())
+}
+
+/// The key that serde refuses and those that it knows instead: ``unknown field `a`, expected one of `b`, `c` ``.
+fn unknown_key(message: &str) -> Option<(&str, Vec<&str>)> {
+    let (key, rest) = message
+        .strip_prefix("unknown field `")?
+        .rsplit_once("`, expected ")?;
+    // The key may hold the separator itself; the list of known keys never does.
+    let known = rest.split('`').skip(1).step_by(2).collect();
+    Some((key, known))
+}
+
+/// The nearest of the known keys where one is near, else all of them.
+fn hint(key: &str, known: &[&str]) -> String {
+    let far = key.chars().count().clamp(2, 6) / 2;
+    let nearest = known
+        .iter()
+        .map(|candidate| (distance(key, candidate), candidate))
+        .min();
+    match nearest {
+        Some((steps, candidate)) if steps <= far => format!("did you mean `{candidate}`?"),
+        _ => format!("the keys here are {}", known.join(", ")),
+    }
+}
+
+/// How many characters must be put in, taken out or changed to make `b` of `a`; of `a` the first 40 count.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().take(40).enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &y) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// serde's names of types as words that stand in a configuration.
+fn in_words(message: &str) -> String {
+    let Some((what, wanted)) = message.rsplit_once("expected ") else {
+        return message.to_owned();
+    };
+    let wanted = match wanted {
+        "i64" => "a whole number",
+        "f64" => "a number",
+        "a string" => "a text in quotes",
+        "a boolean" => "true or false",
+        "a sequence" => "a list: [ … ]",
+        "a map" => "a section or a table: { … }",
+        other if other.starts_with("struct ") => "a section or a table: { … }",
+        other => other,
+    };
+    format!("{what}expected {wanted}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first(text: &str) -> Fault {
+        file(text).err().expect("a fault").remove(0)
+    }
+
+    #[test]
+    fn an_unknown_key_is_answered_with_the_nearest_known_one() {
+        for (text, hint) in [
+            ("[app.shop]\nhots = []", "did you mean `hosts`?"),
+            ("[app.shop]\nbuildargs = {}", "did you mean `build_args`?"),
+            ("[app.shop]\nenvfile = \"x\"", "did you mean `env_file`?"),
+            ("stat = \"x\"", "did you mean `state`?"),
+            ("apps = {}", "did you mean `app`?"),
+            ("[app.shop.ports]\nred = 1", "the keys here are green, blue"),
+            (
+                "[app.shop.probe]\nurl = 1",
+                "the keys here are kind, path, status, host, interval, timeout, deadline",
+            ),
+        ] {
+            let fault = first(text);
+            assert_eq!(fault.hint.as_deref(), Some(hint), "{fault}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_marked_and_its_value_hidden() {
+        let shown = first("[registry]\npassword = \"hunter2\"").to_string();
+        assert_eq!(
+            shown,
+            "2:1: there is no key \"password\" here\n  |\n2 | password = …\n  | ^^^^^^^^\n\
+             Hint: the keys here are address, prefix, username, password_file, plain_http"
+        );
+    }
+
+    #[test]
+    fn a_strange_unknown_key_stays_bounded() {
+        let key = format!("`, expected \u{1b}`{}", "x".repeat(10_000));
+        let shown = first(&format!("{key:?} = 1").replace("\\u{1b}", "\\u001b")).to_string();
+        assert!(
+            shown.contains("there is no key") && shown.len() < 2_000,
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn a_wrong_type_is_told_in_words() {
+        for (text, message) in [
+            (
+                "[app.shop]\nkeep = \"x\"",
+                r#"invalid type: string "x", expected a whole number"#,
+            ),
+            (
+                "[app.shop]\nkeep = 1.5",
+                "invalid type: floating point `1.5`, expected a whole number",
+            ),
+            (
+                "state = 1",
+                "invalid type: integer `1`, expected a text in quotes",
+            ),
+            (
+                "[app.shop]\nhosts = \"x\"",
+                r#"invalid type: string "x", expected a list: [ … ]"#,
+            ),
+            (
+                "engine = 1",
+                "invalid type: integer `1`, expected a section or a table: { … }",
+            ),
+            ("[app.shop]\nmemory = 1.5", "expected a text or a whole number"),
+            (
+                "[registry]\nplain_http = 1",
+                "invalid type: integer `1`, expected true or false",
+            ),
+        ] {
+            assert_eq!(first(text).message, message);
+        }
+    }
+
+    #[test]
+    fn several_faults_of_syntax_are_told_at_once() {
+        let faults = file("[engine]\nhost = \n[proxy]\nlisten = x\n").err().unwrap();
+        let lines: Vec<usize> = faults.iter().map(|fault| fault.line).collect();
+        assert_eq!(lines, [2, 4], "{faults:?}");
+    }
+}

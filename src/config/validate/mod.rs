@@ -1,0 +1,163 @@
+//! File → settings: every value checked, every fault collected, every default filled in.
+
+mod app;
+mod shared;
+mod words;
+
+use std::borrow::Borrow;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+
+use crate::model::{EngineSettings, ProxySettings, RegistrySettings, Settings};
+
+use super::defaults;
+use super::fault::Fault;
+use super::file::{Engine, Field, File, Proxy, Registry};
+use super::units::{Refusal, duration_above_zero};
+
+/// The settings that `file`, whose text is `source`, gives; relative paths start at `folder`.
+///
+/// # Errors
+/// Every fault that was found, in no certain order.
+pub(super) fn settings(source: &str, folder: &Path, file: &File) -> Result<Settings, Vec<Fault>> {
+    let mut check = Check {
+        source,
+        folder,
+        faults: Vec::new(),
+    };
+    let mut settings = defaults::settings();
+    check.path(&mut settings.state, &file.state);
+    engine(&mut check, &mut settings.engine, &file.engine);
+    registry(&mut check, &mut settings.registry, &file.registry);
+    proxy(&mut check, &mut settings.proxy, &file.proxy);
+    for (name, section) in &file.app {
+        let read = app::settings(&mut check, section);
+        if let Some(name) = check.read(name, |text: &str| Ok(text.parse()?)) {
+            settings.apps.insert(name, read);
+        }
+    }
+    shared::ports(&mut check, &settings.proxy, file);
+    shared::hosts(&mut check, file);
+    if check.faults.is_empty() {
+        Ok(settings)
+    } else {
+        Err(check.faults)
+    }
+}
+
+fn engine(check: &mut Check<'_>, to: &mut EngineSettings, from: &Engine) {
+    check.set(&mut to.host, &from.host, words::engine_host);
+    check.set(&mut to.network, &from.network, words::network);
+    check.set(&mut to.subnet, &from.subnet, words::subnet);
+    check.set(&mut to.builder, &from.builder, words::builder);
+}
+
+fn registry(check: &mut Check<'_>, to: &mut RegistrySettings, from: &Registry) {
+    check.set(&mut to.address, &from.address, words::registry_address);
+    check.set(&mut to.prefix, &from.prefix, words::registry_prefix);
+    check.set_some(&mut to.username, &from.username, words::one_line);
+    let mut password_file = PathBuf::new();
+    check.path(&mut password_file, &from.password_file);
+    to.password_file = from.password_file.as_ref().map(|_| password_file);
+    match (&from.username, &from.password_file) {
+        (Some(username), None) => check.refuse(
+            username,
+            Refusal::new("username stands here without password_file")
+                .hint("put the password into a file, mode 0600, and name it"),
+        ),
+        (None, Some(file)) => check.refuse(file, Refusal::new("password_file stands here without username")),
+        _ => {}
+    }
+    let allowed = from.plain_http.as_ref().is_some_and(|allowed| *allowed.get_ref());
+    to.plain_http = allowed || words::is_loopback_registry(&to.address);
+}
+
+fn proxy(check: &mut Check<'_>, to: &mut ProxySettings, from: &Proxy) {
+    check.set(&mut to.listen, &from.listen, words::listen);
+    check.set(&mut to.slot_listen, &from.slot_listen, words::ip);
+    check.set_some(
+        &mut to.metrics_listen,
+        &from.metrics_listen,
+        words::loopback_listen,
+    );
+    check.set(&mut to.header_timeout, &from.header_timeout, duration_above_zero);
+    check.set(&mut to.idle_timeout, &from.idle_timeout, duration_above_zero);
+    check.set(&mut to.body_timeout, &from.body_timeout, duration_above_zero);
+    check.set(
+        &mut to.response_timeout,
+        &from.response_timeout,
+        duration_above_zero,
+    );
+}
+
+/// What the checks need to know, and what they found.
+struct Check<'a> {
+    source: &'a str,
+    folder: &'a Path,
+    faults: Vec<Fault>,
+}
+
+impl Check<'_> {
+    fn refuse<T>(&mut self, at: &Spanned<T>, refusal: Refusal) {
+        self.refuse_span(at.span(), refusal);
+    }
+
+    fn refuse_span(&mut self, span: Range<usize>, refusal: Refusal) {
+        self.faults
+            .push(Fault::at(self.source, span, &refusal.message).with_hint(refusal.hint));
+    }
+
+    /// What `read` makes of the value; a refusal is a fault at its place.
+    fn read<T, B, R>(&mut self, from: &Spanned<T>, read: impl FnOnce(&B) -> Result<R, Refusal>) -> Option<R>
+    where
+        T: Borrow<B>,
+        B: ?Sized,
+    {
+        read(from.get_ref().borrow())
+            .map_err(|refusal| self.refuse(from, refusal))
+            .ok()
+    }
+
+    /// Puts what `read` makes of the value in place of the default, where the key is there.
+    fn set<T, B, R>(&mut self, to: &mut R, from: &Field<T>, read: impl FnOnce(&B) -> Result<R, Refusal>)
+    where
+        T: Borrow<B>,
+        B: ?Sized,
+    {
+        if let Some(value) = from.as_ref().and_then(|from| self.read(from, read)) {
+            *to = value;
+        }
+    }
+
+    /// As `set`, where the default is nothing.
+    fn set_some<T, B, R>(
+        &mut self,
+        to: &mut Option<R>,
+        from: &Field<T>,
+        read: impl FnOnce(&B) -> Result<R, Refusal>,
+    ) where
+        T: Borrow<B>,
+        B: ?Sized,
+    {
+        self.set(to, from, |value: &B| read(value).map(Some));
+    }
+
+    /// A path on the server; a relative one starts at the file's folder.
+    fn path(&mut self, to: &mut PathBuf, from: &Field<String>) {
+        let folder = self.folder.to_path_buf();
+        self.set(to, from, |text: &str| {
+            words::one_line(text).map(|text| folder.join(text))
+        });
+    }
+}
+
+impl From<crate::model::ParseError> for Refusal {
+    fn from(error: crate::model::ParseError) -> Self {
+        Refusal::new(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,266 @@
+//! Builds: a context goes to the Engine, lines come back, and at the end an image.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bollard::body_try_stream;
+use bollard::errors::Error as Api;
+use bollard::models::BuildInfo;
+use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
+use futures_util::{Stream, StreamExt, stream};
+
+use super::context::Context;
+use super::error::says_no_space;
+use super::images::login;
+use super::lines::one_line;
+use super::progress::Progress;
+use super::{Engine, EngineError, ImageId};
+use crate::model::{Builder, Credentials};
+
+/// How long the Engine may take to begin its answer to a build: the classic builder reads the whole context
+/// first. The caller's own deadline, which drops the build, comes before.
+const CONTEXT_SENT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What to build, and under which name.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// The context: an absolute path inside `root`.
+    pub context: PathBuf,
+    /// The tree that the context is of: nothing outside it is read.
+    pub root: PathBuf,
+    /// The Dockerfile, relative to the context.
+    pub dockerfile: String,
+    /// Build arguments.
+    pub args: BTreeMap<String, String>,
+    /// The stage to build; absent: the last one.
+    pub target: Option<String>,
+    /// The image's name: `REPOSITORY:TAG`.
+    pub tag: String,
+    /// Labels of the image.
+    pub labels: BTreeMap<String, String>,
+    /// A registry that base images may come from, as `HOST[:PORT]`, and how to log in there.
+    pub credentials: Option<(String, Credentials)>,
+}
+
+/// The Engine's two builders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BuilderKind {
+    /// BuildKit.
+    Buildkit,
+    /// The classic builder.
+    Classic,
+}
+
+impl Engine {
+    /// The builder that builds use, and why that one.
+    ///
+    /// # Errors
+    /// The Engine's.
+    pub async fn builder_kind(&self) -> Result<(BuilderKind, String), EngineError> {
+        match self.settings.builder {
+            Builder::Buildkit => return Ok((BuilderKind::Buildkit, "the configuration says so".to_owned())),
+            Builder::Classic => return Ok((BuilderKind::Classic, "the configuration says so".to_owned())),
+            Builder::Auto => {}
+        }
+        let version = self.docker.version().await;
+        let version = version.map_err(|api| self.call("ask the Engine's version").error(api))?;
+        let name = version.version.unwrap_or_default();
+        // Every Linux Engine since 18.09 has BuildKit built in; Windows ones have none. A look-alike of the Engine
+        // says so among its components.
+        let is_docker = |c: &bollard::models::SystemVersionComponents| c.name == "Engine";
+        let docker = version.components.unwrap_or_default().iter().any(is_docker);
+        Ok(match version.os.as_deref() {
+            Some("linux") if docker => (BuilderKind::Buildkit, format!("Docker Engine {name} has it")),
+            other => {
+                let os = other.unwrap_or("an unknown system");
+                (
+                    BuilderKind::Classic,
+                    format!("no Docker Engine on Linux: version {name} on {os}"),
+                )
+            }
+        })
+    }
+
+    /// Builds an image. `output` gets the builder's lines as they come, printable and bounded in length.
+    /// Dropping the future cancels the build at the Engine.
+    ///
+    /// # Errors
+    /// [`EngineError::Context`] before the Engine is asked, or when the tree changes meanwhile;
+    /// [`EngineError::Build`] with the step that failed; [`EngineError::NoSpace`].
+    pub async fn build(
+        &self,
+        request: &BuildRequest,
+        output: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<ImageId, EngineError> {
+        let opened = request.clone();
+        let context = tokio::task::spawn_blocking(move || {
+            Context::open(&opened.root, &opened.context, &opened.dockerfile)
+        });
+        let context = context
+            .await
+            .map_err(|panic| EngineError::other("read the build context", panic))??;
+        let (kind, _) = self.builder_kind().await?;
+        let options = options(request, context.dockerfile(), kind);
+        let frontend = frontend(&context.dockerfile_text());
+        let (mut pieces, sending) = context.send();
+        let body = body_try_stream(stream::poll_fn(move |task| pieces.poll_recv(task)));
+        let credentials = request.credentials.as_ref();
+        let logins = credentials.map(|(registry, user)| HashMap::from([(registry.clone(), login(user))]));
+        let docker = self.patient(CONTEXT_SENT);
+        let events = docker.build_image(options, logins, Some(body));
+
+        let mut progress = Progress::default();
+        match follow(events, &mut progress, output).await {
+            Ok(Some(id)) => Ok(id),
+            Ok(None) => self.built(&request.tag).await,
+            Err(api) => {
+                // A context that could not be read is the cause, and what the Engine says only its effect.
+                if let Ok(Err(cause)) = sending.await
+                    && !was_hung_up_on(&cause)
+                {
+                    return Err(cause.into());
+                }
+                Err(self.build_error(api, &progress, frontend, kind))
+            }
+        }
+    }
+
+    async fn built(&self, tag: &str) -> Result<ImageId, EngineError> {
+        match self.image(tag).await? {
+            Some(facts) => Ok(facts.id),
+            None => Err(EngineError::other(
+                "build the image",
+                format!("the Engine ended without {tag}"),
+            )),
+        }
+    }
+
+    fn build_error(
+        &self,
+        api: Api,
+        progress: &Progress,
+        frontend: Option<String>,
+        kind: BuilderKind,
+    ) -> EngineError {
+        let text = match &api {
+            Api::DockerStreamError { error } => error,
+            Api::DockerResponseServerError { message, .. } => message,
+            _ => return self.call("build the image").error(api),
+        };
+        let mut reason = one_line(text, 600);
+        if says_no_space(text) {
+            let what = "build the image".to_owned();
+            return EngineError::NoSpace { what, reason };
+        }
+        let step = progress.failed_step();
+        let fetched = |name: &String| {
+            text.contains(name.as_str()) || step.as_ref().is_some_and(|s| s.contains(name.as_str()))
+        };
+        if kind == BuilderKind::Buildkit && step.as_ref().is_none_or(|step| !step.contains(" RUN ")) {
+            if let Some(name) = frontend.filter(fetched) {
+                reason.push_str(&format!(
+                    ". Hint: its line `# syntax={name}` makes BuildKit fetch that image; drop the line, or set \
+                     `engine.builder` to \"classic\""
+                ));
+            }
+        }
+        EngineError::Build {
+            step,
+            code: exit_code(text),
+            reason,
+            last: progress.last_lines(),
+        }
+    }
+}
+
+async fn follow(
+    mut events: impl Stream<Item = Result<BuildInfo, Api>> + Unpin,
+    progress: &mut Progress,
+    output: &mut (dyn FnMut(&str) + Send),
+) -> Result<Option<ImageId>, Api> {
+    while let Some(event) = events.next().await {
+        progress.take(event?, output);
+    }
+    progress.finish(output);
+    Ok(progress.image().map(ImageId))
+}
+
+fn options(request: &BuildRequest, dockerfile: String, kind: BuilderKind) -> BuildImageOptions {
+    BuildImageOptions {
+        dockerfile,
+        t: Some(request.tag.clone()),
+        buildargs: Some(request.args.clone().into_iter().collect()),
+        labels: Some(request.labels.clone().into_iter().collect()),
+        target: request.target.clone().unwrap_or_default(),
+        rm: true,
+        forcerm: true,
+        version: match kind {
+            BuilderKind::Buildkit => BuilderVersion::BuilderBuildKit,
+            BuilderKind::Classic => BuilderVersion::BuilderV1,
+        },
+        session: (kind == BuilderKind::Buildkit).then(session_id),
+        ..BuildImageOptions::default()
+    }
+}
+
+/// An id that no other build's session has: the Engine pairs a build with its session by it.
+fn session_id() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("deployer-{}-{}-{count}", std::process::id(), now.as_nanos())
+}
+
+/// Whether the context's own error is only that the Engine stopped reading.
+fn was_hung_up_on(error: &super::ContextError) -> bool {
+    matches!(error, super::ContextError::Unreadable { reason, .. } if reason.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// The image that a Dockerfile's `# syntax=` line names.
+fn frontend(dockerfile: &str) -> Option<String> {
+    let directives = dockerfile
+        .lines()
+        .take_while(|line| line.trim_start().starts_with('#'));
+    let found = directives.filter_map(|line| line.trim_start_matches(['#', ' ', '\t']).split_once('='));
+    found
+        .filter(|(name, _)| name.trim().eq_ignore_ascii_case("syntax"))
+        .map(|(_, image)| one_line(image, 100))
+        .next()
+}
+
+/// The exit code that a failed command's message ends in.
+fn exit_code(text: &str) -> Option<i64> {
+    let line = text.lines().rev().find(|line| line.contains("code: "))?;
+    let (_, code) = line.rsplit_once("code: ")?;
+    code.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_is_read_whatever_the_builder() {
+        for text in [
+            "The command '/bin/sh -c exit 3' returned a non-zero code: 3",
+            "executor failed running [/bin/sh -c exit 3]: exit code: 3",
+            "process \"/bin/sh -c exit 3\" did not complete successfully: exit code: 3",
+        ] {
+            assert_eq!(exit_code(text), Some(3));
+        }
+        assert_eq!(exit_code("dockerfile parse error line 1"), None);
+    }
+
+    #[test]
+    fn the_frontend_is_read_from_the_leading_comments_only() {
+        assert_eq!(
+            frontend("# syntax=docker/dockerfile:1\nFROM x"),
+            Some("docker/dockerfile:1".to_owned())
+        );
+        assert_eq!(frontend("#escape=`\n#Syntax = a/b\n"), Some("a/b".to_owned()));
+        assert_eq!(frontend("FROM x\n# syntax=a"), None);
+    }
+}

@@ -1,0 +1,426 @@
+//! What can go wrong at the Engine, told apart in one place.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use bollard::errors::Error as Api;
+
+use super::context::ContextError;
+use super::lines::one_line;
+use crate::model::Subnet;
+
+/// Characters of a foreign text that an error shows.
+const REASON_MAX: usize = 600;
+
+/// What went wrong at the Engine, or at the registry that it talks to.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Nothing answers at the Engine's address.
+    #[error("the Docker Engine does not answer at {host}: {reason}. Hint: is it running? See `engine.host`")]
+    Unreachable {
+        /// The Engine's address.
+        host: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The socket is there, and not for this user.
+    #[error("not allowed to talk to the Docker Engine at {host}. Hint: add this user to the group `docker`")]
+    Denied {
+        /// The Engine's address.
+        host: String,
+    },
+    /// The address is of a kind that is not known.
+    #[error(
+        "{host:?} is no address of a Docker Engine. Hint: like unix:///var/run/docker.sock or tcp://127.0.0.1:2375"
+    )]
+    BadHost {
+        /// The address.
+        host: String,
+    },
+    /// The Engine is older than 20.10.
+    #[error("the Docker Engine at {host} speaks API {api}; 1.41 is needed (Engine 20.10 or newer)")]
+    TooOld {
+        /// The Engine's address.
+        host: String,
+        /// Its API version.
+        api: String,
+    },
+    /// deployer's network exists, and is not as the configuration wants it.
+    #[error(
+        "the network {name} has {has}, the configuration wants {wants}. Hint: set `engine.subnet` to it, or remove \
+         the network once nothing runs on it"
+    )]
+    NetworkDiffers {
+        /// The network's name.
+        name: String,
+        /// What it has: its driver or its subnets.
+        has: String,
+        /// What it should have.
+        wants: String,
+    },
+    /// The wanted subnet is used by something else.
+    #[error("the subnet {subnet} is taken by {with}. Hint: set `engine.subnet` to a free one")]
+    NetworkClash {
+        /// The wanted subnet.
+        subnet: Subnet,
+        /// What uses it.
+        with: String,
+    },
+    /// The Engine has several networks of deployer's name.
+    #[error("there are several networks named {name}: {}. Hint: remove all but one with `docker network rm ID`", ids.join(", "))]
+    NetworkAmbiguous {
+        /// The name.
+        name: String,
+        /// Their ids.
+        ids: Vec<String>,
+    },
+    /// The build's context cannot be sent.
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    /// A step of the build failed.
+    #[error("the build failed{}: {reason}", at(step))]
+    Build {
+        /// The instruction that failed, as the builder names it, where it is known.
+        step: Option<String>,
+        /// The exit code of its command, where it was a command.
+        code: Option<i64>,
+        /// The builder's words.
+        reason: String,
+        /// The last lines of the step's output.
+        last: Vec<String>,
+    },
+    /// The registry takes no connection.
+    #[error("the registry {registry} does not answer: {reason}. Hint: is it running? See `registry.address`")]
+    RegistryRefused {
+        /// `HOST[:PORT]`.
+        registry: String,
+        /// The Engine's words.
+        reason: String,
+    },
+    /// The registry speaks plain http, and the Engine wants https.
+    #[error(
+        "the registry {registry} speaks plain http, which the Docker Engine does only with loopback addresses. \
+         Hint: `insecure-registries` in /etc/docker/daemon.json"
+    )]
+    RegistryPlain {
+        /// `HOST[:PORT]`.
+        registry: String,
+    },
+    /// The registry wants a login, or another one.
+    #[error(
+        "the registry {registry} refused the login: {reason}. Hint: `registry.username` and `registry.password_file`"
+    )]
+    Unauthorized {
+        /// `HOST[:PORT]`.
+        registry: String,
+        /// The Engine's words.
+        reason: String,
+    },
+    /// There is no such image or repository.
+    #[error("there is no image {reference}: {reason}")]
+    Unknown {
+        /// The image.
+        reference: String,
+        /// The Engine's words.
+        reason: String,
+    },
+    /// A disk is full: the host's, or the registry's.
+    #[error("no space left while trying to {what}: {reason}. Hint: `deployer prune`, `docker system df`")]
+    NoSpace {
+        /// What was being done.
+        what: String,
+        /// The Engine's words.
+        reason: String,
+    },
+    /// It took too long.
+    #[error("it took too long to {what}: {reason}")]
+    Timeout {
+        /// What was being done.
+        what: String,
+        /// Who gave up, and when.
+        reason: String,
+    },
+    /// The connection broke, or the other side is overloaded for now.
+    #[error("interrupted while trying to {what}: {reason}")]
+    Interrupted {
+        /// What was being done.
+        what: String,
+        /// The Engine's words.
+        reason: String,
+    },
+    /// A planned address is used by a container.
+    #[error(
+        "the address {address} of {instance} is used by {by}. Hint: remove that container or give it another address"
+    )]
+    AddressTaken {
+        /// The planned address.
+        address: Ipv4Addr,
+        /// The instance that should have it.
+        instance: String,
+        /// What has it.
+        by: String,
+    },
+    /// An instance's name is used by a container that is not deployer's.
+    #[error(
+        "the name {name} is used by a container that is not deployer's ({id}). Hint: rename or remove it"
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The container's id.
+        id: String,
+    },
+    /// A line of an env_file is not `NAME=value`. Its text is not told: it may be a secret.
+    #[error("{}, line {line}: {reason}", path.display())]
+    EnvFile {
+        /// The file.
+        path: PathBuf,
+        /// The line's number, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The env_file cannot be read.
+    #[error("cannot read the env_file {}: {reason}", path.display())]
+    EnvFileUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: std::io::Error,
+    },
+    /// Everything else.
+    #[error("cannot {what}: {reason}")]
+    Other {
+        /// What was being done.
+        what: String,
+        /// The Engine's words.
+        reason: String,
+    },
+}
+
+fn at(step: &Option<String>) -> String {
+    step.as_ref()
+        .map(|step| format!(" at {step}"))
+        .unwrap_or_default()
+}
+
+impl EngineError {
+    /// Whether the same call may well succeed a little later.
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            Self::RegistryRefused { .. } | Self::Timeout { .. } | Self::Interrupted { .. }
+        )
+    }
+
+    pub(super) fn other(what: &str, reason: impl ToString) -> Self {
+        Self::Other {
+            what: what.to_owned(),
+            reason: one_line(&reason.to_string(), REASON_MAX),
+        }
+    }
+}
+
+/// What an API call was for, so that its error can say so.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call<'a> {
+    /// The Engine's address.
+    pub(super) host: &'a str,
+    /// What is being done, as in "cannot …".
+    pub(super) what: &'a str,
+    /// The image, where the call goes to a registry.
+    pub(super) image: Option<&'a str>,
+}
+
+impl Call<'_> {
+    /// The error that `api` stands for.
+    pub(super) fn error(self, api: Api) -> EngineError {
+        let (status, text) = match api {
+            Api::DockerResponseServerError { status_code, message } => (Some(status_code), message),
+            Api::DockerStreamError { error } => (None, error),
+            Api::DockerContainerWaitError { error, .. } => (None, error),
+            Api::RequestTimeoutError => return self.timeout("the Docker Engine did not answer in time"),
+            transport => return self.transport_error(&transport),
+        };
+        self.engine_said(status, &text)
+    }
+
+    /// The error for a wait that was given up.
+    pub(super) fn timeout(self, reason: &str) -> EngineError {
+        EngineError::Timeout {
+            what: self.what.to_owned(),
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// The connection to the Engine itself failed.
+    fn transport_error(self, error: &Api) -> EngineError {
+        let host = self.host.to_owned();
+        let mut texts = vec![error.to_string()];
+        let mut cause = std::error::Error::source(error);
+        let mut kind = match error {
+            Api::SocketNotFoundError(_) => Some(std::io::ErrorKind::NotFound),
+            _ => None,
+        };
+        while let Some(inner) = cause {
+            let text = inner.to_string();
+            if !texts.iter().any(|known| known.contains(&text)) {
+                texts.push(text);
+            }
+            kind = kind.or(inner.downcast_ref::<std::io::Error>().map(std::io::Error::kind));
+            cause = inner.source();
+        }
+        let reason = one_line(&texts.join(": "), REASON_MAX);
+        match kind {
+            Some(std::io::ErrorKind::PermissionDenied) => EngineError::Denied { host },
+            Some(std::io::ErrorKind::NotFound) => EngineError::Unreachable {
+                host,
+                reason: "there is no such socket".to_owned(),
+            },
+            Some(std::io::ErrorKind::ConnectionRefused) => EngineError::Unreachable {
+                host,
+                reason: "the connection was refused".to_owned(),
+            },
+            _ if matches!(error, Api::HyperLegacyError { err } if err.is_connect()) => {
+                EngineError::Unreachable { host, reason }
+            }
+            _ => EngineError::Interrupted {
+                what: self.what.to_owned(),
+                reason,
+            },
+        }
+    }
+
+    /// The Engine answered that it failed; what it says is often what a registry said to it.
+    fn engine_said(self, status: Option<u16>, text: &str) -> EngineError {
+        let what = self.what.to_owned();
+        let reason = one_line(text, REASON_MAX);
+        let registry = registry_of(self.image.unwrap_or_default()).to_owned();
+        let remote = self.image.is_some();
+        match kind_of(&text.to_lowercase()) {
+            Kind::NoSpace => EngineError::NoSpace { what, reason },
+            Kind::Plain if remote => EngineError::RegistryPlain { registry },
+            Kind::Unauthorized if remote => EngineError::Unauthorized { registry, reason },
+            Kind::Timeout => EngineError::Timeout { what, reason },
+            Kind::Refused if remote => EngineError::RegistryRefused { registry, reason },
+            Kind::Interrupted => EngineError::Interrupted { what, reason },
+            Kind::Unknown if remote => self.unknown(reason),
+            _ if remote && status == Some(404) => self.unknown(reason),
+            _ => EngineError::Other { what, reason },
+        }
+    }
+
+    fn unknown(self, reason: String) -> EngineError {
+        EngineError::Unknown {
+            reference: self.image.unwrap_or_default().to_owned(),
+            reason,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    NoSpace,
+    Plain,
+    Unauthorized,
+    Timeout,
+    Refused,
+    Interrupted,
+    Unknown,
+    Other,
+}
+
+/// What a lower-case text of the Engine means. The order matters: a text can hold several of these words.
+fn kind_of(text: &str) -> Kind {
+    let words: &[(Kind, &[&str])] = &[
+        (
+            Kind::NoSpace,
+            &[
+                "no space left on device",
+                "disk quota exceeded",
+                "507 insufficient storage",
+            ],
+        ),
+        (Kind::Plain, &["server gave http response to https client"]),
+        (
+            Kind::Unauthorized,
+            &[
+                "unauthorized",
+                "no basic auth credentials",
+                "access is denied",
+                "403 forbidden",
+            ],
+        ),
+        (
+            Kind::Timeout,
+            &[
+                "i/o timeout",
+                "deadline exceeded",
+                "client.timeout",
+                "handshake timeout",
+                "connection timed out",
+            ],
+        ),
+        (
+            Kind::Refused,
+            &[
+                "connection refused",
+                "no such host",
+                "no route to host",
+                "network is unreachable",
+                "server misbehaving",
+            ],
+        ),
+        (
+            Kind::Interrupted,
+            &[
+                "connection reset",
+                "broken pipe",
+                "unexpected eof",
+                "429 too many",
+                "toomanyrequests",
+                "500 internal server error",
+                "502 bad gateway",
+                "503 service unavailable",
+                "504 gateway timeout",
+            ],
+        ),
+        (
+            Kind::Unknown,
+            &[
+                "manifest unknown",
+                "name unknown",
+                "not found",
+                "does not exist",
+                "no such image",
+                "denied",
+            ],
+        ),
+    ];
+    let found = words
+        .iter()
+        .find(|(_, words)| words.iter().any(|word| text.contains(word)));
+    match found {
+        Some((kind, _)) => *kind,
+        None if text.ends_with(": eof") => Kind::Interrupted,
+        None => Kind::Other,
+    }
+}
+
+/// Whether a text of the Engine says that a disk is full.
+pub(super) fn says_no_space(text: &str) -> bool {
+    kind_of(&text.to_lowercase()) == Kind::NoSpace
+}
+
+/// Whether the Engine answered that the thing is not there.
+pub(super) fn is_gone(error: &Api) -> bool {
+    matches!(error, Api::DockerResponseServerError { status_code: 404, .. })
+}
+
+/// `HOST[:PORT]` of an image's name; the Docker Hub where it has none.
+fn registry_of(image: &str) -> &str {
+    match image.split_once('/') {
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
+        _ => "docker.io",
+    }
+}

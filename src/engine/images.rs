@@ -1,0 +1,277 @@
+//! Images: pushed and pulled, looked at, tagged and removed.
+
+use std::time::Duration;
+
+use bollard::auth::DockerCredentials;
+use bollard::errors::Error as Api;
+use bollard::query_parameters::{CreateImageOptions, PushImageOptions, RemoveImageOptions, TagImageOptions};
+use futures_util::{Stream, StreamExt};
+
+use super::error::{Call, is_gone};
+use super::lines::one_line;
+use super::{Engine, EngineError, ImageId};
+use crate::model::{Credentials, Digest, ImageRef};
+
+/// How long a push or pull may tell nothing. The Engine's own waits on a silent registry end before.
+const SILENCE: Duration = Duration::from_secs(180);
+
+/// What an image says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageFacts {
+    /// Its id at the Engine.
+    pub id: ImageId,
+    /// The TCP ports that it EXPOSEs, sorted.
+    pub exposed: Vec<u16>,
+    /// Whether it has a HEALTHCHECK.
+    pub healthcheck: bool,
+    /// Its size on this host in bytes.
+    pub size: u64,
+    /// Under which digests it is known: `REPOSITORY@sha256:…`.
+    pub repo_digests: Vec<String>,
+}
+
+/// What became of an image that was to be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removed {
+    /// It is removed, or this name of it.
+    Yes,
+    /// It was not there.
+    Absent,
+    /// A container uses it: it stays.
+    InUse,
+}
+
+impl Engine {
+    /// Pushes `tag` (`REPOSITORY:TAG`) to its registry. Gives the manifest's digest, by which it is pulled.
+    /// `output` gets a few lines on the way.
+    ///
+    /// # Errors
+    /// The registry's, told apart; see [`EngineError::is_transient`].
+    pub async fn push(
+        &self,
+        tag: &str,
+        credentials: Option<&Credentials>,
+        output: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<Digest, EngineError> {
+        let what = format!("push {tag}");
+        let call = self.registry_call(&what, tag);
+        let (repository, name) = split_tag(tag);
+        let options = PushImageOptions {
+            tag: Some(name.to_owned()),
+            platform: None,
+        };
+        let docker = self.patient(SILENCE);
+        let mut events = docker.push_image(repository, Some(options), credentials.map(login));
+        let mut layers = Layers::default();
+        let mut digest = None;
+        while let Some(event) = next_event(&mut events, call).await? {
+            let status = event.status.unwrap_or_default();
+            digest = digest.or(pushed_digest(&status));
+            layers.count(&status);
+        }
+        output(&layers.told());
+        match digest {
+            Some(digest) => Ok(digest),
+            None => self.known_digest(tag, repository).await,
+        }
+    }
+
+    /// Pulls `image` by its digest.
+    ///
+    /// # Errors
+    /// The registry's, told apart; see [`EngineError::is_transient`].
+    pub async fn pull(
+        &self,
+        image: &ImageRef,
+        credentials: Option<&Credentials>,
+        output: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<(), EngineError> {
+        let reference = image.to_string();
+        let what = format!("pull {reference}");
+        let call = self.registry_call(&what, &reference);
+        let options = CreateImageOptions {
+            from_image: Some(image.repository.clone()),
+            tag: Some(image.digest.to_string()),
+            ..CreateImageOptions::default()
+        };
+        let docker = self.patient(SILENCE);
+        let mut events = docker.create_image(Some(options), None, credentials.map(login));
+        let mut layers = Layers::default();
+        while let Some(event) = next_event(&mut events, call).await? {
+            layers.count(&event.status.unwrap_or_default());
+        }
+        output(&layers.told());
+        Ok(())
+    }
+
+    /// What the image `reference` (a tag, a digest or an id) says about itself; none when it is not on this host.
+    ///
+    /// # Errors
+    /// The Engine's.
+    pub async fn image(&self, reference: &str) -> Result<Option<ImageFacts>, EngineError> {
+        let found = match self.docker.inspect_image(reference).await {
+            Ok(found) => found,
+            Err(api) if is_gone(&api) => return Ok(None),
+            Err(api) => return Err(self.call(&format!("look at the image {reference}")).error(api)),
+        };
+        let config = found.config.unwrap_or_default();
+        let ports = config.exposed_ports.unwrap_or_default();
+        let mut exposed: Vec<u16> = ports.iter().filter_map(|port| tcp_port(port)).collect();
+        exposed.sort_unstable();
+        exposed.dedup();
+        let check = config
+            .healthcheck
+            .and_then(|check| check.test)
+            .unwrap_or_default();
+        Ok(Some(ImageFacts {
+            id: ImageId(found.id.unwrap_or_default()),
+            exposed,
+            healthcheck: check.first().is_some_and(|kind| kind != "NONE"),
+            size: found
+                .size
+                .and_then(|size| u64::try_from(size).ok())
+                .unwrap_or_default(),
+            repo_digests: found.repo_digests.unwrap_or_default(),
+        }))
+    }
+
+    /// Gives the image `image` (any name of it) the name `repository:tag`.
+    ///
+    /// # Errors
+    /// The Engine's; [`EngineError::Unknown`] when it is not on this host.
+    pub async fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<(), EngineError> {
+        let options = TagImageOptions {
+            repo: Some(repository.to_owned()),
+            tag: Some(tag.to_owned()),
+        };
+        let what = format!("tag {image} as {repository}:{tag}");
+        let tagged = self.docker.tag_image(image, Some(options)).await;
+        tagged.map_err(|api| self.registry_call(&what, image).error(api))
+    }
+
+    /// Removes the name `reference` of an image, and the image itself where that was its last name.
+    ///
+    /// # Errors
+    /// The Engine's. That it is not there, or in use, is an answer.
+    pub async fn remove_image(&self, reference: &str) -> Result<Removed, EngineError> {
+        match self
+            .docker
+            .remove_image(reference, None::<RemoveImageOptions>, None)
+            .await
+        {
+            Ok(_) => Ok(Removed::Yes),
+            Err(api) if is_gone(&api) => Ok(Removed::Absent),
+            Err(Api::DockerResponseServerError { status_code: 409, .. }) => Ok(Removed::InUse),
+            Err(api) => Err(self.call(&format!("remove the image {reference}")).error(api)),
+        }
+    }
+
+    async fn known_digest(&self, tag: &str, repository: &str) -> Result<Digest, EngineError> {
+        let known = self
+            .image(tag)
+            .await?
+            .map(|facts| facts.repo_digests)
+            .unwrap_or_default();
+        let digest = known
+            .iter()
+            .filter_map(|name| name.rsplit_once('@'))
+            .find(|(of, _)| *of == repository)
+            .and_then(|(_, digest)| digest.parse().ok());
+        digest.ok_or_else(|| EngineError::other(&format!("push {tag}"), "the Engine told no digest"))
+    }
+}
+
+/// The next event of a push or pull; none at the end.
+async fn next_event<T>(
+    events: &mut (impl Stream<Item = Result<T, Api>> + Unpin),
+    call: Call<'_>,
+) -> Result<Option<T>, EngineError> {
+    match tokio::time::timeout(SILENCE, events.next()).await {
+        Ok(event) => event.transpose().map_err(|api| call.error(api)),
+        Err(_) => Err(call.timeout(&format!("nothing was heard for {} s", SILENCE.as_secs()))),
+    }
+}
+
+/// `REPOSITORY:TAG` taken apart; a registry's port is no tag.
+fn split_tag(name: &str) -> (&str, &str) {
+    match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => (repository, tag),
+        _ => (name, "latest"),
+    }
+}
+
+fn tcp_port(port: &str) -> Option<u16> {
+    match port.split_once('/') {
+        Some((number, "tcp")) => number.parse().ok(),
+        Some(_) => None,
+        None => port.parse().ok(),
+    }
+}
+
+/// The digest in the last status of a push: `TAG: digest: sha256:… size: N`.
+fn pushed_digest(status: &str) -> Option<Digest> {
+    let (_, after) = status.split_once("digest: ")?;
+    after.split_whitespace().next()?.parse().ok()
+}
+
+pub(super) fn login(credentials: &Credentials) -> DockerCredentials {
+    DockerCredentials {
+        username: Some(credentials.username.clone()),
+        password: Some(credentials.password.clone()),
+        ..DockerCredentials::default()
+    }
+}
+
+/// How many layers moved, and how many were there already.
+#[derive(Debug, Default)]
+struct Layers {
+    moved: usize,
+    present: usize,
+    last: String,
+}
+
+impl Layers {
+    fn count(&mut self, status: &str) {
+        match status {
+            "Pushed" | "Pull complete" => self.moved += 1,
+            "Layer already exists" | "Already exists" => self.present += 1,
+            mounted if mounted.starts_with("Mounted from ") => self.present += 1,
+            status if status.starts_with("Status: ") => self.last = one_line(status, 200),
+            _ => {}
+        }
+    }
+
+    fn told(&self) -> String {
+        match (self.moved, self.present) {
+            (0, 0) if self.last.starts_with("Status: Image is up to date") => "already here".to_owned(),
+            (moved, 0) => format!("{moved} layers"),
+            (moved, present) => format!("{moved} layers, {present} were there already"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_no_tag() {
+        assert_eq!(
+            split_tag("127.0.0.1:5000/shop:a-1"),
+            ("127.0.0.1:5000/shop", "a-1")
+        );
+        assert_eq!(
+            split_tag("127.0.0.1:5000/shop"),
+            ("127.0.0.1:5000/shop", "latest")
+        );
+        assert_eq!(split_tag("shop"), ("shop", "latest"));
+    }
+
+    #[test]
+    fn the_digest_is_read_from_the_last_status() {
+        let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
+        let status = format!("a-1: digest: {digest} size: 527");
+        assert_eq!(pushed_digest(&status).unwrap().as_str(), digest);
+        assert_eq!(pushed_digest("Pushed"), None);
+    }
+}

@@ -1,0 +1,425 @@
+//! Instances: containers on deployer's network, known again by their labels.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use bollard::errors::Error as Api;
+use bollard::models::{
+    ContainerState, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum,
+    ContainerUpdateBody, HealthStatusEnum,
+};
+use bollard::query_parameters::{
+    CreateContainerOptions, InspectContainerOptions, InspectNetworkOptions, ListContainersOptions,
+    RemoveContainerOptions, StartContainerOptions, StopContainerOptions,
+};
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep};
+
+use super::error::is_gone;
+use super::instance_spec::{
+    InstanceSpec, LABEL_ADDRESS, LABEL_APP, LABEL_COMMIT, LABEL_IMAGE, LABEL_INDEX, LABEL_LANE,
+    LABEL_NETWORK, LABEL_RELEASE, LABEL_SLOT, container_name, restart_policy,
+};
+use super::lines::one_line;
+use super::{ContainerId, Engine, EngineError};
+use crate::model::{AppName, Commit, ImageRef, Lane, ReleaseId, Restart, Slot};
+
+/// How much longer than its grace a stop may take: the Engine kills, and waits for the end.
+const AFTER_GRACE: Duration = Duration::from_secs(30);
+/// How long a container whose removal has begun may take to be gone.
+const REMOVAL: Duration = Duration::from_secs(30);
+/// Characters of a HEALTHCHECK's output that are told.
+const HEALTH_OUTPUT_MAX: usize = 400;
+
+/// A container of deployer's, read back from its labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// The container.
+    pub id: ContainerId,
+    /// Its app.
+    pub app: AppName,
+    /// Its slot.
+    pub slot: Slot,
+    /// Its lane.
+    pub lane: Lane,
+    /// Its number within the release, from 0.
+    pub index: u8,
+    /// Its release.
+    pub release: ReleaseId,
+    /// What it runs.
+    pub image: ImageRef,
+    /// The commit that its release is of, where it is of one.
+    pub commit: Option<Commit>,
+    /// Its planned address.
+    pub address: Ipv4Addr,
+    /// Whether it runs now.
+    pub running: bool,
+}
+
+/// How an instance is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceState {
+    /// Whether it runs.
+    pub status: Status,
+    /// What its HEALTHCHECK says, where it has one.
+    pub health: Option<Health>,
+}
+
+/// Whether an instance runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// It is created and was never started.
+    Created,
+    /// It runs.
+    Running {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// It ended.
+    Exited {
+        /// The exit code of its process.
+        code: i64,
+        /// Whether it went over its memory limit.
+        oom: bool,
+        /// What the Engine says about it; often empty.
+        error: String,
+    },
+    /// It ended, and the Engine is about to start it again.
+    Restarting,
+    /// It is removed.
+    Gone,
+}
+
+/// A HEALTHCHECK's verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// The verdict.
+    pub status: HealthStatus,
+    /// The last check's output, printable, on one line.
+    pub last_output: String,
+}
+
+/// What a HEALTHCHECK says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HealthStatus {
+    /// Nothing yet.
+    Starting,
+    /// Healthy.
+    Healthy,
+    /// Unhealthy.
+    Unhealthy,
+}
+
+impl Engine {
+    /// Creates and starts an instance on deployer's network, which must be there. One of the same name that an
+    /// interrupted run left behind is removed first; when the start fails nothing is left.
+    ///
+    /// # Errors
+    /// [`EngineError::AddressTaken`], [`EngineError::NameTaken`], [`EngineError::EnvFile`], [`EngineError::Unknown`]
+    /// when the image is not on this host, or the Engine's.
+    pub async fn start(&self, spec: &InstanceSpec) -> Result<ContainerId, EngineError> {
+        let id = self.create(spec).await?;
+        let started = self
+            .docker
+            .start_container(id.as_str(), None::<StartContainerOptions>)
+            .await;
+        let Err(api) = started else { return Ok(id) };
+        let error = self.start_error(api, &spec.told(), spec.address).await;
+        self.remove(&id).await?;
+        Err(error)
+    }
+
+    /// Sets what the Engine does when the instance ends by itself: to be called once it is ready.
+    ///
+    /// # Errors
+    /// The Engine's.
+    pub async fn settle(&self, id: &ContainerId, restart: Restart) -> Result<(), EngineError> {
+        let update = ContainerUpdateBody {
+            restart_policy: Some(restart_policy(restart)),
+            ..ContainerUpdateBody::default()
+        };
+        let updated = self.docker.update_container(id.as_str(), update).await;
+        updated.map_err(|api| self.call("set an instance's restart policy").error(api))
+    }
+
+    /// How the instance is now.
+    ///
+    /// # Errors
+    /// The Engine's. That the container is gone is a state.
+    pub async fn instance_state(&self, id: &ContainerId) -> Result<InstanceState, EngineError> {
+        match self
+            .docker
+            .inspect_container(id.as_str(), None::<InspectContainerOptions>)
+            .await
+        {
+            Ok(found) => Ok(state_of(found.state.unwrap_or_default())),
+            Err(api) if is_gone(&api) => Ok(InstanceState {
+                status: Status::Gone,
+                health: None,
+            }),
+            Err(api) => Err(self.call("look at an instance").error(api)),
+        }
+    }
+
+    /// Every container of deployer's, running or not; only those of `app`, where one is given. Sorted by app,
+    /// slot, release and index.
+    ///
+    /// # Errors
+    /// The Engine's.
+    pub async fn instances(&self, app: Option<&AppName>) -> Result<Vec<Instance>, EngineError> {
+        let network = &self.settings.network;
+        let mut labels = vec![format!("{LABEL_NETWORK}={network}")];
+        labels.extend(app.map(|app| format!("{LABEL_APP}={app}")));
+        let options = ListContainersOptions {
+            all: true,
+            filters: Some(HashMap::from([("label".to_owned(), labels)])),
+            ..ListContainersOptions::default()
+        };
+        let listed = self.docker.list_containers(Some(options)).await;
+        let listed = listed.map_err(|api| self.call("list the instances").error(api))?;
+        let mut instances: Vec<Instance> = listed
+            .iter()
+            .filter_map(|found| instance_of(network, found))
+            .collect();
+        instances
+            .sort_by(|a, b| (&a.app, a.slot, a.release, a.index).cmp(&(&b.app, b.slot, b.release, b.index)));
+        Ok(instances)
+    }
+
+    /// Stops an instance: SIGTERM, and SIGKILL after `grace`. That it is stopped or gone already is fine.
+    ///
+    /// # Errors
+    /// The Engine's.
+    pub async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<(), EngineError> {
+        let options = StopContainerOptions {
+            t: Some(i32::try_from(grace.as_secs()).unwrap_or(i32::MAX)),
+            signal: None,
+        };
+        let docker = self.patient(grace + AFTER_GRACE);
+        match docker.stop_container(id.as_str(), Some(options)).await {
+            Err(api) if !is_gone(&api) => Err(self.call("stop an instance").error(api)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Starts a stopped instance again, at the same address. That it runs already is fine.
+    ///
+    /// # Errors
+    /// [`EngineError::AddressTaken`], or the Engine's.
+    pub async fn start_again(&self, instance: &Instance) -> Result<(), EngineError> {
+        let started = self
+            .docker
+            .start_container(instance.id.as_str(), None::<StartContainerOptions>)
+            .await;
+        let Err(api) = started else { return Ok(()) };
+        let Instance {
+            app,
+            slot,
+            release,
+            index,
+            ..
+        } = instance;
+        let told = format!("{app}/{slot} release {release}, instance {index}");
+        Err(self.start_error(api, &told, instance.address).await)
+    }
+
+    /// Removes an instance with its anonymous volumes, killing it where it still runs. That it is gone already is
+    /// fine; when this returns it is gone.
+    ///
+    /// # Errors
+    /// The Engine's.
+    pub async fn remove(&self, id: &ContainerId) -> Result<(), EngineError> {
+        let options = RemoveContainerOptions {
+            force: true,
+            v: true,
+            link: false,
+        };
+        match self.docker.remove_container(id.as_str(), Some(options)).await {
+            Ok(()) => Ok(()),
+            Err(api) if is_gone(&api) => Ok(()),
+            Err(Api::DockerResponseServerError { status_code: 409, .. }) => self.wait_until_gone(id).await,
+            Err(api) => Err(self.call("remove an instance").error(api)),
+        }
+    }
+
+    /// Another call is removing it.
+    async fn wait_until_gone(&self, id: &ContainerId) -> Result<(), EngineError> {
+        let deadline = Instant::now() + REMOVAL;
+        while self.instance_state(id).await?.status != Status::Gone {
+            if Instant::now() > deadline {
+                let reason = format!("it was not gone after {} s", REMOVAL.as_secs());
+                return Err(self.call("remove an instance").timeout(&reason));
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    async fn create(&self, spec: &InstanceSpec) -> Result<ContainerId, EngineError> {
+        let network = &self.settings.network;
+        let name = spec.container_name(network);
+        let Some(network_id) = self.find_network().await? else {
+            return Err(EngineError::other(
+                &format!("create {}", spec.told()),
+                format!("there is no network {network}"),
+            ));
+        };
+        let body = spec.container(network, &network_id)?;
+        let options = CreateContainerOptions {
+            name: Some(name.clone()),
+            platform: String::new(),
+        };
+        let mut created = self
+            .docker
+            .create_container(Some(options.clone()), body.clone())
+            .await;
+        if matches!(
+            created,
+            Err(Api::DockerResponseServerError { status_code: 409, .. })
+        ) {
+            self.remove_left_over(spec, &name).await?;
+            created = self.docker.create_container(Some(options), body).await;
+        }
+        let image = spec.image.to_string();
+        created.map(|container| ContainerId(container.id)).map_err(|api| {
+            let what = format!("create {}", spec.told());
+            match is_gone(&api) {
+                true => self.registry_call(&what, &image).error(api),
+                false => self.call(&what).error(api),
+            }
+        })
+    }
+
+    /// The name is taken: by what an interrupted run of the same release left behind, or by a stranger.
+    async fn remove_left_over(&self, spec: &InstanceSpec, name: &str) -> Result<(), EngineError> {
+        let found = match self
+            .docker
+            .inspect_container(name, None::<InspectContainerOptions>)
+            .await
+        {
+            Ok(found) => found,
+            Err(api) if is_gone(&api) => return Ok(()),
+            Err(api) => return Err(self.call("look at an instance").error(api)),
+        };
+        let id = ContainerId(found.id.unwrap_or_default());
+        let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
+        let is = |label: &str, value: &str| labels.get(label).is_some_and(|has| has == value);
+        if is(LABEL_NETWORK, &self.settings.network) && is(LABEL_APP, spec.app.as_str()) {
+            return self.remove(&id).await;
+        }
+        Err(EngineError::NameTaken {
+            name: name.to_owned(),
+            id: id.as_str().chars().take(12).collect(),
+        })
+    }
+
+    async fn start_error(&self, api: Api, instance: &str, address: Ipv4Addr) -> EngineError {
+        let taken = |text: &str| text.to_lowercase().contains("address already in use");
+        match &api {
+            Api::DockerResponseServerError { message, .. } if taken(message) => EngineError::AddressTaken {
+                address,
+                instance: instance.to_owned(),
+                by: self
+                    .holder_of(address)
+                    .await
+                    .unwrap_or_else(|| "another container".to_owned()),
+            },
+            _ => self.call(&format!("start {instance}")).error(api),
+        }
+    }
+
+    /// The container that has `address` on deployer's network.
+    async fn holder_of(&self, address: Ipv4Addr) -> Option<String> {
+        let network = self.find_network().await.ok()??;
+        let inspected = self
+            .docker
+            .inspect_network(network.as_str(), None::<InspectNetworkOptions>)
+            .await;
+        let containers = inspected.ok()?.containers?;
+        let prefix = format!("{address}/");
+        let holder = containers.into_values().find(|endpoint| {
+            endpoint
+                .ipv4_address
+                .as_ref()
+                .is_some_and(|with| with.starts_with(&prefix))
+        })?;
+        Some(format!(
+            "the container {}",
+            one_line(&holder.name.unwrap_or_default(), 100)
+        ))
+    }
+}
+
+/// The instance that a listed container is; none where its labels or its name are not of deployer's making.
+///
+/// The name counts too: a Dockerfile can put any label on the containers that its own build runs in.
+fn instance_of(network: &str, found: &ContainerSummary) -> Option<Instance> {
+    let labels = found.labels.as_ref()?;
+    let label = |name: &str| labels.get(name).map(String::as_str);
+    let (repository, digest) = label(LABEL_IMAGE)?.split_once('@')?;
+    let instance = Instance {
+        id: ContainerId(found.id.clone()?),
+        app: label(LABEL_APP)?.parse().ok()?,
+        slot: label(LABEL_SLOT)?.parse().ok()?,
+        lane: label(LABEL_LANE)?.parse().ok()?,
+        index: label(LABEL_INDEX)?.parse().ok()?,
+        release: label(LABEL_RELEASE)?.parse().ok()?,
+        image: ImageRef {
+            repository: repository.to_owned(),
+            digest: digest.parse().ok()?,
+        },
+        commit: label(LABEL_COMMIT).and_then(|commit| commit.parse().ok()),
+        address: label(LABEL_ADDRESS)?.parse().ok()?,
+        running: found.state == Some(ContainerSummaryStateEnum::RUNNING),
+    };
+    let name = container_name(
+        network,
+        &instance.app,
+        instance.slot,
+        instance.release,
+        instance.index,
+    );
+    let names = found.names.as_ref()?;
+    names
+        .iter()
+        .any(|has| has.strip_prefix('/') == Some(&name))
+        .then_some(instance)
+}
+
+fn state_of(state: ContainerState) -> InstanceState {
+    use ContainerStateStatusEnum as Of;
+    let status = match state.status.unwrap_or(Of::EMPTY) {
+        Of::CREATED => Status::Created,
+        Of::RUNNING | Of::PAUSED | Of::STOPPING => Status::Running {
+            since: state
+                .started_at
+                .and_then(|at| at.parse().ok())
+                .unwrap_or(Timestamp::UNIX_EPOCH),
+        },
+        Of::RESTARTING => Status::Restarting,
+        Of::REMOVING | Of::DEAD => Status::Gone,
+        Of::EXITED | Of::EMPTY => Status::Exited {
+            code: state.exit_code.unwrap_or_default(),
+            oom: state.oom_killed.unwrap_or_default(),
+            error: one_line(&state.error.unwrap_or_default(), HEALTH_OUTPUT_MAX),
+        },
+    };
+    let health = state.health.and_then(|health| {
+        let status = match health.status? {
+            HealthStatusEnum::STARTING => HealthStatus::Starting,
+            HealthStatusEnum::HEALTHY => HealthStatus::Healthy,
+            HealthStatusEnum::UNHEALTHY => HealthStatus::Unhealthy,
+            HealthStatusEnum::NONE | HealthStatusEnum::EMPTY => return None,
+        };
+        let last = health
+            .log
+            .and_then(|mut log| log.pop())
+            .and_then(|check| check.output);
+        Some(Health {
+            status,
+            last_output: one_line(&last.unwrap_or_default(), HEALTH_OUTPUT_MAX),
+        })
+    });
+    InstanceState { status, health }
+}

@@ -1,0 +1,191 @@
+//! What an instance should be, and the container that this makes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+
+use bollard::models::{
+    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig, Mount,
+    MountType, NetworkingConfig, RestartPolicy, RestartPolicyNameEnum,
+};
+
+use super::{EngineError, NetworkId, env_file};
+use crate::model::{AppName, Commit, ImageRef, Lane, ReleaseId, Restart, RunSettings, Slot, Volume};
+
+/// Whose container it is: the name of deployer's network, which is one per installation.
+pub(super) const LABEL_NETWORK: &str = "deployer.network";
+pub(super) const LABEL_APP: &str = "deployer.app";
+pub(super) const LABEL_SLOT: &str = "deployer.slot";
+pub(super) const LABEL_LANE: &str = "deployer.lane";
+pub(super) const LABEL_INDEX: &str = "deployer.index";
+pub(super) const LABEL_RELEASE: &str = "deployer.release";
+pub(super) const LABEL_IMAGE: &str = "deployer.image";
+pub(super) const LABEL_DIGEST: &str = "deployer.digest";
+pub(super) const LABEL_COMMIT: &str = "deployer.commit";
+pub(super) const LABEL_ADDRESS: &str = "deployer.address";
+
+/// Log files that the Engine keeps per instance.
+const LOG_FILES: &str = "3";
+
+/// An instance to start.
+#[derive(Debug, Clone)]
+pub struct InstanceSpec {
+    /// Its app.
+    pub app: AppName,
+    /// Its slot.
+    pub slot: Slot,
+    /// Its lane.
+    pub lane: Lane,
+    /// Its number within the release, from 0.
+    pub index: u8,
+    /// Its release.
+    pub release: ReleaseId,
+    /// The commit that the release is of, where it is of one.
+    pub commit: Option<Commit>,
+    /// What it runs.
+    pub image: ImageRef,
+    /// Its planned address on deployer's network.
+    pub address: Ipv4Addr,
+    /// How it is run. The restart policy is set later, by [`Engine::settle`](super::Engine::settle).
+    pub run: RunSettings,
+}
+
+impl InstanceSpec {
+    /// The container's name: `NETWORK-APP-SLOT-RELEASE-INDEX`.
+    pub(super) fn container_name(&self, network: &str) -> String {
+        container_name(network, &self.app, self.slot, self.release, self.index)
+    }
+
+    /// How people read it: `shop/green release 42, instance 0`.
+    pub(super) fn told(&self) -> String {
+        format!(
+            "{}/{} release {}, instance {}",
+            self.app, self.slot, self.release, self.index
+        )
+    }
+
+    /// The container that this instance is.
+    pub(super) fn container(
+        &self,
+        network_name: &str,
+        network: &NetworkId,
+    ) -> Result<ContainerCreateBody, EngineError> {
+        let endpoint = EndpointSettings {
+            ipam_config: Some(EndpointIpamConfig {
+                ipv4_address: Some(self.address.to_string()),
+                ..EndpointIpamConfig::default()
+            }),
+            ..EndpointSettings::default()
+        };
+        Ok(ContainerCreateBody {
+            image: Some(self.image.to_string()),
+            env: Some(self.env()?),
+            labels: Some(self.labels(network_name)),
+            stop_timeout: Some(i64::try_from(self.run.stop_grace.as_secs()).unwrap_or(i64::MAX)),
+            host_config: Some(self.host_config(network)),
+            // By id: a name may be another network's by now.
+            networking_config: Some(NetworkingConfig {
+                endpoints_config: Some(HashMap::from([(network.to_string(), endpoint)])),
+            }),
+            ..ContainerCreateBody::default()
+        })
+    }
+
+    fn host_config(&self, network: &NetworkId) -> HostConfig {
+        let run = &self.run;
+        let memory = run.memory.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+        let log_options = [
+            ("max-size", run.log_size.to_string()),
+            ("max-file", LOG_FILES.to_owned()),
+        ];
+        HostConfig {
+            network_mode: Some(network.to_string()),
+            init: Some(true),
+            security_opt: Some(vec!["no-new-privileges".to_owned()]),
+            memory,
+            // The same as memory: no swap on top, so that the limit is the limit.
+            memory_swap: memory,
+            nano_cpus: run.cpus.map(|cpus| (cpus * 1e9) as i64),
+            pids_limit: run.pids.map(i64::from),
+            mounts: Some(run.volumes.iter().map(mount).collect()),
+            log_config: Some(HostConfigLogConfig {
+                typ: Some("json-file".to_owned()),
+                config: Some(log_options.map(|(name, value)| (name.to_owned(), value)).into()),
+            }),
+            // A crash while it is probed must be seen, not restarted away.
+            restart_policy: Some(restart_policy(Restart::No)),
+            ..HostConfig::default()
+        }
+    }
+
+    /// `env_file`, then `env`, which wins.
+    fn env(&self) -> Result<Vec<String>, EngineError> {
+        let mut variables = BTreeMap::new();
+        if let Some(path) = &self.run.env_file {
+            variables.extend(env_file::read(path)?);
+        }
+        variables.extend(self.run.env.clone());
+        Ok(variables
+            .into_iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect())
+    }
+
+    /// Every label is always set, so that none of an image's own can stand in for it.
+    fn labels(&self, network: &str) -> HashMap<String, String> {
+        let commit = self.commit.as_ref().map(ToString::to_string).unwrap_or_default();
+        [
+            (LABEL_NETWORK, network.to_owned()),
+            (LABEL_APP, self.app.to_string()),
+            (LABEL_SLOT, self.slot.to_string()),
+            (LABEL_LANE, self.lane.to_string()),
+            (LABEL_INDEX, self.index.to_string()),
+            (LABEL_RELEASE, self.release.to_string()),
+            (LABEL_IMAGE, self.image.to_string()),
+            (LABEL_DIGEST, self.image.digest.to_string()),
+            (LABEL_COMMIT, commit.clone()),
+            (LABEL_ADDRESS, self.address.to_string()),
+            ("org.opencontainers.image.revision", commit),
+            ("org.opencontainers.image.title", self.app.to_string()),
+            ("org.opencontainers.image.version", self.release.to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+    }
+}
+
+/// See [`InstanceSpec::container_name`].
+pub(super) fn container_name(
+    network: &str,
+    app: &AppName,
+    slot: Slot,
+    release: ReleaseId,
+    index: u8,
+) -> String {
+    format!("{network}-{app}-{slot}-{release}-{index}")
+}
+
+pub(super) fn restart_policy(restart: Restart) -> RestartPolicy {
+    RestartPolicy {
+        name: Some(match restart {
+            Restart::Always => RestartPolicyNameEnum::ALWAYS,
+            Restart::OnFailure => RestartPolicyNameEnum::ON_FAILURE,
+            Restart::No => RestartPolicyNameEnum::NO,
+        }),
+        maximum_retry_count: Some(0),
+    }
+}
+
+fn mount(volume: &Volume) -> Mount {
+    let on_host = volume.source.starts_with('/');
+    Mount {
+        typ: Some(if on_host {
+            MountType::BIND
+        } else {
+            MountType::VOLUME
+        }),
+        source: Some(volume.source.clone()),
+        target: Some(volume.target.clone()),
+        read_only: Some(volume.read_only),
+        ..Mount::default()
+    }
+}

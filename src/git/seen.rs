@@ -1,0 +1,225 @@
+//! What was seen of each file of a worktree when it was last known to be right.
+//!
+//! A file that still looks the same, down to its inode and the time of its last change, is right without being
+//! read. That is sound because every change moves a file's ctime, with two exceptions that are left out:
+//! changes within one tick of the clock (a record that was not older than the file it is kept in says nothing)
+//! and what a power loss did to files whose data had not reached the disk (nor does one from before a reboot).
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use git2::Oid;
+use rustix::fs::Stat;
+use sha2::{Digest, Sha256};
+
+use super::disk::beside;
+use super::tree::Kind;
+
+/// The first bytes of the file; the number goes up when its shape changes.
+const MAGIC: &[u8] = b"deployer worktree 1\n";
+/// Bytes of such a file that are read: a million files with long paths.
+const SIZE_MAX: u64 = 1 << 30;
+/// Bytes of the digest at the end.
+const DIGEST: usize = 32;
+
+/// A point in time of the file system's clock: seconds and nanoseconds.
+type Time = (i64, u32);
+
+/// What was seen of one file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Record {
+    /// The content that it holds.
+    pub(super) id: Oid,
+    /// What it is.
+    pub(super) kind: Kind,
+    /// Whether its content is a pointer of Git LFS.
+    pub(super) pointer: bool,
+    size: u64,
+    inode: u64,
+    changed: Time,
+}
+
+impl Record {
+    /// The record for a file that holds `id` and looks like `stat`.
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "the types in Stat differ between processors"
+    )]
+    pub(super) fn new(id: Oid, kind: Kind, pointer: bool, stat: &Stat) -> Self {
+        Self {
+            id,
+            kind,
+            pointer,
+            size: stat.st_size as u64,
+            inode: stat.st_ino as u64,
+            changed: changed(stat),
+        }
+    }
+}
+
+/// When anything about a file last changed.
+#[allow(
+    clippy::unnecessary_cast,
+    reason = "the types in Stat differ between processors"
+)]
+fn changed(stat: &Stat) -> Time {
+    (stat.st_ctime as i64, stat.st_ctime_nsec as u32)
+}
+
+/// The records of the last checkout, by path.
+#[derive(Default)]
+pub(super) struct Seen {
+    records: HashMap<Vec<u8>, Record>,
+    taken: Time,
+}
+
+impl Seen {
+    /// The records in the file `path`; none where it is missing, damaged, or from before a reboot.
+    pub(super) fn load(path: &Path) -> Self {
+        let read = || {
+            let size = std::fs::metadata(path).ok()?.len();
+            let data = if size <= SIZE_MAX {
+                std::fs::read(path).ok()?
+            } else {
+                return None;
+            };
+            Self::parse(&data, &boot())
+        };
+        read().unwrap_or_default()
+    }
+
+    /// How many files were seen.
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// The record for the file at `path`, if it is the same as `now` and was old enough to tell.
+    pub(super) fn same(&self, path: &[u8], now: &Record) -> Option<Record> {
+        let record = self.records.get(path).copied()?;
+        let then = Record {
+            pointer: now.pointer,
+            ..record
+        };
+        (then == *now && record.changed < self.taken).then_some(record)
+    }
+
+    fn parse(data: &[u8], boot: &[u8]) -> Option<Self> {
+        let (body, digest) = data.split_at_checked(data.len().checked_sub(DIGEST)?)?;
+        if Sha256::digest(body)[..] != *digest {
+            return None;
+        }
+        let mut from = Fields(body.strip_prefix(MAGIC)?);
+        if boot.is_empty() || from.text()? != boot {
+            return None;
+        }
+        let taken = from.time()?;
+        let mut records = HashMap::new();
+        while !from.0.is_empty() {
+            let path = from.text()?.to_vec();
+            records.insert(path, from.record()?);
+        }
+        Some(Self { records, taken })
+    }
+}
+
+/// Records being gathered, to be saved at the end of a checkout.
+#[derive(Default)]
+pub(super) struct Seeing {
+    body: Vec<u8>,
+}
+
+impl Seeing {
+    /// Adds the record of the file at `path`.
+    pub(super) fn add(&mut self, path: &[u8], record: &Record) {
+        self.text(path);
+        let kind = match record.kind {
+            Kind::File => 0,
+            Kind::Executable => 1,
+            _ => 2,
+        };
+        self.body.push(kind | u8::from(record.pointer) << 7);
+        self.body.extend(record.id.as_bytes());
+        self.body.extend(record.size.to_le_bytes());
+        self.body.extend(record.inode.to_le_bytes());
+        self.time(record.changed);
+    }
+
+    /// Saves the records as the file `path`, in one step. Not synced: a file from before a power loss is not
+    /// believed anyway.
+    pub(super) fn save(self, path: &Path) -> io::Result<()> {
+        let new = beside(path, ".new");
+        let mut file = File::create(&new)?;
+        let stat = rustix::fs::fstat(&file)?;
+        let mut head = Self::default();
+        head.body.extend(MAGIC);
+        head.text(&boot());
+        head.time(changed(&stat));
+        let digest = Sha256::new()
+            .chain_update(&head.body)
+            .chain_update(&self.body)
+            .finalize();
+        for part in [&head.body[..], &self.body[..], &digest[..]] {
+            file.write_all(part)?;
+        }
+        std::fs::rename(new, path)
+    }
+
+    fn text(&mut self, text: &[u8]) {
+        let length = u16::try_from(text.len()).expect("a path is shorter than 4,096 bytes");
+        self.body.extend(length.to_le_bytes());
+        self.body.extend(text);
+    }
+
+    fn time(&mut self, (seconds, nanoseconds): Time) {
+        self.body.extend(seconds.to_le_bytes());
+        self.body.extend(nanoseconds.to_le_bytes());
+    }
+}
+
+/// The bytes of a saved file that are still to be read, field by field.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (field, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*field)
+    }
+
+    fn text(&mut self) -> Option<&'a [u8]> {
+        let length = u16::from_le_bytes(self.take()?);
+        let (text, rest) = self.0.split_at_checked(length.into())?;
+        self.0 = rest;
+        Some(text)
+    }
+
+    fn time(&mut self) -> Option<Time> {
+        Some((i64::from_le_bytes(self.take()?), u32::from_le_bytes(self.take()?)))
+    }
+
+    fn record(&mut self) -> Option<Record> {
+        let [kind] = self.take()?;
+        Some(Record {
+            kind: match kind & 0x7f {
+                0 => Kind::File,
+                1 => Kind::Executable,
+                2 => Kind::Link,
+                _ => return None,
+            },
+            pointer: kind & 0x80 != 0,
+            id: Oid::from_bytes(&self.take::<20>()?).ok()?,
+            size: u64::from_le_bytes(self.take()?),
+            inode: u64::from_le_bytes(self.take()?),
+            changed: self.time()?,
+        })
+    }
+}
+
+/// This boot's id; empty, and then nothing is believed, where the kernel does not tell.
+fn boot() -> Vec<u8> {
+    let mut id = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.truncate(64);
+    id
+}

@@ -1,0 +1,194 @@
+//! Making, showing and removing apps.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
+
+use super::busy::lock;
+use super::context::Context;
+use super::history;
+use crate::git;
+use crate::model::{AddressPlan, AppName, Slot, SlotName, SlotPorts};
+use crate::proxy::ProxyError;
+use crate::store::AppFile;
+
+/// The first app's ports; the next app takes the next free pair.
+const FIRST_PORTS: SlotPorts = SlotPorts {
+    green: 50100,
+    blue: 50101,
+};
+
+/// What `app show` shows.
+#[derive(Debug, Serialize)]
+pub struct Shown {
+    /// The app.
+    pub app: AppName,
+    /// Where it answers.
+    pub address: String,
+    /// The hosts that are its own.
+    pub hosts: Vec<String>,
+    /// The branch that is released.
+    pub branch: String,
+    /// The slot ports.
+    pub ports: SlotPorts,
+    /// The slots' repositories.
+    pub remotes: BTreeMap<Slot, PathBuf>,
+    /// Instances per slot.
+    pub instances: u8,
+    /// Its images' repository.
+    pub repository: String,
+}
+
+/// Makes `name`, or writes its hooks anew when it is there. Gives whether it is new.
+///
+/// # Errors
+/// When there is no address or port left for it, another app answers on every host already, or something
+/// cannot be written.
+pub fn create(context: &Context, name: &AppName) -> Result<bool> {
+    let _one_at_a_time = context.store.lock_apps()?;
+    let is_new = !context.store.has_app(name);
+    if is_new {
+        hosts_are_free(context, name)?;
+        context
+            .store
+            .write_app_file(name, &given_to_next(context, name)?)?;
+    }
+    write_repositories(context, name)?;
+    Ok(is_new)
+}
+
+fn hosts_are_free(context: &Context, name: &AppName) -> Result<()> {
+    if !context.settings.app(name).hosts.is_empty() {
+        return Ok(());
+    }
+    for other in context.store.apps()? {
+        if context.settings.app(&other).hosts.is_empty() {
+            bail!(
+                "{other} answers on every host that is no other app's, so that {name} needs hosts of its own: put\n\n  \
+                 [app.{name}]\n  hosts = [\"{name}.example.com\"]\n\ninto {}",
+                context.config.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The lowest address block and the first pair of ports that no other app has.
+fn given_to_next(context: &Context, name: &AppName) -> Result<AppFile> {
+    let mut blocks = HashSet::new();
+    let mut ports = HashSet::from([context.settings.proxy.listen.port()]);
+    for other in context.store.apps()? {
+        let other = context.app(&other)?;
+        blocks.insert(other.file.index);
+        ports.extend([
+            other.file.ports.green,
+            other.file.ports.blue,
+            other.ports().green,
+            other.ports().blue,
+        ]);
+    }
+    for settings in context.settings.apps.values() {
+        ports.extend(settings.ports.iter().flat_map(|ports| [ports.green, ports.blue]));
+    }
+    let index = (0..)
+        .find(|index| !blocks.contains(index))
+        .expect("numbers do not end");
+    AddressPlan::new(context.settings.engine.subnet, index)?;
+    let mut pairs = (FIRST_PORTS.green..u16::MAX).step_by(2).map(|green| SlotPorts {
+        green,
+        blue: green + 1,
+    });
+    let free = pairs.find(|pair| !ports.contains(&pair.green) && !ports.contains(&pair.blue));
+    let ports = context
+        .settings
+        .app(name)
+        .ports
+        .or(free)
+        .context("there is no pair of ports left")?;
+    Ok(AppFile { index, ports })
+}
+
+fn write_repositories(context: &Context, name: &AppName) -> Result<()> {
+    let deployer = std::env::current_exe().context("the program's own path is not known")?;
+    let branch = context.settings.app(name).branch;
+    for slot in Slot::BOTH {
+        let slot_name = SlotName {
+            app: Some(name.clone()),
+            slot,
+        };
+        let hook = git::hook_script(&deployer, &context.config, &slot_name)?;
+        git::SlotRepository::create(&context.store.repository(name, slot), &branch, &hook)?;
+    }
+    Ok(())
+}
+
+/// What there is to show of `name`.
+///
+/// # Errors
+/// When there is no such app.
+pub fn show(context: &Context, name: &AppName) -> Result<Shown> {
+    let app = context.app(name)?;
+    Ok(Shown {
+        app: name.clone(),
+        address: context.public_address(&app),
+        hosts: app.settings.hosts.clone(),
+        branch: app.settings.branch.clone(),
+        ports: app.ports(),
+        remotes: Slot::BOTH
+            .map(|slot| (slot, context.store.repository(name, slot)))
+            .into(),
+        instances: app.settings.instances,
+        repository: context.settings.registry.repository(name),
+    })
+}
+
+/// Takes `name` away: its route, its containers, its images on this host, and everything in the state folder.
+/// Gives a sentence for each.
+///
+/// # Errors
+/// When it is busy, or the proxy or the engine does not do its part; what is left is removed the next time.
+pub async fn remove(context: &Context, name: &AppName) -> Result<Vec<String>> {
+    let app_lock = lock(context, name, "app remove").await?;
+    let mut told = Vec::new();
+    match context.proxy.remove_route(name).await {
+        Ok(()) => told.push("its route is gone".to_owned()),
+        Err(ProxyError::Unreachable { .. }) if !has_routes(&context.store.proxy()) => {}
+        Err(error) => return Err(error).context("its route could not be taken away; nothing was removed"),
+    }
+    let engine = context.engine().await?;
+    let instances = engine.instances(Some(name)).await?;
+    for instance in &instances {
+        engine
+            .stop(&instance.id, context.settings.app(name).run.stop_grace)
+            .await?;
+        engine.remove(&instance.id).await?;
+    }
+    told.push(format!(
+        "{} removed",
+        super::say::count(instances.len() as u64, "container")
+    ));
+    for past in history::of(context, name)? {
+        for image in past
+            .facts
+            .tag
+            .into_iter()
+            .chain(past.facts.image.map(|image| image.to_string()))
+        {
+            engine.remove_image(&image).await?;
+        }
+    }
+    context.store.remove_app(name)?;
+    drop(app_lock);
+    told.push(format!(
+        "{name} is removed; its images in {} stay",
+        context.settings.registry.repository(name)
+    ));
+    Ok(told)
+}
+
+/// Whether a proxy has ever kept routes here.
+fn has_routes(proxy: &Path) -> bool {
+    proxy.join("routes.json").exists()
+}

@@ -1,0 +1,39 @@
+//! build: the tree's image, tagged `REGISTRY/APP:COMMIT-RELEASE`.
+
+use std::collections::BTreeMap;
+
+use super::entry::Learned;
+use super::run::{Done, Run};
+use crate::engine::BuildRequest;
+
+pub(super) async fn build(run: &mut Run<'_>) -> Done {
+    let root = run.context.store.worktree(&run.app.name, run.slot());
+    let settings = &run.app.settings.build;
+    let commit = run.commit()?;
+    let repository = run.context.settings.registry.repository(&run.app.name);
+    let tag = format!("{repository}:{}-{}", commit.short(), run.record.id);
+    let credentials = run.context.registry()?.credentials()?;
+    let request = BuildRequest {
+        context: root.join(&settings.context),
+        root,
+        dockerfile: settings.dockerfile.clone(),
+        args: settings.args.clone(),
+        target: settings.target.clone(),
+        tag: tag.clone(),
+        labels: BTreeMap::from([
+            ("org.opencontainers.image.revision".to_owned(), commit.to_string()),
+            (
+                "org.opencontainers.image.source".to_owned(),
+                format!("{}", run.slot_name()),
+            ),
+        ]),
+        credentials: credentials.map(|given| (run.context.settings.registry.address.clone(), given)),
+    };
+    let engine = run.context.engine().await?;
+    let log = &mut run.log;
+    let built = engine.build(&request, &mut |line: &str| log.output(line)).await;
+    log.end_of_output();
+    built?;
+    let what = tag.clone();
+    Ok((Learned::Built { tag }, what))
+}

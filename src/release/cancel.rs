@@ -1,0 +1,45 @@
+//! Cancelling a release that has not flipped yet.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use super::entry::{Outcome, Step};
+use super::history;
+use crate::store::ReleaseDir;
+
+/// How long the worker has to stop: a container's stop takes its grace.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks the worker of `release` to stop, waits until it has, and says what came of it.
+///
+/// # Errors
+/// When the release has ended or flipped already, or nobody works on it.
+pub async fn cancel(release: &ReleaseDir) -> Result<String> {
+    let (app, id) = (release.app(), release.id());
+    let Some(past) = history::one(release.clone())? else {
+        bail!("{app} has no release {id}")
+    };
+    if let Some(outcome) = past.outcome {
+        bail!("release {id} has ended already: {}", outcome.as_str());
+    }
+    if past.step.is_some_and(|step| step >= Step::Flip) {
+        bail!("release {id} is past its flip: `deployer rollback` takes it back");
+    }
+    if !release.has_worker() {
+        bail!("nobody works on release {id}: `deployer recover {app}` brings it to its end");
+    }
+    release.ask_to_cancel()?;
+    let began = Instant::now();
+    while release.has_worker() && began.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    match history::one(release.clone())?.and_then(|past| past.outcome) {
+        Some(outcome) if outcome.is_good() => bail!("it was too late: release {id} is {}", outcome.as_str()),
+        Some(Outcome::Failed { step, .. }) => Ok(format!("release {id} is cancelled at {step}")),
+        Some(_) => Ok(format!("release {id} is cancelled")),
+        None => bail!(
+            "release {id} was asked to stop and has not stopped yet: `deployer log {app}/{id}` shows why"
+        ),
+    }
+}

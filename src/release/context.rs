@@ -1,0 +1,129 @@
+//! What every run works with: the settings, the store, and the edges, connected when first needed.
+
+use std::path::PathBuf;
+
+use tokio::sync::OnceCell;
+
+use super::busy::NotFound;
+use crate::engine::Engine;
+use crate::model::{AppName, AppSettings, Settings, Slot, SlotPorts};
+use crate::proxy::Control;
+use crate::registry::Registry;
+use crate::store::{AppFile, AppState, Store};
+
+/// The settings, the store and the edges.
+pub struct Context {
+    /// The configuration.
+    pub settings: Settings,
+    /// The file that the configuration was read from.
+    pub config: PathBuf,
+    /// The state folder.
+    pub store: Store,
+    /// The proxy's control socket.
+    pub proxy: Control,
+    engine: OnceCell<Engine>,
+}
+
+impl Context {
+    /// A context for the settings of the file `config`; nothing is connected yet.
+    pub fn new(settings: Settings, config: PathBuf) -> Self {
+        let store = Store::new(&settings.state);
+        let proxy = Control::new(&store.control_socket());
+        Self {
+            settings,
+            config,
+            store,
+            proxy,
+            engine: OnceCell::new(),
+        }
+    }
+
+    /// The engine.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn engine(&self) -> anyhow::Result<&Engine> {
+        let connected = self
+            .engine
+            .get_or_try_init(|| Engine::connect(&self.settings.engine))
+            .await?;
+        Ok(connected)
+    }
+
+    /// The registry.
+    ///
+    /// # Errors
+    /// When its client cannot be made from the settings.
+    pub fn registry(&self) -> anyhow::Result<Registry> {
+        Ok(Registry::new(&self.settings.registry)?)
+    }
+
+    /// Everything that is known of an app that was created.
+    ///
+    /// # Errors
+    /// When there is no such app, or what the store holds of it is unreadable.
+    pub fn app(&self, name: &AppName) -> anyhow::Result<App> {
+        let file = self.store.app_file(name)?.ok_or_else(|| {
+            NotFound(format!(
+                "there is no app {name}: `deployer app list` shows those there are"
+            ))
+        })?;
+        Ok(App {
+            name: name.clone(),
+            settings: self.settings.app(name),
+            file,
+        })
+    }
+
+    /// Where the public port answers for `app`, as a person opens it.
+    pub fn public_address(&self, app: &App) -> String {
+        let listen = self.settings.proxy.listen;
+        let host = match app.settings.hosts.first() {
+            Some(host) => host.clone(),
+            None if listen.ip().is_unspecified() => "127.0.0.1".to_owned(),
+            None => listen.ip().to_string(),
+        };
+        match listen.port() {
+            80 => format!("http://{host}/"),
+            port => format!("http://{host}:{port}/"),
+        }
+    }
+
+    /// Where a slot's own port answers.
+    pub fn slot_address(&self, app: &App, slot: Slot) -> String {
+        let listen = self.settings.proxy.slot_listen;
+        let host = if listen.is_unspecified() {
+            "127.0.0.1".to_owned()
+        } else {
+            listen.to_string()
+        };
+        format!("http://{host}:{}/", app.ports().of(slot))
+    }
+}
+
+/// An app: its name, its settings, and what it was given when it was created.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// The name.
+    pub name: AppName,
+    /// The settings.
+    pub settings: AppSettings,
+    /// What it was given for good.
+    pub file: AppFile,
+}
+
+impl App {
+    /// The slot ports: the configuration's, else those given when the app was created.
+    pub fn ports(&self) -> SlotPorts {
+        self.settings.ports.unwrap_or(self.file.ports)
+    }
+
+    /// Where a release of a slot that is good answers: the app's address when it is live, else the slot's.
+    pub fn address(&self, context: &Context, state: &AppState, slot: Slot) -> String {
+        if state.live == Some(slot) {
+            context.public_address(self)
+        } else {
+            context.slot_address(self, slot)
+        }
+    }
+}

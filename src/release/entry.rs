@@ -1,0 +1,268 @@
+//! What a release's journal says: the steps of the way, what each began, learned or failed at.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Digest, ImageRef, Lane, Origin, ReleaseId};
+
+/// One step of the way, after `receive`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// The pushed tree is put into the slot's worktree.
+    Checkout,
+    /// The image is built and tagged.
+    Build,
+    /// The image is pushed to the registry.
+    Push,
+    /// The image is pulled from the registry, by digest.
+    Pull,
+    /// The instances are started beside what runs.
+    Start,
+    /// The instances are probed until they are ready.
+    Probe,
+    /// The proxy's route is changed.
+    Flip,
+    /// Requests in flight on the old upstreams end.
+    Drain,
+    /// Old instances go.
+    Retire,
+    /// State is written, and what is past its keeping is pruned.
+    Record,
+}
+
+impl Step {
+    /// The step's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Step::Checkout => "checkout",
+            Step::Build => "build",
+            Step::Push => "push",
+            Step::Pull => "pull",
+            Step::Start => "start",
+            Step::Probe => "probe",
+            Step::Flip => "flip",
+            Step::Drain => "drain",
+            Step::Retire => "retire",
+            Step::Record => "record",
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.pad(self.as_str())
+    }
+}
+
+/// The way of a push or a redeploy.
+const FROM_COMMIT: &[Step] = &[
+    Step::Checkout,
+    Step::Build,
+    Step::Push,
+    Step::Pull,
+    Step::Start,
+    Step::Probe,
+    Step::Flip,
+    Step::Drain,
+    Step::Retire,
+    Step::Record,
+];
+
+/// The steps that a release of this origin takes: a push all of them, a rollback those from `pull` on, a
+/// promotion those from `start` on.
+pub fn way(origin: &Origin) -> &'static [Step] {
+    match origin {
+        Origin::Push { .. } | Origin::Redeploy { .. } => FROM_COMMIT,
+        Origin::Rollback { .. } => &FROM_COMMIT[3..],
+        Origin::Promote { .. } => &FROM_COMMIT[4..],
+    }
+}
+
+/// One entry of a release's journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "entry", rename_all = "kebab-case")]
+pub enum Entry {
+    /// A step's side effects may exist from here on. For `flip` this is the durable intent.
+    Began {
+        /// The step.
+        step: Step,
+    },
+    /// A step's side effects exist.
+    Done {
+        /// The step.
+        step: Step,
+        /// What it learned.
+        learned: Learned,
+    },
+    /// A step failed; what it did so far may exist.
+    Failed {
+        /// The step.
+        step: Step,
+        /// Why.
+        why: Why,
+    },
+    /// A step's side effects are gone.
+    Undone {
+        /// The step.
+        step: Step,
+    },
+    /// Another process took the release up after its worker was killed.
+    Resumed,
+    /// The release has ended.
+    Finished {
+        /// How.
+        outcome: Outcome,
+    },
+}
+
+/// What a step learned that a later step, or a person, wants to know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "learned", rename_all = "kebab-case")]
+pub enum Learned {
+    /// Nothing.
+    Nothing,
+    /// The build's image has this tag.
+    Built {
+        /// `REGISTRY/APP:COMMIT-RELEASE`.
+        tag: String,
+    },
+    /// The registry holds this image, or held it when it was built.
+    Image {
+        /// The image.
+        image: ImageRef,
+    },
+    /// The instances run here.
+    Started {
+        /// The lane.
+        lane: Lane,
+        /// The port that they listen on.
+        port: u16,
+        /// How many there are.
+        instances: u8,
+    },
+    /// Requests in flight ended.
+    Drained {
+        /// How many ended by themselves.
+        finished: u64,
+        /// How many were cut at the deadline.
+        cut: u64,
+    },
+}
+
+/// Why a step failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "kebab-case")]
+pub enum Why {
+    /// The step's own error, as people read it.
+    Error {
+        /// What failed, with the value.
+        message: String,
+    },
+    /// `deployer cancel` asked for it.
+    Cancelled,
+    /// Its worker was killed.
+    Interrupted,
+}
+
+/// How a release ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It went live.
+    Live,
+    /// It runs on its slot and waits for `deployer promote`.
+    Standby,
+    /// A step failed; what served before still serves.
+    Failed {
+        /// The step.
+        step: Step,
+        /// Why.
+        why: Why,
+    },
+    /// A newer push to the same slot took its place while it waited.
+    Superseded {
+        /// The newer release.
+        by: ReleaseId,
+    },
+    /// It ended before its first step.
+    Dropped {
+        /// Why.
+        why: Why,
+    },
+}
+
+impl Outcome {
+    /// Whether the slot runs the release.
+    pub fn is_good(&self) -> bool {
+        matches!(self, Outcome::Live | Outcome::Standby)
+    }
+
+    /// The outcome's word, as `status` and `releases` print it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Outcome::Live => "live",
+            Outcome::Standby => "standby",
+            Outcome::Superseded { .. } => "superseded",
+            Outcome::Failed { why, .. } | Outcome::Dropped { why } => match why {
+                Why::Error { .. } => "failed",
+                Why::Cancelled => "cancelled",
+                Why::Interrupted => "interrupted",
+            },
+        }
+    }
+}
+
+/// What a journal has learned so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The tag of the image that was built.
+    pub tag: Option<String>,
+    /// The image in the registry.
+    pub image: Option<ImageRef>,
+    /// Where the instances run: lane, port and how many.
+    pub started: Option<(Lane, u16, u8)>,
+    /// Whether the route was changed, and not changed back.
+    pub flipped: bool,
+    /// Requests that ended by themselves and that were cut.
+    pub drained: (u64, u64),
+}
+
+impl Facts {
+    /// The facts of these entries.
+    pub fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Self {
+        let mut facts = Self::default();
+        for entry in entries {
+            match entry {
+                Entry::Done { step, learned } => {
+                    facts.flipped |= *step == Step::Flip;
+                    facts.learn(learned);
+                }
+                Entry::Undone { step: Step::Flip } => facts.flipped = false,
+                Entry::Undone { step: Step::Start } => facts.started = None,
+                _ => {}
+            }
+        }
+        facts
+    }
+
+    fn learn(&mut self, learned: &Learned) {
+        match learned {
+            Learned::Nothing => {}
+            Learned::Built { tag } => self.tag = Some(tag.clone()),
+            Learned::Image { image } => self.image = Some(image.clone()),
+            Learned::Started {
+                lane,
+                port,
+                instances,
+            } => self.started = Some((*lane, *port, *instances)),
+            Learned::Drained { finished, cut } => self.drained = (*finished, *cut),
+        }
+    }
+
+    /// The image's digest.
+    pub fn digest(&self) -> Option<&Digest> {
+        self.image.as_ref().map(|image| &image.digest)
+    }
+}

@@ -1,0 +1,94 @@
+//! flip: one call changes the whole route, and a request through the proxy shows who answers.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+use super::entry::Learned;
+use super::route::route_of;
+use super::run::{Done, Run};
+use crate::model::ProbeKind;
+use crate::proxy::{AppRoute, Applied, ProxyError};
+
+/// How long a proxy that went away after the intent was written is waited for: its supervisor starts it again
+/// within a second.
+const PROXY_COMES_BACK: Duration = Duration::from_secs(10);
+
+/// The proxy answers, so that the flip's intent may be written.
+pub(super) async fn proxy_answers(run: &mut Run<'_>) -> anyhow::Result<()> {
+    run.context.proxy.info().await?;
+    Ok(())
+}
+
+pub(super) async fn flip(run: &mut Run<'_>) -> Done {
+    let after = run.after()?;
+    let route = route_of(run.context, &run.app, &after)?;
+    let applied = put(run, &route).await?;
+    let slot = run.slot();
+    if !run.promotes() {
+        return Ok((
+            Learned::Nothing,
+            format!(
+                "{} shows it; live is as before",
+                run.context.slot_address(&run.app, slot)
+            ),
+        ));
+    }
+    shows_the_new_release(run, &applied).await?;
+    let what = match run.live_before() {
+        Some(before) => format!(
+            "live: {slot} (before: {}, release {})",
+            before.slot, before.release
+        ),
+        None => format!("live: {slot}"),
+    };
+    Ok((Learned::Nothing, what))
+}
+
+/// Puts back the route that was in force before this release.
+pub(super) async fn flip_back(run: &mut Run<'_>) -> anyhow::Result<()> {
+    let route = route_of(run.context, &run.app, &run.before)?;
+    put(run, &route).await?;
+    Ok(())
+}
+
+async fn put(run: &Run<'_>, route: &AppRoute) -> Result<Applied, ProxyError> {
+    let began = Instant::now();
+    loop {
+        match run.context.proxy.put_route(route).await {
+            Err(ProxyError::Unreachable { .. }) if began.elapsed() < PROXY_COMES_BACK => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// A request through the public port must be answered by the release that the route names.
+async fn shows_the_new_release(run: &Run<'_>, applied: &Applied) -> anyhow::Result<()> {
+    let running = run.running()?;
+    let host = run.app.settings.hosts.first().map_or("localhost", String::as_str);
+    let path = match &run.app.settings.probe.kind {
+        ProbeKind::Http { path, .. } => path,
+        _ => "/",
+    };
+    let public = run.context.settings.proxy.listen;
+    let checked = run
+        .context
+        .proxy
+        .check(public, host, path, &applied.check)
+        .await
+        .with_context(|| format!("no answer through the public port {public}"))?;
+    match checked.release {
+        Some(release) if release == (run.slot(), running.release) => Ok(()),
+        Some((slot, release)) => bail!(
+            "the public port {public} is answered by {slot} release {release} for the host {host}, not by {} release {}",
+            run.slot(),
+            running.release
+        ),
+        None => bail!(
+            "the public port {public} answered {} for the host {host}, and not from an instance: another program may hold it",
+            checked.status
+        ),
+    }
+}

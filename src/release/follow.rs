@@ -1,0 +1,146 @@
+//! Following a release: its log is copied to whoever reads, and losing that reader changes nothing.
+
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::entry::{Entry, Outcome};
+use crate::store::{Journal, LogReader, OUTPUT_MARK, ReleaseDir};
+
+const POLL: Duration = Duration::from_millis(10);
+/// How long a reader may take nothing before it is given up.
+const READER_PATIENCE: Duration = Duration::from_secs(5);
+/// The most that is written at once: a pipe that polls as writable takes this much without blocking.
+const CHUNK: usize = 4096;
+/// The most lines of a tool's output that a pusher sees; the log has the rest.
+const OUTPUT_LINES: usize = 2000;
+
+/// Copies the log of `release` to `to` until its worker has ended, and gives its outcome. `None` when the
+/// worker was killed before it wrote one. A reader that is gone or takes nothing for 5 s is given up.
+///
+/// # Errors
+/// When the log or the journal cannot be read.
+pub fn follow(release: &ReleaseDir, to: &mut Reader<'_>) -> Result<Option<Outcome>> {
+    let mut log = LogReader::new(release);
+    loop {
+        let works = release.has_worker();
+        loop {
+            let lines = log.lines()?;
+            if lines.is_empty() {
+                break;
+            }
+            for line in lines {
+                to.line(&line);
+            }
+        }
+        if !works || to.is_gone() {
+            break;
+        }
+        std::thread::sleep(POLL);
+    }
+    let entries = Journal::<Entry>::entries_of(release)?;
+    Ok(entries.into_iter().find_map(|(_, entry)| match entry {
+        Entry::Finished { outcome } => Some(outcome),
+        _ => None,
+    }))
+}
+
+/// Whoever reads what a command or a hook prints.
+pub struct Reader<'a> {
+    out: Box<dyn Out + 'a>,
+    output_lines: usize,
+    hint: String,
+    colored: bool,
+    gone: bool,
+}
+
+/// Where the lines go: something to write to that can be waited for.
+pub trait Out: Write + AsFd {}
+impl<T: Write + AsFd> Out for T {}
+
+impl<'a> Reader<'a> {
+    /// A reader at `out`; `log` is the command that shows what was left out; verdicts are `colored` on a terminal.
+    pub fn new(out: impl Out + 'a, log: &str, colored: bool) -> Self {
+        Self {
+            out: Box::new(out),
+            output_lines: 0,
+            hint: log.to_owned(),
+            colored,
+            gone: false,
+        }
+    }
+
+    /// Whether the reader was given up.
+    pub fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// Writes one line.
+    pub fn line(&mut self, line: &str) {
+        if line.starts_with(OUTPUT_MARK) {
+            self.output_lines += 1;
+            if self.output_lines == OUTPUT_LINES {
+                self.write(&format!(
+                    "{OUTPUT_MARK}… `{}` shows the rest\n",
+                    self.hint.clone()
+                ));
+            }
+            if self.output_lines >= OUTPUT_LINES {
+                return;
+            }
+        }
+        match color(line).filter(|_| self.colored) {
+            Some(color) => self.write(&format!("\x1b[{color}m{line}\x1b[0m\n")),
+            None => self.write(&format!("{line}\n")),
+        }
+    }
+
+    fn write(&mut self, text: &str) {
+        for chunk in text.as_bytes().chunks(CHUNK) {
+            self.gone = self.gone
+                || !self.is_ready()
+                || self.out.write_all(chunk).and_then(|()| self.out.flush()).is_err();
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        let began = Instant::now();
+        while began.elapsed() < READER_PATIENCE {
+            let mut waits = [PollFd::new(&self.out, PollFlags::OUT)];
+            let timeout = rustix::event::Timespec {
+                tv_sec: 1,
+                tv_nsec: 0,
+            };
+            match poll(&mut waits, Some(&timeout)) {
+                Ok(0) => {}
+                Ok(_) => return waits[0].revents().contains(PollFlags::OUT),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return false,
+            }
+        }
+        false
+    }
+}
+
+/// The colour of a line of deployer's own: green for a good verdict, red for a bad one, faint for tools' output.
+fn color(line: &str) -> Option<u8> {
+    let starts = |words: &[&str]| words.iter().any(|word| line.starts_with(word));
+    match line {
+        _ if starts(&["live:", "standby:"]) => Some(32),
+        _ if starts(&[
+            "failed:",
+            "unfinished:",
+            "interrupted:",
+            "cancelled:",
+            "superseded:",
+        ]) =>
+        {
+            Some(31)
+        }
+        _ if starts(&[OUTPUT_MARK]) => Some(2),
+        _ => None,
+    }
+}

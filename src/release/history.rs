@@ -1,0 +1,147 @@
+//! What an app's releases were, read from their records and journals.
+
+use anyhow::{Result, bail};
+use jiff::Timestamp;
+
+use super::context::Context;
+use super::entry::{Entry, Facts, Outcome, Step};
+use crate::model::{AppName, Origin, ReleaseId, Slot};
+use crate::store::{AppState, Journal, Record, ReleaseDir, StoreError};
+
+/// One release as its folder tells it.
+#[derive(Debug, Clone)]
+pub struct Past {
+    /// Its folder.
+    pub dir: ReleaseDir,
+    /// Its record.
+    pub record: Record,
+    /// What its journal learned.
+    pub facts: Facts,
+    /// How it ended; `None` while it has not.
+    pub outcome: Option<Outcome>,
+    /// The step that it is at, or was at when it ended.
+    pub step: Option<Step>,
+    /// When its journal was last written.
+    pub changed: Option<Timestamp>,
+    /// How long each step took, in milliseconds, in their order.
+    pub took: Vec<(Step, u64)>,
+}
+
+impl Past {
+    /// Whether the slot ran it, and its image was not pruned.
+    pub fn is_kept(&self) -> bool {
+        self.outcome.as_ref().is_some_and(Outcome::is_good)
+            && self.facts.image.is_some()
+            && !self.dir.is_pruned()
+    }
+}
+
+/// The releases of `app`, the oldest first. One whose record or journal cannot be read is left out.
+///
+/// # Errors
+/// When the folder of releases cannot be listed.
+pub fn of(context: &Context, app: &AppName) -> Result<Vec<Past>, StoreError> {
+    let all = context.store.releases(app)?;
+    Ok(all
+        .into_iter()
+        .filter_map(|dir| one(dir).ok().flatten())
+        .collect())
+}
+
+/// One release. `None` when there is no such release.
+///
+/// # Errors
+/// When its record or journal cannot be read.
+pub fn one(dir: ReleaseDir) -> Result<Option<Past>, StoreError> {
+    let Some(record) = dir.record()? else {
+        return Ok(None);
+    };
+    let entries = Journal::<Entry>::entries_of(&dir)?;
+    Ok(Some(Past {
+        facts: Facts::of(entries.iter().map(|(_, entry)| entry)),
+        outcome: entries.iter().find_map(|(_, entry)| match entry {
+            Entry::Finished { outcome } => Some(outcome.clone()),
+            _ => None,
+        }),
+        step: entries.iter().rev().find_map(|(_, entry)| match entry {
+            Entry::Began { step } => Some(*step),
+            _ => None,
+        }),
+        changed: entries.last().map(|(at, _)| *at),
+        took: took(&entries),
+        dir,
+        record,
+    }))
+}
+
+fn took(entries: &[(Timestamp, Entry)]) -> Vec<(Step, u64)> {
+    let mut began = None;
+    let mut all = Vec::new();
+    for (at, entry) in entries {
+        match entry {
+            Entry::Began { step } => began = Some((*step, *at)),
+            Entry::Done { step, .. } => {
+                if let Some((_, since)) = began.take().filter(|(begun, _)| begun == step) {
+                    let took = at.duration_since(since).as_millis();
+                    all.push((*step, u64::try_from(took).unwrap_or(0)));
+                }
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+/// The release that `rollback SLOT` goes back to: `to` when it is named, else the newest kept one of the slot
+/// from before what it runs, with another image.
+///
+/// # Errors
+/// When there is none, or the named one is not kept.
+pub fn rollback_target(all: &[Past], state: &AppState, slot: Slot, to: Option<ReleaseId>) -> Result<Past> {
+    if let Some(to) = to {
+        let Some(past) = all.iter().find(|past| past.record.id == to) else {
+            bail!("there is no release {to}: `deployer releases` shows those there are");
+        };
+        if !past.is_kept() {
+            bail!(
+                "release {to} cannot be gone back to: it {}",
+                if past.dir.is_pruned() {
+                    "was pruned"
+                } else {
+                    "never ran"
+                }
+            );
+        }
+        return Ok(past.clone());
+    }
+    let Some(running) = state.slots.get(&slot) else {
+        bail!("{slot} runs nothing, so that there is no release to go back from");
+    };
+    let now = original(all, running.release);
+    let before = all.iter().rev().find(|past| {
+        past.record.slot == slot
+            && past.record.id < now
+            && past.is_kept()
+            && !matches!(past.record.origin, Origin::Rollback { .. })
+            && past.facts.digest() != Some(&running.image.digest)
+    });
+    match before {
+        Some(past) => Ok(past.clone()),
+        None => bail!(
+            "{slot} has no earlier release with another image than what it runs (release {})",
+            running.release
+        ),
+    }
+}
+
+/// The release whose image `id` runs: itself, or the one that it went back to.
+fn original(all: &[Past], id: ReleaseId) -> ReleaseId {
+    let mut id = id;
+    while let Some(past) = all.iter().find(|past| past.record.id == id) {
+        match past.record.origin {
+            Origin::Rollback { to } if to < id => id = to,
+            _ => break,
+        }
+    }
+    id
+}

@@ -1,0 +1,111 @@
+//! What comes next: the one decision that running, resuming after a crash, and taking back share.
+
+use super::entry::{Entry, Outcome, Step, Why};
+
+/// What a release does next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Do a step, or do it again.
+    Do(Step),
+    /// Take a step's side effects back.
+    Undo(Step),
+    /// Write the outcome.
+    Finish(Outcome),
+    /// Nothing: it has ended.
+    Ended(Outcome),
+}
+
+/// Decides what comes next from a release's way and its journal.
+///
+/// Up to the flip's intent a failure or a crash takes back what was done, newest first. From the intent on a
+/// crash goes forward; only a flip that *failed* is taken back. After the flip nothing fails the release:
+/// `drain` and `retire` leave what they could not do to the next run, and `record` is done until it is done.
+pub fn next<'a>(way: &[Step], promote: bool, entries: impl IntoIterator<Item = &'a Entry>) -> Next {
+    let seen = Seen::of(entries);
+    if let Some(outcome) = seen.finished {
+        return Next::Ended(outcome);
+    }
+    let Some((step, why)) = seen.failed else {
+        return match way.iter().find(|step| !seen.passed.contains(step)) {
+            Some(step) => Next::Do(*step),
+            None if promote => Next::Finish(Outcome::Live),
+            None => Next::Finish(Outcome::Standby),
+        };
+    };
+    match seen.effects.last() {
+        Some(effect) => Next::Undo(*effect),
+        None => Next::Finish(match step {
+            Some(step) => Outcome::Failed { step, why },
+            None => Outcome::Dropped { why },
+        }),
+    }
+}
+
+/// Steps whose side effects are taken back when the release fails. What the others leave is either owned by
+/// the next release (the worktree) or pruned (images).
+fn is_undone(step: Step) -> bool {
+    matches!(step, Step::Start | Step::Flip)
+}
+
+/// The journal in short.
+#[derive(Default)]
+struct Seen {
+    /// Steps that need not be done any more.
+    passed: Vec<Step>,
+    /// Undoable steps whose side effects may exist, in the order in which they began.
+    effects: Vec<Step>,
+    /// The step that was begun and has not ended.
+    pending: Option<Step>,
+    /// The failure that turned the release back, with its step unless it came before the first.
+    failed: Option<(Option<Step>, Why)>,
+    finished: Option<Outcome>,
+}
+
+impl Seen {
+    fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Self {
+        let mut seen = Self::default();
+        for entry in entries {
+            seen.read(entry);
+        }
+        seen
+    }
+
+    fn read(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Began { step } => {
+                self.pending = Some(*step);
+                if is_undone(*step) && !self.effects.contains(step) {
+                    self.effects.push(*step);
+                }
+            }
+            Entry::Done { step, .. } => {
+                self.pending = None;
+                self.passed.push(*step);
+            }
+            Entry::Failed { step, why } => {
+                self.pending = None;
+                match step {
+                    Step::Drain | Step::Retire => self.passed.push(*step),
+                    Step::Record => {}
+                    _ => self.fail(Some(*step), why),
+                }
+            }
+            Entry::Undone { step } => self.effects.retain(|effect| effect != step),
+            Entry::Resumed => {
+                if !self.effects.contains(&Step::Flip) {
+                    let step = self.pending.or(self.passed.last().copied());
+                    self.fail(step, &Why::Interrupted);
+                }
+                self.pending = None;
+            }
+            Entry::Finished { outcome } => self.finished = Some(outcome.clone()),
+        }
+    }
+
+    /// The first failure is the one that counts.
+    fn fail(&mut self, step: Option<Step>, why: &Why) {
+        if self.failed.is_none() {
+            self.failed = Some((step, why.clone()));
+        }
+    }
+}

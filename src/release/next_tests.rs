@@ -1,0 +1,256 @@
+//! Every failing step × a crash at every point × the effect landed or not.
+
+use super::entry::{Entry, Learned, Outcome, Step, Why, way};
+use super::next::{Next, next};
+use crate::model::{Origin, ReleaseId};
+
+/// A server in small: what the steps change, and what must hold of it at every moment.
+#[derive(Clone, Default)]
+struct World {
+    /// New instances run.
+    started: bool,
+    /// The route goes to the new instances.
+    flipped: bool,
+    /// The old instances are gone.
+    retired: bool,
+    /// State says that the new release is what runs.
+    recorded: bool,
+}
+
+impl World {
+    fn act(&mut self, step: Step) {
+        match step {
+            Step::Start => self.started = true,
+            Step::Flip => self.flipped = true,
+            Step::Retire => self.retired = true,
+            Step::Record => self.recorded = true,
+            _ => {}
+        }
+    }
+
+    fn take_back(&mut self, step: Step) {
+        match step {
+            Step::Start => self.started = false,
+            Step::Flip => self.flipped = false,
+            other => panic!("{other} has nothing to take back"),
+        }
+    }
+
+    fn check(&self, told: &str) {
+        let serves = if self.flipped { self.started } else { !self.retired };
+        assert!(serves, "nothing is behind the route: {told}");
+    }
+}
+
+/// How far a step has come when its worker is killed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Landed {
+    Nothing,
+    /// The intent is in the journal, the effect is not there.
+    Intent,
+    /// The effect is there, and the journal does not say so.
+    Effect,
+}
+
+/// What goes wrong in one run of the simulation.
+#[derive(Clone, Copy, Debug)]
+struct Trouble {
+    /// The step that fails, whenever it is done.
+    failing: Option<Step>,
+    /// Whether a failing step's effect is there all the same.
+    failure_lands: bool,
+    /// The journal length at which the worker is killed, once.
+    crash_at: Option<usize>,
+    /// How far what is done then has come before the kill.
+    landed: Landed,
+    /// A second kill, this many entries after the first.
+    again_after: Option<usize>,
+}
+
+fn simulate(origin: &Origin, promote: bool, trouble: Trouble) -> (World, Outcome, Vec<Entry>) {
+    let way = way(origin);
+    let mut world = World::default();
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut crashes: Vec<usize> = trouble.crash_at.into_iter().collect();
+    let mut record_failures = 0;
+    for _ in 0..200 {
+        let told = format!("{origin:?} {trouble:?} {entries:?}");
+        let crash = crashes.first().is_some_and(|at| entries.len() >= *at);
+        let decision = next(way, promote, &entries);
+        if crash && !matches!(decision, Next::Ended(_)) {
+            let at = crashes.remove(0);
+            if trouble.crash_at == Some(at)
+                && let Some(after) = trouble.again_after
+            {
+                crashes.push(at + 1 + after);
+            }
+            match decision {
+                Next::Do(step) if trouble.landed != Landed::Nothing => {
+                    entries.push(Entry::Began { step });
+                    if trouble.landed == Landed::Effect {
+                        world.act(step);
+                    }
+                }
+                Next::Undo(step) if trouble.landed == Landed::Effect => world.take_back(step),
+                _ => {}
+            }
+            world.check(&told);
+            entries.push(Entry::Resumed);
+            continue;
+        }
+        match decision {
+            Next::Do(step) => {
+                entries.push(Entry::Began { step });
+                let fails = trouble.failing == Some(step) && !(step == Step::Record && record_failures == 2);
+                if !fails || trouble.failure_lands {
+                    world.act(step);
+                }
+                entries.push(if fails {
+                    record_failures += usize::from(step == Step::Record);
+                    let why = Why::Error { message: "no".into() };
+                    Entry::Failed { step, why }
+                } else {
+                    let learned = Learned::Nothing;
+                    Entry::Done { step, learned }
+                });
+            }
+            Next::Undo(step) => {
+                world.take_back(step);
+                entries.push(Entry::Undone { step });
+            }
+            Next::Finish(outcome) => entries.push(Entry::Finished { outcome }),
+            Next::Ended(outcome) => return (world, outcome, entries),
+        }
+        world.check(&told);
+    }
+    panic!("it never ends: {origin:?} {trouble:?} {entries:?}");
+}
+
+fn origins() -> [Origin; 4] {
+    let of = ReleaseId(1);
+    [
+        Origin::Push {
+            reference: "refs/heads/main".into(),
+        },
+        Origin::Redeploy { of },
+        Origin::Rollback { to: of },
+        Origin::Promote { from: None },
+    ]
+}
+
+fn every_trouble(way: &[Step]) -> Vec<Trouble> {
+    let mut all = Vec::new();
+    for failing in way.iter().copied().map(Some).chain([None]) {
+        for failure_lands in [false, true] {
+            for crash_at in (0..30).map(Some).chain([None]) {
+                for landed in [Landed::Nothing, Landed::Intent, Landed::Effect] {
+                    for again_after in (0..8).map(Some).chain([None]) {
+                        all.push(Trouble {
+                            failing,
+                            failure_lands,
+                            crash_at,
+                            landed,
+                            again_after,
+                        });
+                    }
+                }
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn every_run_ends_with_all_of_the_release_or_nothing_of_it() {
+    for origin in origins() {
+        for trouble in every_trouble(way(&origin)) {
+            let (world, outcome, entries) = simulate(&origin, true, trouble);
+            let told = format!("{trouble:?}: {outcome:?} after {entries:?}");
+            if outcome.is_good() {
+                assert!(world.started && world.flipped && world.recorded, "{told}");
+            } else {
+                assert!(
+                    !world.started && !world.flipped && !world.retired && !world.recorded,
+                    "{told}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_crash_before_the_flips_intent_goes_back_and_after_it_goes_forward() {
+    for origin in origins() {
+        let (_, _, undisturbed) = simulate(
+            &origin,
+            true,
+            Trouble {
+                failing: None,
+                failure_lands: false,
+                crash_at: None,
+                landed: Landed::Nothing,
+                again_after: None,
+            },
+        );
+        for crash_at in 0..undisturbed.len() {
+            for landed in [Landed::Nothing, Landed::Intent, Landed::Effect] {
+                let trouble = Trouble {
+                    failing: None,
+                    failure_lands: false,
+                    crash_at: Some(crash_at),
+                    landed,
+                    again_after: None,
+                };
+                let (_, outcome, entries) = simulate(&origin, true, trouble);
+                let intent = Entry::Began { step: Step::Flip };
+                let forward = entries
+                    .iter()
+                    .take_while(|entry| **entry != Entry::Resumed)
+                    .any(|entry| *entry == intent);
+                assert_eq!(outcome.is_good(), forward, "{trouble:?}: {entries:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_error_after_the_flip_leaves_the_release_live() {
+    for step in [Step::Drain, Step::Retire, Step::Record] {
+        let trouble = Trouble {
+            failing: Some(step),
+            failure_lands: false,
+            crash_at: None,
+            landed: Landed::Nothing,
+            again_after: None,
+        };
+        let (_, outcome, _) = simulate(&origins()[0], true, trouble);
+        assert_eq!(outcome, Outcome::Live);
+    }
+}
+
+#[test]
+fn the_first_reason_is_the_one_that_is_told() {
+    let why = Why::Error {
+        message: "the probe was answered 500".into(),
+    };
+    let entries = [
+        Entry::Began { step: Step::Start },
+        Entry::Done {
+            step: Step::Start,
+            learned: Learned::Nothing,
+        },
+        Entry::Began { step: Step::Probe },
+        Entry::Failed {
+            step: Step::Probe,
+            why: why.clone(),
+        },
+        Entry::Resumed,
+        Entry::Undone { step: Step::Start },
+    ];
+    let rollback = Origin::Rollback { to: ReleaseId(1) };
+    let expected = Next::Finish(Outcome::Failed {
+        step: Step::Probe,
+        why,
+    });
+    assert_eq!(next(way(&rollback), true, &entries), expected);
+}

@@ -1,0 +1,25 @@
+//! pull: the image comes from the registry, by digest, so that what runs is what the registry holds.
+
+use super::entry::Learned;
+use super::retry::retrying;
+use super::run::{Done, Run};
+use crate::model::Origin;
+
+pub(super) async fn pull(run: &mut Run<'_>) -> Done {
+    let image = run.image()?;
+    let engine = run.context.engine().await?;
+    let goes_back = matches!(run.record.origin, Origin::Rollback { .. });
+    if goes_back && engine.image(&image.to_string()).await?.is_some() {
+        return Ok((Learned::Image { image }, "on this host already".to_owned()));
+    }
+    let credentials = run.context.registry()?.credentials()?;
+    let log = &mut run.log;
+    retrying(log, async |log| {
+        engine
+            .pull(&image, credentials.as_ref(), &mut |line: &str| log.output(line))
+            .await
+    })
+    .await?;
+    let what = image.to_string();
+    Ok((Learned::Image { image }, what))
+}

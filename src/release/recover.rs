@@ -1,0 +1,199 @@
+//! Recovery: what killed runs left is brought to its end, and what runs agrees again with what state says.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::context::{App, Context};
+use super::route::route_of;
+use super::run::Run;
+use super::start::ensure;
+use super::turn;
+use crate::engine::{Engine, Instance};
+use crate::model::Slot;
+use crate::proxy::{AppRoute, ProxyError};
+use crate::store::{AppLock, AppState, Running, StoreError};
+
+/// Brings every release to its end whose worker was killed: back when its flip was not yet intended, else
+/// forward. Gives a sentence for each.
+///
+/// # Errors
+/// When one cannot be brought to its end.
+pub async fn orphans(context: &Context, lock: &mut AppLock) -> Result<Vec<String>> {
+    let mut told = Vec::new();
+    for past in turn::orphans(context, lock)? {
+        let Some(worker) = past.dir.try_work()? else {
+            continue;
+        };
+        let mut run = Run::new(context, lock, &worker, &past.dir)?;
+        run.resume()?;
+        let outcome = run
+            .go()
+            .await
+            .with_context(|| format!("release {} is unfinished", past.record.id))?;
+        told.push(format!(
+            "release {} ({}) was unfinished: {}",
+            past.record.id,
+            past.record.slot,
+            outcome.as_str()
+        ));
+    }
+    Ok(told)
+}
+
+/// Makes an app's state readable: where it is damaged it is put aside, and written anew from what runs and what the
+/// proxy routes. Gives a sentence for everything that was done.
+///
+/// # Errors
+/// When the engine or the proxy, which tell what is so, do not answer.
+pub async fn state(context: &Context, lock: &AppLock) -> Result<Vec<String>> {
+    match context.store.state(lock.app()) {
+        Err(error @ StoreError::Unreadable { .. }) => {
+            rebuild_state(context, &context.app(lock.app())?, lock, &error).await
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Makes an app's state, containers and route agree again. Gives a sentence for everything that was mended.
+///
+/// # Errors
+/// When the engine or the proxy does not answer, or what is live cannot be told.
+pub async fn recover(context: &Context, lock: &mut AppLock) -> Result<Vec<String>> {
+    let app = context.app(lock.app())?;
+    lock.says("recover", None, None);
+    let mut told = state(context, lock).await?;
+    told.extend(orphans(context, lock).await?);
+    lock.says("recover", None, None);
+    let state = context.store.state(&app.name)?;
+    told.extend(bring_up(context, &app, &state).await?);
+    told.extend(mend_route(context, &app, &state).await?);
+    told.extend(remove_strays(context, &app, &state).await?);
+    Ok(told)
+}
+
+/// Starts what state says runs and does not.
+async fn bring_up(context: &Context, app: &App, state: &AppState) -> Result<Vec<String>> {
+    let engine = context.engine().await?;
+    let mut told = Vec::new();
+    for (slot, running) in state.slots.iter().filter(|(_, running)| !running.stopped) {
+        let up = super::start::instances_of(engine, app, *slot, running).await?;
+        let up = up.iter().filter(|instance| instance.running).count();
+        if up < usize::from(running.instances) {
+            ensure(context, app, *slot, running).await?;
+            told.push(format!(
+                "{slot}: {} of {} instances started again",
+                usize::from(running.instances) - up,
+                running.instances
+            ));
+        }
+    }
+    Ok(told)
+}
+
+/// Gives the proxy the route that follows from state, when it has another one.
+async fn mend_route(context: &Context, app: &App, state: &AppState) -> Result<Option<String>> {
+    let wanted = route_of(context, app, state)?;
+    let has = match context.proxy.routes().await {
+        Ok(routes) => routes.into_iter().find(|route| route.app == app.name),
+        Err(ProxyError::Unreachable { .. }) if state.slots.is_empty() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    if has.as_ref() == Some(&wanted) || (has.is_none() && state.slots.is_empty()) {
+        return Ok(None);
+    }
+    context.proxy.put_route(&wanted).await?;
+    Ok(Some(
+        "the proxy's route was not what state says; it is again".to_owned(),
+    ))
+}
+
+/// Removes containers that are the app's and that no slot runs.
+async fn remove_strays(context: &Context, app: &App, state: &AppState) -> Result<Option<String>> {
+    let engine = context.engine().await?;
+    let instances = engine.instances(Some(&app.name)).await?;
+    let strays: Vec<&Instance> = instances
+        .iter()
+        .filter(|instance| {
+            let running = state.slots.get(&instance.slot);
+            running.is_none_or(|running| running.release != instance.release || running.lane != instance.lane)
+        })
+        .collect();
+    for stray in &strays {
+        engine.remove(&stray.id).await?;
+    }
+    Ok((!strays.is_empty()).then(|| {
+        format!(
+            "{} that no slot runs removed",
+            super::say::count(strays.len() as u64, "container")
+        )
+    }))
+}
+
+async fn rebuild_state(
+    context: &Context,
+    app: &App,
+    lock: &AppLock,
+    why: &StoreError,
+) -> Result<Vec<String>> {
+    let engine = context.engine().await?;
+    let routes = context.proxy.routes().await.with_context(|| {
+        format!("{why}; the proxy, which could tell what is live, does not answer either")
+    })?;
+    let route = routes.into_iter().find(|route| route.app == app.name);
+    let state = state_of(engine, app, route.as_ref()).await?;
+    let aside = context.store.keep_state_aside(lock)?;
+    context.store.write_state(lock, &state)?;
+    Ok(vec![
+        why.to_string(),
+        format!("it is kept as {}", aside.display()),
+        "state was written anew from the containers' labels and the proxy's route; the list of flips is lost"
+            .to_owned(),
+    ])
+}
+
+async fn state_of(engine: &Engine, app: &App, route: Option<&AppRoute>) -> Result<AppState> {
+    let instances = engine.instances(Some(&app.name)).await?;
+    let mut slots = BTreeMap::new();
+    for slot in Slot::BOTH {
+        let routed = route.and_then(|route| route.slots.get(&slot)?.target.as_ref());
+        let of_slot: Vec<&Instance> = instances
+            .iter()
+            .filter(|instance| instance.slot == slot)
+            .collect();
+        let release = match routed {
+            Some(target) => Some(target.release),
+            None => of_slot.iter().map(|instance| instance.release).max(),
+        };
+        let Some(release) = release else { continue };
+        let of_release: Vec<&&Instance> = of_slot
+            .iter()
+            .filter(|instance| instance.release == release)
+            .collect();
+        let Some(first) = of_release.first() else {
+            bail!("the proxy routes {slot} to release {release}, of which no container is left");
+        };
+        let port = match routed.and_then(|target| target.upstreams.first()) {
+            Some(upstream) => upstream.port(),
+            None => app
+                .settings
+                .container_port
+                .context("the port of a stopped standby is not known")?,
+        };
+        let running = Running {
+            release,
+            lane: first.lane,
+            instances: u8::try_from(of_release.len()).context("too many containers")?,
+            port,
+            image: first.image.clone(),
+            commit: first.commit.clone(),
+            stopped: of_release.iter().all(|instance| !instance.running),
+        };
+        slots.insert(slot, running);
+    }
+    Ok(AppState {
+        live: route.and_then(|route| route.live),
+        slots,
+        flips: Vec::new(),
+    })
+}

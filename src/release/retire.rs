@@ -1,0 +1,43 @@
+//! retire: what the slot ran before goes; a standby that is not to be warm stops.
+
+use futures_util::future::try_join_all;
+
+use super::entry::Learned;
+use super::run::{Done, Run};
+use super::say;
+use crate::engine::Instance;
+
+pub(super) async fn retire(run: &mut Run<'_>) -> Done {
+    let engine = run.context.engine().await?;
+    let after = run.after()?;
+    let grace = run.app.settings.run.stop_grace;
+    let runs = |instance: &Instance| {
+        after
+            .slots
+            .get(&instance.slot)
+            .filter(|slot| slot.release == instance.release)
+    };
+    let instances = engine.instances(Some(&run.app.name)).await?;
+
+    let goes = instances
+        .iter()
+        .filter(|instance| instance.slot == run.slot() && runs(instance).is_none());
+    let gone = try_join_all(goes.map(async |instance| {
+        engine.stop(&instance.id, grace).await?;
+        engine.remove(&instance.id).await
+    }))
+    .await?;
+    let stops = instances
+        .iter()
+        .filter(|instance| instance.running && runs(instance).is_some_and(|slot| slot.stopped));
+    let stopped = try_join_all(stops.map(|instance| engine.stop(&instance.id, grace))).await?;
+
+    let mut what = match gone.len() {
+        0 => "nothing to remove".to_owned(),
+        number => format!("{} removed", say::count(number as u64, "old instance")),
+    };
+    if !stopped.is_empty() {
+        what += &format!(", {} stopped on standby", stopped.len());
+    }
+    Ok((Learned::Nothing, what))
+}

@@ -1,0 +1,77 @@
+//! The route that follows from an app's state.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
+
+use super::context::{App, Context};
+use crate::model::{AddressPlan, AddressPlanError, Slot};
+use crate::proxy::{AppRoute, SlotRoute, Target};
+use crate::store::{AppState, Running};
+
+/// The whole route of `app` in this state.
+///
+/// # Errors
+/// When the network has no addresses for the app.
+pub fn route_of(context: &Context, app: &App, state: &AppState) -> Result<AppRoute, AddressPlanError> {
+    let mut slots = BTreeMap::new();
+    for slot in Slot::BOTH {
+        let running = state.slots.get(&slot).filter(|running| !running.stopped);
+        let target = match running {
+            Some(running) => Some(Target {
+                release: running.release,
+                upstreams: upstreams(context, app, slot, running)?,
+            }),
+            None => None,
+        };
+        let port = app.ports().of(slot);
+        slots.insert(slot, SlotRoute { port, target });
+    }
+    Ok(AppRoute {
+        app: app.name.clone(),
+        hosts: app.settings.hosts.clone(),
+        live: state.live,
+        slots,
+    })
+}
+
+/// The addresses of what a slot runs.
+///
+/// # Errors
+/// When the network has no addresses for the app.
+pub fn upstreams(
+    context: &Context,
+    app: &App,
+    slot: Slot,
+    running: &Running,
+) -> Result<Vec<SocketAddrV4>, AddressPlanError> {
+    let plan = AddressPlan::new(context.settings.engine.subnet, app.file.index)?;
+    Ok((0..running.instances)
+        .map(|index| SocketAddrV4::new(plan.address(slot, running.lane, index), running.port))
+        .collect())
+}
+
+/// The upstreams that requests leave when `old` becomes `new`: those of a public or slot route that changed.
+pub fn left_behind(old: &AppRoute, new: &AppRoute) -> Vec<SocketAddrV4> {
+    let mut left: Vec<SocketAddrV4> = Vec::new();
+    let mut leave = |old: &[SocketAddrV4], new: &[SocketAddrV4]| {
+        for address in old {
+            if !new.contains(address) && !left.contains(address) {
+                left.push(*address);
+            }
+        }
+    };
+    leave(public(old), public(new));
+    for slot in Slot::BOTH {
+        leave(of_slot(old, slot), of_slot(new, slot));
+    }
+    left
+}
+
+fn public(route: &AppRoute) -> &[SocketAddrV4] {
+    route.live.map_or(&[], |slot| of_slot(route, slot))
+}
+
+fn of_slot(route: &AppRoute, slot: Slot) -> &[SocketAddrV4] {
+    let target = route.slots.get(&slot).and_then(|slot| slot.target.as_ref());
+    target.map_or(&[], |target| &target.upstreams)
+}

@@ -1,0 +1,224 @@
+//! Every sentence that a pusher reads, together, so that they sound like one voice.
+
+use std::time::Duration;
+
+use super::entry::{Facts, Outcome, Step, Why};
+use crate::model::{AppName, Commit, Digest, Origin, ReleaseId, Slot};
+use crate::store::{Live, Record};
+
+/// A time as people read it: `4 ms`, `0.31 s`, `12.4 s`, `3 min 20 s`.
+pub fn time(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    match seconds {
+        s if s < 0.1 => format!("{} ms", time.as_millis()),
+        s if s < 10.0 => format!("{seconds:.2} s"),
+        s if s < 120.0 => format!("{seconds:.1} s"),
+        _ => format!("{} min {} s", time.as_secs() / 60, time.as_secs() % 60),
+    }
+}
+
+/// `1 file`, `3 files`.
+pub fn count(number: u64, noun: &str) -> String {
+    match number {
+        1 => format!("1 {noun}"),
+        _ => format!("{number} {noun}s"),
+    }
+}
+
+/// The first line of a release's log.
+pub fn heading(app: &AppName, record: &Record) -> String {
+    let slot = format!("{app}/{} release {}", record.slot, record.id);
+    let commit = record.commit.as_ref().map_or("no commit", Commit::short);
+    let subject = record.subject.as_deref().unwrap_or_default();
+    match &record.origin {
+        Origin::Push { .. } => format!("{slot}: commit {commit} {subject:?}"),
+        Origin::Redeploy { of } => format!("{slot}: commit {commit} {subject:?} again, as in release {of}"),
+        Origin::Rollback { to } => format!("{slot}: back to release {to} (commit {commit} {subject:?})"),
+        Origin::Promote { from: Some(from) } => {
+            format!("{slot}: traffic goes from {from} to {}", record.slot)
+        }
+        Origin::Promote { from: None } => format!("{slot}: traffic goes to {}", record.slot),
+    }
+}
+
+/// A finished step.
+pub fn step(step: Step, took: Duration, what: &str) -> String {
+    format!(" {step:<8} {:>8}  {what}", time(took))
+        .trim_end()
+        .to_owned()
+}
+
+/// A step that failed before the flip.
+pub fn step_failed(step: Step, took: Duration, why: &str) -> String {
+    format!(" {step:<8} {:>8}  failed: {why}", time(took))
+}
+
+/// A step after the flip that could not be done whole: the release is live all the same.
+pub fn step_left(step: Step, why: &str) -> String {
+    format!(" {step:<8}           not done: {why}. The next release, or `deployer recover`, makes up for it")
+}
+
+/// A step that was taken back.
+pub fn step_undone(step: Step) -> String {
+    format!(
+        " {step:<8}           taken back: {}",
+        match step {
+            Step::Flip => "traffic goes where it went before",
+            _ => "the new instances are gone",
+        }
+    )
+}
+
+/// A release waits for another one.
+pub fn waiting(for_release: ReleaseId, slot: Slot, step: Option<&str>) -> String {
+    let at = step.map(|step| format!(", now at {step}")).unwrap_or_default();
+    format!(" waiting: release {for_release} ({slot}{at}) comes first")
+}
+
+/// A release waits for a command that holds the app's lock.
+pub fn waiting_for_command(what: &str) -> String {
+    format!(" waiting: `{what}` works on the app and comes first")
+}
+
+/// A run is taken up after its worker was killed.
+pub fn resumed() -> String {
+    " resumed: the worker of this release was killed".to_owned()
+}
+
+/// What the last line of a release's log tells.
+pub struct Verdict<'a> {
+    /// The app.
+    pub app: &'a AppName,
+    /// The release.
+    pub record: &'a Record,
+    /// What the journal learned.
+    pub facts: &'a Facts,
+    /// From the push's arrival to now.
+    pub took: Duration,
+    /// Where the app answers, or the slot when it is not live.
+    pub address: &'a str,
+    /// What is live now.
+    pub live: Option<Live>,
+}
+
+/// The last line of a release's log: how it ended, and what to do next.
+pub fn verdict(outcome: &Outcome, v: &Verdict<'_>) -> String {
+    let name = format!("{}/{} release {}", v.app, v.record.slot, v.record.id);
+    let took = time(v.took);
+    let made = made_of(v.record.commit.as_ref(), v.facts.digest());
+    let (drained, cut) = v.facts.drained;
+    match outcome {
+        Outcome::Live => {
+            let drained = count(drained, "request");
+            format!(
+                "live: {name}{made} in {took}, {drained} drained, {cut} cut, at {}",
+                v.address
+            )
+        }
+        Outcome::Standby => format!(
+            "standby: {name}{made} in {took}, at {}. Hint: `deployer promote {}/{}` puts it live",
+            v.address, v.app, v.record.slot
+        ),
+        Outcome::Superseded { by } => {
+            format!(
+                "superseded: {name} by release {by}, a newer push to the same slot. {}",
+                still(v.live)
+            )
+        }
+        Outcome::Dropped { why } => ended(&name, "before its first step", why, v),
+        Outcome::Failed { step, why } => ended(&name, &format!("at {step}"), why, v),
+    }
+}
+
+fn ended(name: &str, at: &str, why: &Why, v: &Verdict<'_>) -> String {
+    let (app, slot, id) = (v.app, v.record.slot, v.record.id);
+    let still = still(v.live);
+    let again = match v.record.origin {
+        Origin::Push { .. } | Origin::Redeploy { .. } => {
+            format!("`deployer redeploy {app}/{slot}` tries the same commit again")
+        }
+        Origin::Rollback { .. } | Origin::Promote { .. } => "the same command tries again".to_owned(),
+    };
+    let log = format!("`deployer log {app}/{id}` shows this log");
+    match why {
+        Why::Error { message } => {
+            let message = message.trim_end_matches('.');
+            format!("failed: {name} {at}: {message}. {still} Hint: {log}; {again}")
+        }
+        Why::Cancelled => format!("cancelled: {name} {at}. {still} Hint: {again}"),
+        Why::Interrupted => format!("interrupted: {name} {at}, its worker was killed. {still} Hint: {again}"),
+    }
+}
+
+/// What still serves.
+pub fn still(live: Option<Live>) -> String {
+    match live {
+        Some(Live { slot, release }) => format!("Release {release} is still live, on {slot}."),
+        None => "Nothing is live yet.".to_owned(),
+    }
+}
+
+fn made_of(commit: Option<&Commit>, digest: Option<&Digest>) -> String {
+    let parts: Vec<String> = [
+        commit.map(|commit| format!("commit {}", commit.short())),
+        digest.map(|digest| format!("image {}", digest.short())),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if parts.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", parts.join(", "))
+    }
+}
+
+/// The run could not be ended: its journal, its undoing or its record cannot be written.
+pub fn unfinished(app: &AppName, id: ReleaseId, why: &str) -> String {
+    format!(
+        "unfinished: {app} release {id}: {why}. Hint: once that is mended, `deployer recover {app}` brings it to its end"
+    )
+}
+
+/// A push that names another branch.
+pub fn other_branch(app: &AppName, slot: Slot, branch: &str, pushed: &str) -> String {
+    format!("no release: {app}/{slot} releases the branch {branch}, and this push was of {pushed}")
+}
+
+/// A push that deletes the branch.
+pub fn deleted_branch(app: &AppName, slot: Slot, branch: &str, live: Option<Live>) -> String {
+    format!(
+        "no release: the branch {branch} was deleted from {app}/{slot}; what runs goes on. {}",
+        still(live)
+    )
+}
+
+/// A push of what the slot runs already.
+pub fn runs_already(commit: &Commit, release: ReleaseId) -> String {
+    format!(
+        " note: the slot runs commit {} already, as release {release}; it is released again",
+        commit.short()
+    )
+}
+
+/// A push that must not be promoted, to the slot that is live.
+pub fn live_without_promotion(app: &AppName, slot: Slot) -> String {
+    format!(
+        "{app}/{slot} is live, so that a release on it cannot wait for promotion: push to {} instead",
+        slot.other()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_short_and_keep_what_matters() {
+        let shown: Vec<String> = [4, 310, 12_400, 200_000]
+            .map(Duration::from_millis)
+            .map(time)
+            .to_vec();
+        assert_eq!(shown, ["4 ms", "0.31 s", "12.4 s", "3 min 20 s"]);
+    }
+}

@@ -1,0 +1,186 @@
+//! start: the release's instances, at their planned addresses, beside what runs.
+
+use anyhow::{Context as _, bail};
+use futures_util::future::try_join_all;
+
+use super::context::{App, Context};
+use super::entry::Learned;
+use super::route::route_of;
+use super::run::{Done, Run};
+use super::say;
+use crate::engine::{Engine, Instance, InstanceSpec};
+use crate::model::{AddressPlan, ImageRef, Origin, Slot};
+use crate::store::Running;
+
+pub(super) async fn start(run: &mut Run<'_>) -> Done {
+    let running = match run.record.origin {
+        Origin::Promote { .. } => run.running()?,
+        _ => planned(run).await?,
+    };
+    clear_lane(run, &running).await?;
+    ensure(run.context, &run.app, run.slot(), &running).await?;
+    let learned = Learned::Started {
+        lane: running.lane,
+        port: running.port,
+        instances: running.instances,
+    };
+    let plan = AddressPlan::new(run.context.settings.engine.subnet, run.app.file.index)?;
+    let first = plan.address(run.slot(), running.lane, 0);
+    let instances = say::count(running.instances.into(), "instance");
+    Ok((learned, format!("{instances} from {first}:{} on", running.port)))
+}
+
+/// What the release will run, with the port that the image or the configuration names.
+async fn planned(run: &Run<'_>) -> anyhow::Result<Running> {
+    let image = run.image()?;
+    let port = match run.app.settings.container_port {
+        Some(port) => port,
+        None => exposed_port(run.context.engine().await?, &image, &run.app).await?,
+    };
+    Ok(Running {
+        release: run.record.id,
+        lane: run.lane(),
+        instances: run.app.settings.instances,
+        port,
+        image,
+        commit: run.record.commit.clone(),
+        stopped: false,
+    })
+}
+
+async fn exposed_port(engine: &Engine, image: &ImageRef, app: &App) -> anyhow::Result<u16> {
+    let facts = engine
+        .image(&image.to_string())
+        .await?
+        .with_context(|| format!("the image {image} is not on this host"))?;
+    let hint = format!("set container_port in [app.{}] of the configuration", app.name);
+    match facts.exposed.as_slice() {
+        [port] => Ok(*port),
+        [] => bail!("the image names no port: add `EXPOSE PORT` to its Dockerfile, or {hint}"),
+        several => {
+            let several: Vec<String> = several.iter().map(u16::to_string).collect();
+            bail!("the image names several ports ({}): {hint}", several.join(", "))
+        }
+    }
+}
+
+/// Removes what an earlier run left on the lane that is about to be used.
+async fn clear_lane(run: &Run<'_>, running: &Running) -> anyhow::Result<()> {
+    let engine = run.context.engine().await?;
+    let strays = engine
+        .instances(Some(&run.app.name))
+        .await?
+        .into_iter()
+        .filter(|instance| {
+            instance.slot == run.slot()
+                && instance.lane == running.lane
+                && instance.release != running.release
+        });
+    for stray in strays {
+        engine.remove(&stray.id).await?;
+    }
+    Ok(())
+}
+
+/// Makes sure that every instance of what a slot runs is there and started. An instance that runs is left
+/// alone; one that was stopped is started again; one that is gone is made anew from its image.
+///
+/// # Errors
+/// When an instance cannot be started.
+pub(super) async fn ensure(
+    context: &Context,
+    app: &App,
+    slot: Slot,
+    running: &Running,
+) -> anyhow::Result<()> {
+    let engine = context.engine().await?;
+    engine.ensure_network().await?;
+    let plan = AddressPlan::new(context.settings.engine.subnet, app.file.index)?;
+    let there = instances_of(engine, app, slot, running).await?;
+    let starts = (0..running.instances).map(async |index| {
+        match there.iter().find(|instance| instance.index == index) {
+            Some(instance) if instance.running => Ok(()),
+            Some(instance) => engine.start_again(instance).await.map_err(anyhow::Error::from),
+            None => {
+                let spec = InstanceSpec {
+                    app: app.name.clone(),
+                    slot,
+                    lane: running.lane,
+                    index,
+                    release: running.release,
+                    commit: running.commit.clone(),
+                    image: running.image.clone(),
+                    address: plan.address(slot, running.lane, index),
+                    run: app.settings.run.clone(),
+                };
+                engine.start(&spec).await?;
+                Ok(())
+            }
+        }
+    });
+    try_join_all(starts).await?;
+    Ok(())
+}
+
+/// The instances of what a slot runs, in the order of their index.
+///
+/// # Errors
+/// When the engine does not answer.
+pub(super) async fn instances_of(
+    engine: &Engine,
+    app: &App,
+    slot: Slot,
+    running: &Running,
+) -> anyhow::Result<Vec<Instance>> {
+    let mut instances = engine.instances(Some(&app.name)).await?;
+    instances.retain(|instance| {
+        instance.slot == slot && instance.lane == running.lane && instance.release == running.release
+    });
+    instances.sort_by_key(|instance| instance.index);
+    Ok(instances)
+}
+
+/// Takes a start back: a new release's instances go; those of a promoted standby stop if they were stopped.
+pub(super) async fn take_back(run: &mut Run<'_>) -> anyhow::Result<()> {
+    let engine = run.context.engine().await?;
+    match (&run.record.origin, run.ran_before()) {
+        (Origin::Promote { .. }, Some(running)) => {
+            if running.stopped {
+                for instance in instances_of(engine, &run.app, run.slot(), running).await? {
+                    engine.stop(&instance.id, run.app.settings.run.stop_grace).await?;
+                }
+            }
+        }
+        _ => {
+            leave_route(run).await?;
+            for instance in engine.instances(Some(&run.app.name)).await? {
+                if instance.release == run.record.id {
+                    engine.remove(&instance.id).await?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that no route names instances that are about to go. The journal says so already; this is for the
+/// journal whose last line was damaged.
+async fn leave_route(run: &Run<'_>) -> anyhow::Result<()> {
+    let Ok(routes) = run.context.proxy.routes().await else {
+        return Ok(());
+    };
+    let targets = routes
+        .iter()
+        .filter(|route| route.app == run.app.name)
+        .flat_map(|route| route.slots.values());
+    if targets
+        .filter_map(|slot| slot.target.as_ref())
+        .any(|target| target.release == run.record.id)
+    {
+        run.context
+            .proxy
+            .put_route(&route_of(run.context, &run.app, &run.before)?)
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! What runs: state, the journals of runs under way, the engine and the proxy, put together.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::context::{App, Context};
+use super::entry::{Outcome, Step};
+use super::history::{self, Past};
+use super::route::route_of;
+use crate::engine::Instance;
+use crate::model::{AppName, Commit, Digest, ReleaseId, Slot};
+use crate::proxy::AppRoute;
+use crate::store::AppState;
+
+/// Everything that `status` shows of an app.
+#[derive(Debug, Serialize)]
+pub struct AppStatus {
+    /// The app.
+    pub app: AppName,
+    /// Where it answers.
+    pub address: String,
+    /// The live slot.
+    pub live: Option<Slot>,
+    /// Both slots, blue first.
+    pub slots: Vec<SlotStatus>,
+    /// Releases that have not ended, the oldest first.
+    pub under_way: Vec<UnderWay>,
+    /// What is not as it should be, a sentence each.
+    pub problems: Vec<String>,
+}
+
+/// What a slot runs.
+#[derive(Debug, Serialize)]
+pub struct SlotStatus {
+    /// The slot.
+    pub slot: Slot,
+    /// Its own port.
+    pub port: u16,
+    /// Where its own port answers.
+    pub address: String,
+    /// The release that it runs.
+    pub release: Option<ReleaseId>,
+    /// The release's commit.
+    pub commit: Option<Commit>,
+    /// The commit's first line.
+    pub subject: Option<String>,
+    /// The image's digest.
+    pub digest: Option<Digest>,
+    /// How many instances it should have.
+    pub instances: u8,
+    /// How many run; `None` when the engine does not answer.
+    pub running: Option<u8>,
+    /// Whether its instances were stopped on purpose.
+    pub stopped: bool,
+    /// The newest release of the slot, when it failed.
+    pub last_failure: Option<LastFailure>,
+}
+
+/// A slot's newest release that failed.
+#[derive(Debug, Serialize)]
+pub struct LastFailure {
+    /// The release.
+    pub release: ReleaseId,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// A release that has not ended.
+#[derive(Debug, Serialize)]
+pub struct UnderWay {
+    /// The release.
+    pub release: ReleaseId,
+    /// Its slot.
+    pub slot: Slot,
+    /// The step that it is at; `None` while it waits.
+    pub step: Option<Step>,
+    /// Whether a worker is on it. One without is for `deployer recover`.
+    pub has_worker: bool,
+}
+
+/// The status of these apps. An engine or a proxy that does not answer is a problem that is told, not an error.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn of(context: &Context, apps: &[AppName]) -> Result<Vec<AppStatus>> {
+    let instances = match context.engine().await {
+        Ok(engine) => engine.instances(None).await.map_err(anyhow::Error::from),
+        Err(error) => Err(error),
+    };
+    let routes = context.proxy.routes().await.map_err(anyhow::Error::from);
+    apps.iter()
+        .map(|app| one(context, &context.app(app)?, &instances, &routes))
+        .collect()
+}
+
+fn one(
+    context: &Context,
+    app: &App,
+    instances: &Result<Vec<Instance>>,
+    routes: &Result<Vec<AppRoute>>,
+) -> Result<AppStatus> {
+    let mut problems = Vec::new();
+    let state = context.store.state(&app.name).unwrap_or_else(|error| {
+        problems.push(format!("{error}: `deployer recover {}` writes it anew", app.name));
+        AppState::default()
+    });
+    let all = history::of(context, &app.name)?;
+    let under_way = under_way(&all);
+    for orphan in under_way.iter().filter(|under_way| !under_way.has_worker) {
+        problems.push(format!(
+            "release {} is unfinished: `deployer recover {}` brings it to its end",
+            orphan.release, app.name
+        ));
+    }
+    match instances {
+        Err(error) => problems.push(format!("{error:#}")),
+        Ok(instances) => problems.extend(missing(app, &state, instances)),
+    }
+    match routes {
+        Err(error) => problems.push(format!("{error:#}")),
+        Ok(routes) => {
+            let wanted = route_of(context, app, &state)?;
+            let has = routes.iter().find(|route| route.app == app.name);
+            if under_way.is_empty() && !state.slots.is_empty() && has != Some(&wanted) {
+                problems.push(format!(
+                    "the proxy's route is not what state says: `deployer recover {}` mends it",
+                    app.name
+                ));
+            }
+        }
+    }
+    Ok(AppStatus {
+        address: context.public_address(app),
+        live: state.live,
+        slots: Slot::BOTH
+            .map(|slot| slot_status(context, app, slot, &state, &all, instances.as_deref().ok()))
+            .into(),
+        under_way,
+        problems,
+        app: app.name.clone(),
+    })
+}
+
+fn under_way(all: &[Past]) -> Vec<UnderWay> {
+    let open = all.iter().filter(|past| past.outcome.is_none());
+    open.map(|past| UnderWay {
+        release: past.record.id,
+        slot: past.record.slot,
+        step: past.step,
+        has_worker: past.dir.has_worker(),
+    })
+    .collect()
+}
+
+fn missing(app: &App, state: &AppState, instances: &[Instance]) -> Vec<String> {
+    let slots = state.slots.iter().filter(|(_, running)| !running.stopped);
+    slots
+        .filter_map(|(slot, running)| {
+            let up = up(app, instances, *slot, running.release);
+            (up < running.instances).then(|| {
+                format!(
+                    "{slot}: only {up} of {} run: `deployer logs {}/{slot}` may show why, `deployer recover {}` starts them again",
+                    super::say::count(running.instances.into(), "instance"), app.name, app.name
+                )
+            })
+        })
+        .collect()
+}
+
+fn up(app: &App, instances: &[Instance], slot: Slot, release: ReleaseId) -> u8 {
+    let up = instances.iter().filter(|instance| {
+        instance.app == app.name && instance.slot == slot && instance.release == release && instance.running
+    });
+    u8::try_from(up.count()).unwrap_or(u8::MAX)
+}
+
+fn slot_status(
+    context: &Context,
+    app: &App,
+    slot: Slot,
+    state: &AppState,
+    all: &[Past],
+    instances: Option<&[Instance]>,
+) -> SlotStatus {
+    let running = state.slots.get(&slot);
+    let release = running.map(|running| running.release);
+    let newest = all
+        .iter()
+        .rev()
+        .find(|past| past.record.slot == slot && past.outcome.is_some());
+    let failed = newest
+        .and_then(|past| Some((past.record.id, past.outcome.clone()?)))
+        .filter(|(_, outcome)| !outcome.is_good());
+    SlotStatus {
+        slot,
+        port: app.ports().of(slot),
+        address: context.slot_address(app, slot),
+        release,
+        commit: running.and_then(|running| running.commit.clone()),
+        subject: all
+            .iter()
+            .find(|past| Some(past.record.id) == release)
+            .and_then(|past| past.record.subject.clone()),
+        digest: running.map(|running| running.image.digest.clone()),
+        instances: running.map_or(0, |running| running.instances),
+        running: instances.map(|instances| release.map_or(0, |release| up(app, instances, slot, release))),
+        stopped: running.is_some_and(|running| running.stopped),
+        last_failure: failed.map(|(release, outcome)| LastFailure { release, outcome }),
+    }
+}

@@ -1,0 +1,106 @@
+//! Waiting for one's turn: releases of an app go one at a time, in the order in which they were received.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::context::Context;
+use super::entry::{Outcome, Why};
+use super::history::{self, Past};
+use super::say;
+use crate::model::Origin;
+use crate::store::{AppLock, Log, Record, ReleaseDir};
+
+/// How often the ones ahead are looked at.
+const POLL: Duration = Duration::from_millis(50);
+
+/// What waiting came to.
+pub(super) enum Turn {
+    /// It is this release's turn.
+    Mine(AppLock),
+    /// The release ended before its turn came.
+    Over(Outcome),
+}
+
+/// Waits until every earlier release that is being worked on has ended and the app's lock is free. Says what
+/// it waits for, whenever that changes.
+pub(super) async fn wait(
+    context: &Context,
+    release: &ReleaseDir,
+    record: &Record,
+    log: &mut Log,
+) -> Result<Turn> {
+    let mut told = String::new();
+    let mut ahead = ahead_of(context, release)?;
+    loop {
+        if release.is_cancelled() {
+            return Ok(Turn::Over(Outcome::Dropped { why: Why::Cancelled }));
+        }
+        if let Some(newer) = superseding(context, release, record)? {
+            return Ok(Turn::Over(Outcome::Superseded { by: newer.id }));
+        }
+        ahead.retain(|other| other.has_worker());
+        let waits_for = match ahead.first() {
+            Some(first) => about(context, first),
+            None => match context.store.try_lock(release.app())? {
+                Some(lock) => return Ok(Turn::Mine(lock)),
+                None => about_holder(context, release),
+            },
+        };
+        if let Some(line) = waits_for.filter(|line| *line != told) {
+            log.line(&line);
+            told = line;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// The earlier releases that have a worker, the oldest first.
+fn ahead_of(context: &Context, release: &ReleaseDir) -> Result<Vec<ReleaseDir>> {
+    let mut all = context.store.releases(release.app())?;
+    all.retain(|other| other.id() < release.id() && other.has_worker());
+    Ok(all)
+}
+
+/// The newest push to the same slot that came after this one, when this one is a push too.
+fn superseding(context: &Context, release: &ReleaseDir, record: &Record) -> Result<Option<Record>> {
+    if !is_tree(&record.origin) {
+        return Ok(None);
+    }
+    let mut all = context.store.releases(release.app())?;
+    all.retain(|other| other.id() > release.id());
+    let newest = all.iter().rev().filter_map(|other| other.record().ok().flatten());
+    Ok(newest
+        .filter(|other| other.slot == record.slot && is_tree(&other.origin))
+        .next())
+}
+
+fn is_tree(origin: &Origin) -> bool {
+    matches!(origin, Origin::Push { .. } | Origin::Redeploy { .. })
+}
+
+fn about(context: &Context, first: &ReleaseDir) -> Option<String> {
+    let record = first.record().ok()??;
+    let holder = context
+        .store
+        .holder(first.app())
+        .filter(|holder| holder.release == Some(first.id()));
+    let step = holder.and_then(|holder| holder.step);
+    Some(say::waiting(first.id(), record.slot, step.as_deref()))
+}
+
+fn about_holder(context: &Context, release: &ReleaseDir) -> Option<String> {
+    let holder = context.store.holder(release.app())?;
+    match holder.release {
+        Some(id) if id != release.id() => about(context, &context.store.release(release.app(), id)),
+        Some(_) => None,
+        None => Some(say::waiting_for_command(&format!("deployer {}", holder.what))),
+    }
+}
+
+/// The releases that have not ended and that nobody works on: those whose worker was killed.
+pub(super) fn orphans(context: &Context, lock: &AppLock) -> Result<Vec<Past>> {
+    let mut all = history::of(context, lock.app())?;
+    all.retain(|past| past.outcome.is_none() && !past.dir.has_worker());
+    Ok(all)
+}

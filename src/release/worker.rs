@@ -1,0 +1,78 @@
+//! The worker: the detached process that owns one release from its turn to its end.
+
+use anyhow::{Context as _, Result};
+
+use super::context::Context;
+use super::entry::{Entry, Facts, Outcome};
+use super::recover;
+use super::run::{Run, since};
+use super::say;
+use super::turn::{self, Turn};
+use crate::model::{AppName, ReleaseId};
+use crate::store::{Journal, Log, Record, ReleaseDir, WorkerLock};
+
+/// Brings release `id` of `app` to its end. `lock` was taken by whoever received the release.
+///
+/// # Errors
+/// When the release could not be brought to its end; its log says so too.
+pub async fn work(context: &Context, app: &AppName, id: ReleaseId, lock: &WorkerLock) -> Result<()> {
+    let release = context.store.release(app, id);
+    let record = release
+        .record()?
+        .with_context(|| format!("there is no release {id} of {app}"))?;
+    let mut log = Log::open(&release)?;
+    log.line(&say::heading(app, &record));
+    if let Err(error) = go(context, &release, &record, lock, &mut log).await {
+        log.line(&say::unfinished(app, id, &format!("{error:#}")));
+        return Err(error);
+    }
+    Ok(())
+}
+
+async fn go(
+    context: &Context,
+    release: &ReleaseDir,
+    record: &Record,
+    worker: &WorkerLock,
+    log: &mut Log,
+) -> Result<()> {
+    match turn::wait(context, release, record, log).await? {
+        Turn::Over(outcome) => end_before_turn(context, release, record, outcome, log),
+        Turn::Mine(mut lock) => {
+            for told in recover::state(context, &lock).await? {
+                log.line(&format!(" note: {told}"));
+            }
+            recover::orphans(context, &mut lock).await?;
+            Run::new(context, &mut lock, worker, release)?
+                .go()
+                .await
+                .map(drop)
+        }
+    }
+}
+
+/// Writes down that a release ended while it waited: it needs no lock, because it changed nothing.
+fn end_before_turn(
+    context: &Context,
+    release: &ReleaseDir,
+    record: &Record,
+    outcome: Outcome,
+    log: &mut Log,
+) -> Result<()> {
+    let verdict = say::Verdict {
+        app: release.app(),
+        record,
+        facts: &Facts::default(),
+        took: since(record.received),
+        address: "",
+        live: context
+            .store
+            .state(release.app())
+            .ok()
+            .and_then(|state| state.live()),
+    };
+    let verdict = say::verdict(&outcome, &verdict);
+    Journal::open(release)?.append(Entry::Finished { outcome })?;
+    log.line(&verdict);
+    Ok(())
+}

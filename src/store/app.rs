@@ -1,0 +1,66 @@
+//! `app.json`: what `app create` gave an app for good.
+
+use std::fs;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Store, StoreError, durable};
+use crate::model::{AppName, SlotPorts};
+
+pub(super) const FILE: &str = "app.json";
+const FORMAT: u32 = 1;
+
+/// What an app was given when it was created; it never changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppFile {
+    /// The number of the app's address block, from 0.
+    pub index: u32,
+    /// The slot ports, unless the configuration names others.
+    pub ports: SlotPorts,
+}
+
+impl Store {
+    /// What `app` was given. `None` when there is no such app.
+    ///
+    /// # Errors
+    /// When the file is there but is not what deployer wrote.
+    pub fn app_file(&self, app: &AppName) -> Result<Option<AppFile>, StoreError> {
+        durable::read_sealed(&self.app_folder(app).join(FILE), FORMAT)
+    }
+
+    /// Creates `app`'s folder and writes what it is given.
+    ///
+    /// # Errors
+    /// When the folder or the file cannot be written.
+    pub fn write_app_file(&self, app: &AppName, file: &AppFile) -> Result<(), StoreError> {
+        durable::create_folder(&self.app_folder(app).join("releases"))?;
+        durable::create_folder(&self.app_folder(app).join("worktrees"))?;
+        durable::create_folder(&self.repositories(app))?;
+        durable::write_sealed(&self.app_folder(app).join(FILE), FORMAT, file)
+    }
+
+    /// Removes everything about `app`: history, worktrees and repositories. `app.json` goes first, so that
+    /// an interrupted removal leaves no app, only files that the next one sweeps.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn remove_app(&self, app: &AppName) -> Result<(), StoreError> {
+        let file = self.app_folder(app).join(FILE);
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StoreError::io("remove", &file)(error));
+            }
+            _ => {}
+        }
+        for folder in [self.app_folder(app), self.repositories(app)] {
+            match fs::remove_dir_all(&folder) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(StoreError::io("remove", &folder)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,166 @@
+//! Writing so that a reader, or the next boot, sees the old content whole or the new content whole.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::StoreError;
+
+/// Makes `folder` and its parents, readable by their owner alone, and makes the newest entries durable.
+pub(super) fn create_folder(folder: &Path) -> Result<(), StoreError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .and_then(|()| sync_folder(folder.parent().unwrap_or(Path::new("/"))))
+        .map_err(StoreError::io("make", folder))
+}
+
+/// Replaces `path` by `bytes`: a temporary file beside it, fsync, rename, fsync of the folder.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    replace(path, bytes).map_err(StoreError::io("write", path))
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().expect("a file stands in a folder");
+    let mut temporary = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+    temporary.write_all(bytes)?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(path).map_err(|error| error.error)?;
+    sync_folder(folder)
+}
+
+/// Makes a folder's entries durable.
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Opens `path` to append to, made if it is not there, readable by its owner alone.
+pub(super) fn append(path: &Path) -> Result<File, StoreError> {
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(StoreError::io("open", path))
+}
+
+/// Puts a file that cannot be read aside, so that it is neither lost nor read again. Gives its new name.
+pub(super) fn keep_aside(path: &Path) -> Result<PathBuf, StoreError> {
+    let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ");
+    let mut name = path.file_name().expect("a file has a name").to_owned();
+    name.push(format!(".unreadable-{stamp}"));
+    let aside = path.with_file_name(name);
+    fs::rename(path, &aside).map_err(StoreError::io("move", path))?;
+    Ok(aside)
+}
+
+/// Writes `content` under a format number and a checksum.
+pub(super) fn write_sealed<T: Serialize>(path: &Path, format: u32, content: &T) -> Result<(), StoreError> {
+    let content = serde_json::to_value(content).expect("plain data is JSON");
+    let sealed = serde_json::json!({ "format": format, "sha256": sum(&content), "content": content });
+    let mut text = serde_json::to_vec_pretty(&sealed).expect("plain data is JSON");
+    text.push(b'\n');
+    write(path, &text)
+}
+
+/// Reads what [`write_sealed`] wrote. `None` when there is no such file.
+///
+/// # Errors
+/// `Newer` when the file's format is above `format`; `Unreadable` when a single bit is not as it was written.
+pub(super) fn read_sealed<T: DeserializeOwned>(path: &Path, format: u32) -> Result<Option<T>, StoreError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::io("read", path)(error)),
+    };
+    let unreadable = |reason: String| StoreError::Unreadable {
+        path: path.to_owned(),
+        reason,
+    };
+    let sealed: Value = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    let found = sealed["format"]
+        .as_u64()
+        .and_then(|found| u32::try_from(found).ok());
+    let found = found.ok_or_else(|| unreadable("it has no format number".into()))?;
+    if sealed["sha256"].as_str() != Some(&sum(&sealed["content"])) {
+        return Err(unreadable("its checksum is not that of its content".into()));
+    }
+    if found > format {
+        return Err(StoreError::Newer {
+            path: path.to_owned(),
+            found,
+            known: format,
+        });
+    }
+    serde_json::from_value(sealed["content"].clone())
+        .map(Some)
+        .map_err(|error| unreadable(error.to_string()))
+}
+
+/// The checksum of a JSON value: SHA-256 of its compact form, whose keys serde_json keeps sorted.
+pub(super) fn sum(content: &Value) -> String {
+    let hash = Sha256::digest(content.to_string());
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_single_damaged_byte_is_read_as_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file.json");
+        let content = vec!["blue".to_owned(), "green".to_owned()];
+        write_sealed(&path, 1, &content).unwrap();
+        assert_eq!(
+            read_sealed::<Vec<String>>(&path, 1).unwrap(),
+            Some(content.clone())
+        );
+
+        let good = fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            let mut cut = good.clone();
+            cut.truncate(at);
+            fs::write(&path, &cut).unwrap();
+            let read = read_sealed::<Vec<String>>(&path, 1);
+            assert!(
+                read.is_err() || read.unwrap() == Some(content.clone()),
+                "cut at {at}"
+            );
+            for bit in 0..8 {
+                let mut flipped = good.clone();
+                flipped[at] ^= 1 << bit;
+                fs::write(&path, &flipped).unwrap();
+                let read = read_sealed::<Vec<String>>(&path, 1);
+                assert!(
+                    read.is_err() || read.unwrap() == Some(content.clone()),
+                    "bit {bit} of {at}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_newer_format_is_told_from_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file.json");
+        write_sealed(&path, 2, &1).unwrap();
+        assert!(matches!(
+            read_sealed::<u32>(&path, 1),
+            Err(StoreError::Newer {
+                found: 2,
+                known: 1,
+                ..
+            })
+        ));
+        assert_eq!(read_sealed::<u32>(&path, 3).unwrap(), Some(1));
+    }
+}

@@ -1,0 +1,131 @@
+//! A release's journal: one checked line an entry, durable before `append` answers.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::marker::PhantomData;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{ReleaseDir, StoreError, durable};
+
+/// The error of reading or writing a journal.
+pub type JournalError = StoreError;
+
+/// An append-only list of entries, each with the time of its writing.
+#[derive(Debug)]
+pub struct Journal<E> {
+    path: PathBuf,
+    file: File,
+    entries: Vec<(Timestamp, E)>,
+    _entry: PhantomData<E>,
+}
+
+impl<E: Serialize + DeserializeOwned> Journal<E> {
+    /// Opens the journal of `release`, made if it is not there. A last line that was cut by a crash was never
+    /// acted on and is dropped.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written, or a line before the last is damaged.
+    pub fn open(release: &ReleaseDir) -> Result<Self, JournalError> {
+        let path = release.path().join("journal");
+        let (entries, length) = read(&path)?;
+        let file = durable::append(&path)?;
+        file.set_len(length).map_err(StoreError::io("write", &path))?;
+        durable::sync_folder(release.path()).map_err(StoreError::io("write", release.path()))?;
+        Ok(Self {
+            path,
+            file,
+            entries,
+            _entry: PhantomData,
+        })
+    }
+
+    /// The entries of `release`, the oldest first, without opening it for writing.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a line before the last is damaged.
+    pub fn entries_of(release: &ReleaseDir) -> Result<Vec<(Timestamp, E)>, JournalError> {
+        Ok(read(&release.path().join("journal"))?.0)
+    }
+
+    /// The entries, the oldest first, each with the time of its writing.
+    pub fn entries(&self) -> &[(Timestamp, E)] {
+        &self.entries
+    }
+
+    /// Adds an entry; it is durable when this answers.
+    ///
+    /// # Errors
+    /// When it cannot be written; the journal is then as before.
+    pub fn append(&mut self, entry: E) -> Result<(), JournalError> {
+        let at = Timestamp::now();
+        let body = serde_json::json!({ "at": at, "entry": entry });
+        let line = format!("{} {body}\n", durable::sum(&body));
+        let before = self
+            .file
+            .metadata()
+            .map_err(StoreError::io("read", &self.path))?
+            .len();
+        let written = self
+            .file
+            .write_all(line.as_bytes())
+            .and_then(|()| self.file.sync_data());
+        if let Err(error) = written {
+            let _ = self.file.set_len(before);
+            return Err(StoreError::io("write", &self.path)(error));
+        }
+        self.entries.push((at, entry));
+        Ok(())
+    }
+}
+
+impl ReleaseDir {
+    /// Puts the release's unreadable journal aside, and gives its new name.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn keep_journal_aside(&self) -> Result<PathBuf, StoreError> {
+        durable::keep_aside(&self.path().join("journal"))
+    }
+}
+
+/// The entries and the length in bytes of the lines that hold them.
+fn read<E: DeserializeOwned>(path: &std::path::Path) -> Result<(Vec<(Timestamp, E)>, u64), JournalError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), 0)),
+        Err(error) => return Err(StoreError::io("read", path)(error)),
+    };
+    let mut entries = Vec::new();
+    let mut length = 0;
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').peekable();
+    while let Some(line) = lines.next() {
+        match parse(line) {
+            Some(entry) => entries.push(entry),
+            None if lines.peek().is_none() => break,
+            None => {
+                return Err(StoreError::Unreadable {
+                    path: path.to_owned(),
+                    reason: format!("line {} is damaged", entries.len() + 1),
+                });
+            }
+        }
+        length += line.len() as u64;
+    }
+    Ok((entries, length))
+}
+
+fn parse<E: DeserializeOwned>(line: &[u8]) -> Option<(Timestamp, E)> {
+    let line = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
+    let (sum, body) = line.split_once(' ')?;
+    let body: Value = serde_json::from_str(body).ok()?;
+    if durable::sum(&body) != sum {
+        return None;
+    }
+    let at = serde_json::from_value(body["at"].clone()).ok()?;
+    Some((at, serde_json::from_value(body["entry"].clone()).ok()?))
+}

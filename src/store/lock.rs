@@ -1,0 +1,171 @@
+//! Locks: `flock` on files that are never unlinked, so that a killed holder leaves none behind.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ReleaseDir, Store, StoreError, durable};
+use crate::model::{AppName, ReleaseId};
+
+/// Proof that this process alone may change an app.
+#[derive(Debug)]
+pub struct AppLock {
+    app: AppName,
+    file: File,
+}
+
+/// Who holds an app's lock, for people to read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The process.
+    pub pid: u32,
+    /// What it is: "release", "recover", "prune", "app remove".
+    pub what: String,
+    /// The release, when it is one.
+    pub release: Option<ReleaseId>,
+    /// The step that it is at.
+    pub step: Option<String>,
+}
+
+impl AppLock {
+    /// The app that is locked.
+    pub fn app(&self) -> &AppName {
+        &self.app
+    }
+
+    /// Says what the holder does now. What cannot be written is left out: it is for people's eyes only.
+    pub fn says(&mut self, what: &str, release: Option<ReleaseId>, step: Option<&str>) {
+        let holder = Holder {
+            pid: std::process::id(),
+            what: what.to_owned(),
+            release,
+            step: step.map(str::to_owned),
+        };
+        let text = serde_json::to_string(&holder).expect("plain data is JSON");
+        let _ = self
+            .file
+            .set_len(0)
+            .and_then(|()| self.file.seek(SeekFrom::Start(0)))
+            .and_then(|_| self.file.write_all(text.as_bytes()));
+    }
+}
+
+impl Drop for AppLock {
+    fn drop(&mut self) {
+        let _ = self.file.set_len(0);
+    }
+}
+
+/// Proof that this process is a release's worker, or is about to start it.
+///
+/// It belongs to the open file, so that the receiver of a push takes it before the release can be seen and
+/// hands it on to the worker as the worker's standard input: there is no moment at which nobody holds it.
+#[derive(Debug)]
+pub struct WorkerLock {
+    file: File,
+}
+
+impl WorkerLock {
+    /// The lock that was handed to this process as its standard input.
+    ///
+    /// # Errors
+    /// When standard input cannot be taken, or is not the lock of `release`.
+    pub fn from_stdin(release: &ReleaseDir) -> Result<Self, StoreError> {
+        let path = release.worker_lock();
+        let stdin = std::io::stdin()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(StoreError::io("take", &path))?;
+        let file = File::from(stdin);
+        file.try_lock()
+            .map_err(|error| StoreError::io("lock", &path)(error.into()))?;
+        Ok(Self { file })
+    }
+
+    /// The lock as a child's standard input: the child holds it as long as it lives.
+    pub fn into_stdio(self) -> Stdio {
+        self.file.into()
+    }
+}
+
+impl Store {
+    /// Takes `app`'s lock if it is free. `None` when another process holds it.
+    ///
+    /// # Errors
+    /// When the lock's file cannot be opened.
+    pub fn try_lock(&self, app: &AppName) -> Result<Option<AppLock>, StoreError> {
+        let path = self.app_folder(app).join("lock");
+        Ok(try_flock(&path)?.map(|file| AppLock {
+            app: app.clone(),
+            file,
+        }))
+    }
+
+    /// Waits until nobody else creates an app, and keeps others from it until the result is dropped.
+    ///
+    /// # Errors
+    /// When the lock's file cannot be opened.
+    pub fn lock_apps(&self) -> Result<File, StoreError> {
+        durable::create_folder(self.root())?;
+        let path = self.root().join("apps.lock");
+        let file = durable::append(&path)?;
+        file.lock().map_err(StoreError::io("lock", &path))?;
+        Ok(file)
+    }
+
+    /// Who holds `app`'s lock, as far as it can be told.
+    pub fn holder(&self, app: &AppName) -> Option<Holder> {
+        let mut text = String::new();
+        let file = File::open(self.app_folder(app).join("lock")).ok()?;
+        file.take(4096).read_to_string(&mut text).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+}
+
+impl ReleaseDir {
+    /// Becomes the release's worker. `None` when it has one. An [`has_worker`](Self::has_worker) elsewhere
+    /// is in the way for a moment, so that a few tries are made.
+    ///
+    /// # Errors
+    /// When the lock's file cannot be opened.
+    pub fn try_work(&self) -> Result<Option<WorkerLock>, StoreError> {
+        for _ in 0..20 {
+            if let Some(file) = try_flock(&self.worker_lock())? {
+                return Ok(Some(WorkerLock { file }));
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        Ok(None)
+    }
+
+    /// Whether a process works on this release now.
+    pub fn has_worker(&self) -> bool {
+        File::open(self.worker_lock())
+            .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
+    fn worker_lock(&self) -> PathBuf {
+        self.path().join("worker")
+    }
+}
+
+fn try_flock(path: &Path) -> Result<Option<File>, StoreError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(StoreError::io("open", path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(StoreError::io("lock", path)(error)),
+    }
+}

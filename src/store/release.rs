@@ -1,0 +1,182 @@
+//! A release's folder: its record, its journal, its log and its worker's lock.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Store, StoreError, WorkerLock, durable};
+use crate::model::{AppName, Commit, Origin, ReleaseId, Slot};
+
+const RECORD: &str = "record.json";
+const CANCEL: &str = "cancel";
+const PRUNED: &str = "pruned";
+const FORMAT: u32 = 1;
+
+/// What a release is: written once, before anything is done for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// The release's number.
+    pub id: ReleaseId,
+    /// The slot that it is for.
+    pub slot: Slot,
+    /// What it came from.
+    pub origin: Origin,
+    /// The commit, where there is one.
+    pub commit: Option<Commit>,
+    /// The commit's first line, printable.
+    pub subject: Option<String>,
+    /// Whether it goes live when it is good.
+    pub promote: bool,
+    /// When it was received.
+    pub received: Timestamp,
+}
+
+/// A release's folder.
+#[derive(Debug, Clone)]
+pub struct ReleaseDir {
+    app: AppName,
+    id: ReleaseId,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Gives the next number to a release of `app`, takes its worker's lock and writes its record. The number
+    /// is taken by making the folder, so that two who ask at once get two numbers.
+    ///
+    /// # Errors
+    /// When the folder or the record cannot be written; nothing of the release is then left.
+    pub fn new_release(
+        &self,
+        app: &AppName,
+        record: impl FnOnce(ReleaseId) -> Record,
+    ) -> Result<(ReleaseDir, Record, WorkerLock), StoreError> {
+        let folder = self.releases_folder(app);
+        let mut next = self.newest(app)?.map_or(1, |newest| newest.0 + 1);
+        let release = loop {
+            let path = folder.join(next.to_string());
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => break self.release(app, ReleaseId(next)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => next += 1,
+                Err(error) => return Err(StoreError::io("make", &path)(error)),
+            }
+        };
+        let record = record(release.id);
+        match release.write_record(&record) {
+            Ok(lock) => Ok((release, record, lock)),
+            Err(error) => {
+                release.remove()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// The folder of release `id`, which may not be there.
+    pub fn release(&self, app: &AppName, id: ReleaseId) -> ReleaseDir {
+        ReleaseDir {
+            app: app.clone(),
+            id,
+            path: self.releases_folder(app).join(id.to_string()),
+        }
+    }
+
+    /// The releases of `app` that have a folder, the oldest first.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn releases(&self, app: &AppName) -> Result<Vec<ReleaseDir>, StoreError> {
+        let folder = self.releases_folder(app);
+        let mut found: Vec<ReleaseDir> = fs::read_dir(&folder)
+            .map_err(StoreError::io("list", &folder))?
+            .filter_map(Result::ok)
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .map(|id| self.release(app, id))
+            .collect();
+        found.sort_by_key(|release| release.id);
+        Ok(found)
+    }
+
+    fn newest(&self, app: &AppName) -> Result<Option<ReleaseId>, StoreError> {
+        Ok(self.releases(app)?.last().map(|release| release.id))
+    }
+
+    fn releases_folder(&self, app: &AppName) -> PathBuf {
+        self.app_folder(app).join("releases")
+    }
+}
+
+impl ReleaseDir {
+    /// The app.
+    pub fn app(&self) -> &AppName {
+        &self.app
+    }
+
+    /// The release's number.
+    pub fn id(&self) -> ReleaseId {
+        self.id
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The release's record. `None` when it has none: it does not exist, or its hook was killed while writing it.
+    ///
+    /// # Errors
+    /// When the record is not what deployer wrote.
+    pub fn record(&self) -> Result<Option<Record>, StoreError> {
+        durable::read_sealed(&self.path.join(RECORD), FORMAT)
+    }
+
+    fn write_record(&self, record: &Record) -> Result<WorkerLock, StoreError> {
+        let lock = self.try_work()?.expect("nobody else knows of a new release");
+        durable::write_sealed(&self.path.join(RECORD), FORMAT, record)?;
+        let folder = self.path.parent().expect("it stands in the app's folder");
+        durable::sync_folder(folder).map_err(StoreError::io("write", folder))?;
+        Ok(lock)
+    }
+
+    /// Asks the release's worker to stop before the flip.
+    ///
+    /// # Errors
+    /// When the request cannot be written.
+    pub fn ask_to_cancel(&self) -> Result<(), StoreError> {
+        durable::write(&self.path.join(CANCEL), b"")
+    }
+
+    /// Whether the release's worker was asked to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.path.join(CANCEL).exists()
+    }
+
+    /// Notes that the release's image is gone.
+    ///
+    /// # Errors
+    /// When the note cannot be written.
+    pub fn mark_pruned(&self) -> Result<(), StoreError> {
+        durable::write(&self.path.join(PRUNED), b"")
+    }
+
+    /// Whether the release's image is gone.
+    pub fn is_pruned(&self) -> bool {
+        self.path.join(PRUNED).exists()
+    }
+
+    /// Removes the folder.
+    ///
+    /// # Errors
+    /// When something in it cannot be removed.
+    pub fn remove(&self) -> Result<(), StoreError> {
+        match fs::remove_dir_all(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::io("remove", &self.path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}

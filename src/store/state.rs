@@ -1,0 +1,109 @@
+//! `state.json`: what runs in an app's slots, and which of them is live.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{AppLock, Store, StoreError, durable};
+use crate::model::{AppName, Commit, ImageRef, Lane, ReleaseId, Slot};
+
+const FILE: &str = "state.json";
+const FORMAT: u32 = 1;
+
+/// How many flips are remembered.
+pub const FLIPS_KEPT: usize = 50;
+
+/// What runs in an app's slots, and which of them is live.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppState {
+    /// The slot that the public port goes to.
+    pub live: Option<Slot>,
+    /// What each slot runs.
+    pub slots: BTreeMap<Slot, Running>,
+    /// The last flips, the newest last.
+    pub flips: Vec<Flip>,
+}
+
+/// The release that a slot runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Running {
+    /// The release.
+    pub release: ReleaseId,
+    /// The lane that its instances are on.
+    pub lane: Lane,
+    /// How many instances it has.
+    pub instances: u8,
+    /// The port that they listen on.
+    pub port: u16,
+    /// Their image.
+    pub image: ImageRef,
+    /// The commit that the image was built from.
+    pub commit: Option<Commit>,
+    /// Whether the instances were stopped on purpose, as a standby's may be.
+    pub stopped: bool,
+}
+
+/// A live release: the slot and what it ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Live {
+    /// The slot.
+    pub slot: Slot,
+    /// The release.
+    pub release: ReleaseId,
+}
+
+/// One flip of the live route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flip {
+    /// When.
+    pub at: Timestamp,
+    /// What was live before.
+    pub from: Option<Live>,
+    /// What is live since.
+    pub to: Live,
+}
+
+impl AppState {
+    /// What is live.
+    pub fn live(&self) -> Option<Live> {
+        let slot = self.live?;
+        let release = self.slots.get(&slot)?.release;
+        Some(Live { slot, release })
+    }
+}
+
+impl Store {
+    /// The state of `app`; one that was never released has the empty state.
+    ///
+    /// # Errors
+    /// When the file is there but is not what deployer wrote, or a newer deployer wrote it.
+    pub fn state(&self, app: &AppName) -> Result<AppState, StoreError> {
+        Ok(durable::read_sealed(&self.state_file(app), FORMAT)?.unwrap_or_default())
+    }
+
+    /// Replaces the state of the locked app, durably.
+    ///
+    /// # Errors
+    /// When it cannot be written; the old state is then still there.
+    pub fn write_state(&self, lock: &AppLock, state: &AppState) -> Result<(), StoreError> {
+        durable::write_sealed(&self.state_file(lock.app()), FORMAT, state)
+    }
+
+    /// Puts the locked app's unreadable state aside, and gives its new name.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn keep_state_aside(&self, lock: &AppLock) -> Result<PathBuf, StoreError> {
+        durable::keep_aside(&self.state_file(lock.app()))
+    }
+
+    fn state_file(&self, app: &AppName) -> PathBuf {
+        self.app_folder(app).join(FILE)
+    }
+}

@@ -1,0 +1,326 @@
+//! Every way in which a file is refused, and how that reads.
+
+use deployer::config::{ConfigError, Fault};
+
+use super::load;
+
+fn faults(text: &str) -> Vec<Fault> {
+    match load(text) {
+        Err(ConfigError::Wrong { faults, .. }) => faults,
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("taken:\n{text}"),
+    }
+}
+
+/// Each line under `section` alone is refused at its value with a message that has the given part.
+fn refused(section: &str, lines: &[(&str, &str)]) {
+    for (line, part) in lines {
+        let found = faults(&format!("{section}\n{line}\n"));
+        let told = found
+            .iter()
+            .any(|fault| fault.message.contains(part) && fault.line == 2);
+        assert!(told, "{line}: wanted {part:?}, got {found:#?}");
+        assert_eq!(found.len(), 1, "{line}: {found:#?}");
+    }
+}
+
+#[test]
+fn a_fault_is_shown_with_its_line_and_a_mark() {
+    let error = load("[engine]\nsubnet = \"10.213.0.1/16\"\n\n[app.shop]\nstop_grace = 30\n")
+        .unwrap_err()
+        .to_string();
+    let (_, shown) = error.split_once("deployer.toml:2:10: ").expect(&error);
+    let expected = r#""10.213.0.1/16" is not an IPv4 subnet from /8 to /22 with no host bits, like 10.213.0.0/16
+  |
+2 | subnet = "10.213.0.1/16"
+  |          ^^^^^^^^^^^^^^^
+"#;
+    assert!(shown.starts_with(expected), "{error}");
+    let second = r#"deployer.toml:5:14: the duration 30 has no unit
+  |
+5 | stop_grace = 30
+  |              ^^
+Hint: write 30s, 500ms, 2m or 1h30m
+
+2 faults: the whole file is refused, and nothing was changed."#;
+    assert!(error.ends_with(second), "{error}");
+}
+
+#[test]
+fn twenty_faults_are_shown_and_the_rest_counted() {
+    let text: String = (0..30)
+        .map(|n| format!("[app.a{n}]\nhosts = [\"H{n}\"]\n"))
+        .collect();
+    let error = load(&text).unwrap_err();
+    assert!(
+        error.to_string().ends_with(
+            "30 faults, 10 of them not shown: the whole file is refused, and nothing was changed."
+        )
+    );
+    assert_eq!(faults(&text).len(), 20);
+    assert!(faults(&text).is_sorted_by_key(|fault| fault.line));
+}
+
+#[test]
+fn a_fault_of_syntax_is_shown_like_the_others() {
+    let fault = faults("state = \"/x\"\n[engine\n").remove(0);
+    assert_eq!(fault.line, 2, "{fault}");
+    let fault = faults("state = \"/x\"\nstate = \"/y\"\n").remove(0);
+    assert_eq!(
+        (fault.line, fault.message.as_str()),
+        (2, "duplicate key"),
+        "{fault}"
+    );
+}
+
+#[test]
+fn wrong_engine_values_are_refused() {
+    refused(
+        "[engine]",
+        &[
+            (
+                "host = \"tcp://10.0.0.1:2375\"",
+                "not the address of an Engine on this host",
+            ),
+            (
+                "host = \"unix://docker.sock\"",
+                "not the address of an Engine on this host",
+            ),
+            ("network = \"host\"", "the Engine's own"),
+            ("network = \"a b\"", "not a network's name"),
+            ("subnet = \"10.0.0.0/24\"", "not an IPv4 subnet"),
+            (
+                "subnet = \"127.0.0.0/16\"",
+                "not a subnet that containers can have",
+            ),
+            ("subnet = \"0.0.0.0/8\"", "not a subnet that containers can have"),
+            (
+                "subnet = \"224.0.0.0/8\"",
+                "not a subnet that containers can have",
+            ),
+            ("builder = \"kaniko\"", "not one of auto, buildkit, classic"),
+        ],
+    );
+}
+
+#[test]
+fn wrong_registry_values_are_refused() {
+    refused(
+        "[registry]",
+        &[
+            ("address = \"http://127.0.0.1:5000\"", "not a registry's address"),
+            ("address = \"127.0.0.1:5000/team\"", "not a registry's address"),
+            ("address = \"127.0.0.1:0\"", "not a registry's address"),
+            ("address = \"127.0.0.1:70000\"", "not a registry's address"),
+            ("address = \"127.0.0.1:\"", "not a registry's address"),
+            ("address = \"[::1\"", "not a registry's address"),
+            ("address = \"\"", "not a registry's address"),
+            (
+                "address = \"registry\"",
+                "not an address that an image's name can begin with",
+            ),
+            (
+                "address = \"me:secret@host:5000\"",
+                "credentials do not belong into the address",
+            ),
+            ("prefix = \"/team\"", "not the beginning of an image's name"),
+            ("prefix = \"Team\"", "not the beginning of an image's name"),
+            ("prefix = \"a/../b\"", "not the beginning of an image's name"),
+            ("username = \"me\"", "without password_file"),
+            ("password_file = \"/x\"", "without username"),
+            ("plain_http = \"yes\"", "expected true or false"),
+        ],
+    );
+}
+
+#[test]
+fn a_password_in_the_file_is_not_repeated() {
+    for text in [
+        "[registry]\naddress = \"me:hunter2@host:5000\"",
+        "[registry]\npassword = \"hunter2\"",
+        "[app.shop]\nenv = { TOKEN = [\"hunter2\"] }",
+        "[app.shop.env]\nTOKEN = { a = \"hunter2\" }",
+        "[app.shop.env]\n\"A B\" = \"hunter2\"",
+        "[app.shop.env]\nTOKEN = \"hunter2\\u0000\"",
+        "[app.shop.build_args]\nTOKEN = hunter2",
+    ] {
+        let error = load(text).unwrap_err();
+        assert!(
+            !format!("{error} {error:?}").contains("hunter2"),
+            "{error} {error:?}"
+        );
+    }
+}
+
+#[test]
+fn wrong_proxy_values_are_refused() {
+    refused(
+        "[proxy]",
+        &[
+            ("listen = \"80\"", "not an address and a port"),
+            ("listen = \"0.0.0.0\"", "not an address and a port"),
+            ("listen = \"example.org:80\"", "not an address and a port"),
+            ("listen = \"0.0.0.0:0\"", "port 0"),
+            ("slot_listen = \"127.0.0.1:50100\"", "not an IP address"),
+            (
+                "metrics_listen = \"0.0.0.0:9180\"",
+                "can be reached from other hosts",
+            ),
+            (
+                "metrics_listen = \"127.0.0.1:80\"",
+                "port 80 is already the port of proxy.listen",
+            ),
+            ("header_timeout = \"0s\"", "longer than nothing"),
+            ("idle_timeout = 75", "the duration 75 has no unit"),
+            ("body_timeout = \"1d\"", "not a duration"),
+            ("response_timeout = \"48h\"", "longer than a day"),
+        ],
+    );
+}
+
+#[test]
+fn wrong_app_values_are_refused() {
+    refused(
+        "[app.shop]",
+        &[
+            ("branch = \"refs/heads/main\"", "not a branch's name alone"),
+            ("branch = \"-main\"", "not a branch's name"),
+            ("branch = \"a..b\"", "not a branch's name"),
+            ("branch = \"\"", "not a branch's name"),
+            ("hosts = [\"shop.example.org:80\"]", "not a host"),
+            ("hosts = [\"Shop.example.org\"]", "not a host"),
+            ("hosts = [\"*.example.org\"]", "not a host"),
+            ("hosts = [\"https://example.org\"]", "not a host"),
+            ("hosts = [\"\"]", "not a host"),
+            ("hosts = [\"a..b\"]", "not a host"),
+            ("hosts = [\"a.org\", \"a.org\"]", "already a host of app \"shop\""),
+            ("ports = { green = 50100 }", "needs both slots"),
+            (
+                "ports = { green = 50100, blue = 50100 }",
+                "already the port of green of app \"shop\"",
+            ),
+            (
+                "ports = { green = 80, blue = 50101 }",
+                "already the port of proxy.listen",
+            ),
+            ("ports = { green = 0, blue = 50101 }", "0 is not a port"),
+            ("ports = { green = 65536, blue = 50101 }", "65536 is not a port"),
+            ("container_port = 0", "0 is not a port"),
+            ("container_port = -1", "-1 is not a port"),
+            ("dockerfile = \"/Dockerfile\"", "is absolute"),
+            ("dockerfile = \"../Dockerfile\"", "leads upwards"),
+            ("context = \"a/../..\"", "leads upwards"),
+            ("context = \"\"", "not a text of one line"),
+            ("build_args = { \"A=B\" = \"x\" }", "not a variable's name"),
+            ("build_args = { A = 1 }", "must be a text"),
+            ("target = \"\"", "not a text of one line"),
+            ("build_deadline = \"0s\"", "longer than nothing"),
+            ("instances = 0", "0 is not a number of instances"),
+            ("instances = 64", "64 is not a number of instances"),
+            ("env = { \"\" = \"x\" }", "not a variable's name"),
+            ("env = { A = true }", "must be a text"),
+            ("env_file = \"\"", "not a text of one line"),
+            ("volumes = [\"data\"]", "not a volume"),
+            ("volumes = [\"data:/a:rw\"]", "not a volume"),
+            ("volumes = [\"data:a\"]", "not an absolute path"),
+            ("volumes = [\"data:/\"]", "not an absolute path"),
+            ("volumes = [\"data:/a/../b\"]", "not an absolute path"),
+            (
+                "volumes = [\"./data:/a\"]",
+                "neither a volume's name nor an absolute path",
+            ),
+            (
+                "volumes = [\"srv/data:/a\"]",
+                "neither a volume's name nor an absolute path",
+            ),
+            (
+                "volumes = [\"/srv/../etc:/a\"]",
+                "neither a volume's name nor an absolute path",
+            ),
+            (
+                "volumes = [\"one:/a\", \"two:/a\"]",
+                "two volumes are mounted at /a",
+            ),
+            ("memory = 512", "less memory than the Engine gives"),
+            ("memory = \"x\"", "not a size"),
+            ("cpus = 0", "not a number of CPUs"),
+            ("cpus = nan", "not a number of CPUs"),
+            ("cpus = inf", "not a number of CPUs"),
+            ("pids = 0", "not a limit of processes"),
+            (
+                "restart = \"unless-stopped\"",
+                "not one of always, on-failure, no",
+            ),
+            ("stop_grace = 10", "the duration 10 has no unit"),
+            ("log_size = 0", "more than nothing"),
+            ("drain_deadline = \"-1s\"", "not a duration"),
+            ("promote = \"yes\"", "not one of auto, manual"),
+            ("standby = \"cold\"", "not one of warm, stopped"),
+            ("keep = -1", "not a number of releases"),
+            ("probe = { kind = \"grpc\" }", "not one of http, tcp, healthcheck"),
+            ("probe = { path = \"healthz\" }", "not a path to ask for"),
+            ("probe = { path = \"/a b\" }", "not a path to ask for"),
+            ("probe = { path = \"/a\\r\\nX: y\" }", "not a path to ask for"),
+            ("probe = { status = 99 }", "not a status"),
+            ("probe = { status = \"399-200\" }", "not a status"),
+            ("probe = { status = \"200-\" }", "not a status"),
+            ("probe = { status = \"200-600\" }", "not a status"),
+            ("probe = { host = \"a b\" }", "not a host for the Host header"),
+            (
+                "probe = { kind = \"tcp\", path = \"/\" }",
+                "for a probe of kind http",
+            ),
+            ("probe = { timeout = \"0ms\" }", "longer than nothing"),
+        ],
+    );
+}
+
+#[test]
+fn a_wrong_app_name_is_refused_at_the_name() {
+    let fault = faults("[app.Shop]\nkeep = 1").remove(0);
+    assert_eq!((fault.line, fault.column), (1, 6), "{fault}");
+    assert!(fault.message.contains("is not an app's name"), "{fault}");
+}
+
+#[test]
+fn two_apps_cannot_share_a_host_or_a_port_or_the_rest() {
+    let fault = faults("[app.b]\nhosts = [\"x.org\"]\n[app.a]\nhosts = [\"y.org\", \"x.org\"]").remove(0);
+    assert_eq!(
+        (fault.line, fault.message.as_str()),
+        (4, r#""x.org" is already a host of app "b""#)
+    );
+    let ports = "ports = { green = 6000, blue = 6001 }\n";
+    let found = faults(&format!("[app.a]\nhosts = [\"x.org\"]\n{ports}[app.b]\n{ports}"));
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert_eq!(
+        found[0].message,
+        r#"port 6000 is already the port of green of app "a""#
+    );
+    let fault = faults("[app.b]\nkeep = 1\n[app.a]\nkeep = 1").remove(0);
+    assert_eq!(fault.line, 3, "{fault}");
+    assert!(
+        fault
+            .message
+            .contains(r#"neither this app nor app "b" has hosts"#),
+        "{fault}"
+    );
+}
+
+#[test]
+fn a_hostile_file_is_refused_within_bounds() {
+    for text in [
+        "a = ".to_owned() + &"[".repeat(500_000),
+        "a.".repeat(100_000) + "b = 1",
+        format!("state = \"{}", "x".repeat(500_000)),
+        format!("\u{1b}[2J = \"{}\"", "\u{1b}".repeat(1000)),
+        "=\n".repeat(300_000),
+        format!("[app.{:?}]", "\u{7f}".repeat(5000)),
+    ] {
+        let error = load(&text).unwrap_err().to_string();
+        assert!(error.len() < 64 << 10, "{} bytes", error.len());
+        assert!(
+            !error.contains(|c: char| c.is_control() && c != '\n'),
+            "{error:?}"
+        );
+    }
+}

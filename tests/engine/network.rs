@@ -1,0 +1,158 @@
+use deployer::engine::{Engine, EngineError};
+use deployer::model::EngineSettings;
+
+use super::support::{Place, docker};
+
+#[tokio::test]
+async fn two_that_make_the_network_at_once_get_the_same_one() {
+    let place = Place::new();
+    let engines = [
+        place.engine().await,
+        place.engine().await,
+        place.engine().await,
+        place.engine().await,
+    ];
+    let made = futures_util::future::join_all(engines.iter().map(Engine::ensure_network)).await;
+    let ids: Vec<_> = made.into_iter().map(Result::unwrap).collect();
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    assert_eq!(place.engine().await.ensure_network().await.unwrap(), ids[0]);
+
+    let name = &place.settings.network;
+    let listed = docker(&[
+        "network",
+        "ls",
+        "-q",
+        "--no-trunc",
+        "--filter",
+        &format!("name=^{name}$"),
+    ]);
+    assert_eq!(listed.lines().collect::<Vec<_>>(), [ids[0].as_str()]);
+}
+
+#[tokio::test]
+async fn a_stranger_on_the_network_gets_no_planned_address() {
+    let place = Place::new();
+    place.engine().await.ensure_network().await.unwrap();
+    let subnet = place.settings.subnet.first().octets();
+    let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.Gateway}}{{end}}";
+    let name = &place.settings.network;
+    let label = format!("deployer.network={name}");
+    let image = super::support::base();
+    let id = docker(&[
+        "run",
+        "-d",
+        "--label",
+        &label,
+        "--network",
+        name,
+        image,
+        "sleep",
+        "60",
+    ]);
+    let told = docker(&["inspect", "-f", format, id.trim()]);
+    let (address, gateway) = told.trim().split_once(' ').unwrap();
+    let block = format!("{}.{}.{}.", subnet[0], subnet[1], subnet[2]);
+    assert!(address.starts_with(&block), "{address}");
+    assert_eq!(gateway, place.settings.subnet.gateway().to_string());
+}
+
+#[tokio::test]
+async fn a_network_with_another_subnet_is_told() {
+    let place = Place::new();
+    place.engine().await.ensure_network().await.unwrap();
+    let other = EngineSettings {
+        subnet: Place::new().settings.subnet,
+        ..place.settings.clone()
+    };
+    let error = Engine::connect(&other)
+        .await
+        .unwrap()
+        .ensure_network()
+        .await
+        .unwrap_err();
+    assert!(matches!(error, EngineError::NetworkDiffers { .. }), "{error}");
+    let told = error.to_string();
+    assert!(told.contains(&other.subnet.to_string()) && told.contains(&place.settings.subnet.to_string()));
+}
+
+#[tokio::test]
+async fn a_subnet_that_another_network_has_is_told_with_its_name() {
+    let place = Place::new();
+    place.engine().await.ensure_network().await.unwrap();
+    let second = Place::new();
+    let clashing = EngineSettings {
+        subnet: place.settings.subnet,
+        ..second.settings.clone()
+    };
+    let error = Engine::connect(&clashing)
+        .await
+        .unwrap()
+        .ensure_network()
+        .await
+        .unwrap_err();
+    assert!(matches!(error, EngineError::NetworkClash { .. }), "{error}");
+    assert!(error.to_string().contains(&place.settings.network), "{error}");
+}
+
+#[tokio::test]
+async fn several_networks_of_the_name_are_told_with_their_ids() {
+    let place = Place::new();
+    let name = &place.settings.network;
+    let label = format!("deployer.network={name}");
+    let docker_1_41 = |subnet: &str| {
+        let body = format!(
+            "{{\"Name\":\"{name}\",\"CheckDuplicate\":false,\"Labels\":{{\"deployer.network\":\"{name}\"}},\
+             \"IPAM\":{{\"Config\":[{{\"Subnet\":\"{subnet}\"}}]}}}}"
+        );
+        let socket = place.settings.host.strip_prefix("unix://").unwrap().to_owned();
+        let url = "http://docker/v1.41/networks/create";
+        let header = "Content-Type: application/json";
+        std::process::Command::new("curl")
+            .args(["-sf", "--unix-socket", &socket, "-H", header, "-d", &body, url])
+            .output()
+            .unwrap()
+    };
+    docker_1_41(&Place::new().settings.subnet.to_string());
+    docker_1_41(&Place::new().settings.subnet.to_string());
+    let ids = docker(&[
+        "network",
+        "ls",
+        "-q",
+        "--no-trunc",
+        "--filter",
+        &format!("label={label}"),
+    ]);
+    if ids.lines().count() < 2 {
+        return; // Engines from 25 on refuse the second.
+    }
+    let error = place.engine().await.ensure_network().await.unwrap_err();
+    assert!(matches!(error, EngineError::NetworkAmbiguous { .. }), "{error}");
+    assert!(ids.lines().all(|id| error.to_string().contains(id)), "{error}");
+}
+
+#[tokio::test]
+async fn an_engine_that_is_not_there_is_told_from_one_that_may_not_be_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let connect = |host: String| async move {
+        let settings = EngineSettings {
+            host,
+            ..Place::new().settings.clone()
+        };
+        Engine::connect(&settings).await.unwrap_err()
+    };
+    let missing = connect(format!("unix://{}/none.sock", folder.path().display())).await;
+    assert!(matches!(missing, EngineError::Unreachable { .. }), "{missing}");
+
+    let dead = folder.path().join("dead.sock");
+    drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
+    let refused = connect(format!("unix://{}", dead.display())).await;
+    assert!(refused.to_string().contains("refused"), "{refused}");
+
+    let mute = folder.path().join("mute.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&mute).unwrap();
+    let silent = connect(format!("unix://{}", mute.display())).await;
+    assert!(silent.to_string().contains("no answer within"), "{silent}");
+
+    let bad = connect("docker.sock".to_owned()).await;
+    assert!(matches!(bad, EngineError::BadHost { .. }), "{bad}");
+}

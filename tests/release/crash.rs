@@ -1,0 +1,142 @@
+//! SIGKILL: something healthy always serves, and the next push works.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::support::process::signal;
+use crate::support::{Repo, World, wait_for};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Moments at which workers and hooks are killed, in milliseconds after the push's beginning: a seeded sequence, so
+/// that a failure can be seen again.
+fn moments(seed: u64, count: usize, until: u64) -> Vec<u64> {
+    let mut state = seed;
+    let mut next = || {
+        state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (state >> 33) % until
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+fn begin(repo: &Repo, slot: &str) -> std::process::Child {
+    let mut push = repo.command();
+    push.args(["push", "--quiet", slot, "HEAD:main"]);
+    push.stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    push.spawn().expect("git starts")
+}
+
+/// After everything was killed: recovery leaves what a slot runs and nothing else, and the next push works.
+fn converges(world: &World, repo: &Repo, slot: &str, round: usize) {
+    let said = world.deployer(&["recover"]).good();
+    let status = world.json(&["status"]);
+    let problems = &status["apps"][0]["problems"];
+    assert_eq!(
+        problems.as_array().map(Vec::len),
+        Some(0),
+        "round {round}: {problems} after\n{said}"
+    );
+    let runs: Vec<(String, u64)> = status["apps"][0]["slots"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|slot| Some((slot["slot"].as_str()?.to_owned(), slot["release"].as_u64()?)))
+        .collect();
+    for container in world.containers() {
+        let ran = (container.slot.clone(), container.release);
+        assert!(
+            runs.contains(&ran),
+            "round {round}: {container:?} is left over, {runs:?} run"
+        );
+    }
+    repo.version(&format!("after-{round}"));
+    repo.push(slot).live();
+    assert_eq!(world.version(), format!("after-{round}"));
+}
+
+#[test]
+fn killed_worker_and_hook_leave_a_healthy_app_at_every_moment() {
+    let mut world = World::new("kill-worker");
+    let shop = world.app("shop", "instances = 2");
+    let repo = world.repo(&shop);
+    repo.version("v1");
+    repo.push("blue").live();
+    let traffic = world.traffic();
+
+    for (round, moment) in moments(42, 8, 1800).into_iter().enumerate() {
+        let slot = ["green", "blue"][round % 2];
+        repo.version(&format!("killed-{round}"));
+        let mut push = begin(&repo, slot);
+        // The moment is what this test is about; there is no event to wait for.
+        std::thread::sleep(Duration::from_millis(moment));
+        for pid in world.workers() {
+            signal(pid, Signal::KILL);
+        }
+        push.wait().expect("git ends");
+        wait_for("the workers to be gone", DEADLINE, || {
+            world.workers().is_empty().then_some(())
+        });
+        converges(&world, &repo, slot, round);
+    }
+
+    let outcome = traffic.stop();
+    assert_eq!(outcome.failures(), 0, "{outcome}");
+}
+
+#[test]
+fn push_goes_on_when_its_hook_is_killed() {
+    let mut world = World::new("kill-hook");
+    let shop = world.app("shop", "");
+    let repo = world.repo(&shop);
+    repo.unwell("v1", "SLOWSTART", "1500");
+    let mut push = begin(&repo, "green");
+    let hook = wait_for("the hook and its worker", DEADLINE, || {
+        let mut pids = world.workers();
+        pids.sort();
+        (pids.len() == 2).then(|| pids[0])
+    });
+
+    signal(hook, Signal::KILL);
+
+    push.wait().expect("git ends");
+    wait_for("the release to be live", DEADLINE, || {
+        let status = world.json(&["status"]);
+        (status["apps"][0]["live"] == "green").then_some(())
+    });
+    assert_eq!(world.version(), "v1");
+}
+
+#[test]
+fn killed_proxy_serves_the_same_release_when_it_is_back() {
+    let mut world = World::new("kill-proxy");
+    let shop = world.app("shop", "");
+    let repo = world.repo(&shop);
+    repo.version("v1");
+    repo.push("blue").live();
+
+    for (round, moment) in moments(7, 4, 1500).into_iter().enumerate() {
+        let version = format!("v{}", round + 2);
+        repo.version(&version);
+        let mut push = begin(&repo, "green");
+        std::thread::sleep(Duration::from_millis(moment));
+        world.kill_proxy();
+        world.start_proxy();
+        push.wait().expect("git ends");
+        wait_for("the workers to end", DEADLINE, || {
+            world.workers().is_empty().then_some(())
+        });
+
+        assert_eq!(
+            world.get("/healthz").expect("an answer").status,
+            200,
+            "round {round}"
+        );
+        converges(&world, &repo, "green", round);
+    }
+}

@@ -1,0 +1,377 @@
+//! Failing well: each failure says what failed and what still serves, and changes nothing that serves.
+
+use std::fs;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use crate::support::{App, Options, Repo, World, wait_for};
+
+/// A world whose slot green is live with v1, the next pushes being the ones that fail.
+fn live(name: &str, lines: &str) -> (World, App, Repo) {
+    live_with(name, lines, Options::default())
+}
+
+fn live_with(name: &str, lines: &str, options: Options) -> (World, App, Repo) {
+    let mut world = World::with(name, options);
+    let shop = world.app("shop", lines);
+    let repo = world.repo(&shop);
+    repo.version("v1");
+    repo.push("green").live();
+    (world, shop, repo)
+}
+
+/// The push must fail at `step`, say each of `told`, and leave v1 as it was.
+#[track_caller]
+fn fails(world: &World, repo: &Repo, slot: &str, step: &str, told: &[&str]) {
+    let before = world.containers();
+    let said = repo.push(slot).failed();
+    assert!(said.contains(&format!("at {step}: ")), "not at {step}:\n{said}");
+    for told in told {
+        assert!(said.contains(told), "{told:?} is not told in\n{said}");
+    }
+    assert!(said.contains("Release 1 is still live, on green"), "{said}");
+    assert!(said.contains("Hint: "), "{said}");
+    assert_eq!(world.version(), "v1");
+    assert_eq!(world.containers(), before);
+}
+
+#[test]
+fn no_dockerfile() {
+    let (world, _, repo) = live("no-dockerfile", "");
+    repo.remove("Dockerfile").commit("none");
+    fails(&world, &repo, "green", "build", &["Dockerfile"]);
+}
+
+#[test]
+fn empty_dockerfile() {
+    let (world, _, repo) = live("empty-dockerfile", "");
+    repo.write("Dockerfile", "").commit("empty");
+    fails(&world, &repo, "blue", "build", &["Dockerfile", "empty"]);
+}
+
+#[test]
+fn build_that_fails() {
+    let (world, _, repo) = live("build-fails", "");
+    repo.write(
+        "Dockerfile",
+        repo.dockerfile("RUN [\"/app\", \"--no-such\"]\nCOPY nowhere /\n"),
+    )
+    .commit("broken");
+    fails(&world, &repo, "green", "build", &["nowhere"]);
+}
+
+#[test]
+fn image_without_a_port() {
+    let (world, _, repo) = live("no-expose", "");
+    let silent = repo.dockerfile("").replace("EXPOSE 8080\n", "");
+    repo.write("Dockerfile", silent).commit("no port");
+    fails(
+        &world,
+        &repo,
+        "green",
+        "start",
+        &["names no port", "EXPOSE", "container_port"],
+    );
+}
+
+#[test]
+fn image_with_several_ports() {
+    let (world, _, repo) = live("two-ports", "");
+    repo.write("Dockerfile", repo.dockerfile("EXPOSE 9090\n"))
+        .commit("two ports");
+    fails(
+        &world,
+        &repo,
+        "blue",
+        "start",
+        &["several ports (8080, 9090)", "container_port"],
+    );
+}
+
+#[test]
+fn container_that_ends_at_once() {
+    let (world, _, repo) = live("exits", "");
+    repo.unwell("v2", "FAIL", "exit");
+    fails(
+        &world,
+        &repo,
+        "green",
+        "probe",
+        &["exit code 7", "cannot start: FAIL=exit"],
+    );
+}
+
+#[test]
+fn probe_that_is_answered_500() {
+    let (world, _, repo) = live("answers-500", "probe = { deadline = \"2s\" }");
+    repo.unwell("v2", "FAIL", "500");
+    fails(
+        &world,
+        &repo,
+        "green",
+        "probe",
+        &["not ready within 2", "last answer: 500 on /", "listening on 8080"],
+    );
+}
+
+#[test]
+fn probe_that_hangs() {
+    let (world, _, repo) = live("hangs", "probe = { deadline = \"2s\", timeout = \"500ms\" }");
+    repo.unwell("v2", "FAIL", "hang");
+    fails(
+        &world,
+        &repo,
+        "blue",
+        "probe",
+        &["last answer: none on / within 0.50 s"],
+    );
+}
+
+#[test]
+fn app_that_never_listens() {
+    let (world, _, repo) = live("nolisten", "probe = { deadline = \"2s\" }");
+    repo.unwell("v2", "FAIL", "nolisten");
+    fails(
+        &world,
+        &repo,
+        "green",
+        "probe",
+        &["not ready within 2", "Connection refused"],
+    );
+}
+
+#[test]
+fn one_bad_instance_of_three() {
+    let (world, _, repo) = live(
+        "tcp-probe",
+        "instances = 3\nprobe = { kind = \"tcp\", deadline = \"2s\" }",
+    );
+    repo.unwell("v2", "FAIL", "nolisten");
+    fails(
+        &world,
+        &repo,
+        "green",
+        "probe",
+        &["port 8080: Connection refused"],
+    );
+}
+
+#[test]
+fn image_without_the_healthcheck_that_is_asked_for() {
+    let (world, _, repo) = live("healthcheck", "");
+    world.reconfigure(
+        "[app.shop]",
+        "[app.shop]\nprobe = { kind = \"healthcheck\", deadline = \"2s\" }",
+    );
+    repo.version("v2");
+    fails(&world, &repo, "green", "probe", &["no HEALTHCHECK"]);
+}
+
+#[test]
+fn registry_that_is_down() {
+    let (mut world, _, repo) = live("registry-down", "");
+    world.stop_registry();
+    repo.version("v2");
+    fails(&world, &repo, "green", "push", &["refused"]);
+
+    world.start_registry();
+    world.deployer(&["redeploy", "green"]).good();
+    assert_eq!(world.version(), "v2");
+}
+
+#[test]
+fn registry_that_does_not_take_the_password() {
+    let options = Options {
+        registry_password: Some("right+/?".into()),
+        ..Options::default()
+    };
+    let (world, _, repo) = live_with("wrong-password", "", options);
+    fs::write(world.path("registry-password"), "wrong-secret").unwrap();
+    repo.version("v2");
+
+    fails(&world, &repo, "blue", "push", &["deployer", "password"]);
+
+    let log = world.deployer(&["log", "2"]).good();
+    assert!(!log.contains("wrong-secret"), "{log}");
+}
+
+#[test]
+fn engine_that_is_down() {
+    let (world, _, repo) = live("engine-down", "");
+    let host = crate::support::docker::host();
+    world.reconfigure(&host, "unix:///nowhere/docker.sock");
+    repo.version("v2");
+    fails(
+        &world,
+        &repo,
+        "green",
+        "build",
+        &["Docker Engine", "/nowhere/docker.sock"],
+    );
+}
+
+#[test]
+fn proxy_that_is_down_stops_the_release_before_the_flip() {
+    let (mut world, _, repo) = live("proxy-down", "");
+    world.stop_proxy();
+    repo.version("v2");
+
+    let said = repo.push("green").failed();
+
+    assert!(
+        said.contains("at flip: ") && said.contains("deployer proxy run"),
+        "{said}"
+    );
+    assert!(world.containers().iter().all(|container| container.release == 1));
+    world.start_proxy();
+    assert_eq!(world.version(), "v1");
+    world.deployer(&["redeploy", "green"]).good();
+    assert_eq!(world.version(), "v2");
+}
+
+#[test]
+fn slot_port_that_another_program_holds() {
+    let mut world = World::new("port-taken");
+    let shop = world.app("shop", "");
+    let stranger = TcpListener::bind(shop.green).expect("the port is free");
+    let repo = world.repo(&shop);
+    repo.version("v1");
+
+    let said = repo.push("green").failed();
+
+    assert!(
+        said.contains("at flip: ") && said.contains(&shop.green.port().to_string()),
+        "{said}"
+    );
+    assert!(said.contains("Nothing is live yet"), "{said}");
+    assert!(world.containers().is_empty());
+    drop(stranger);
+    world.deployer(&["redeploy", "green"]).good();
+}
+
+#[test]
+fn unknown_apps_slots_and_releases() {
+    let (world, _, _) = live("unknown", "");
+    for (arguments, code, told) in [
+        (&["status", "cart"][..], 5, "there is no app cart; there is shop"),
+        (&["promote", "cart/green"], 5, "there is no app cart"),
+        (&["log", "9"], 5, "has no release 9"),
+        (&["promote", "red"], 2, "blue or green"),
+        (&["promote", "blue"], 1, "runs nothing"),
+        (&["promote", "green"], 1, "live already"),
+        (&["app", "create", "Cart"], 2, "an app's name"),
+    ] {
+        let output = world.deployer(arguments);
+        assert_eq!(output.code, Some(code), "{arguments:?}: {}", output.stderr);
+        assert!(output.stderr.contains(told), "{arguments:?}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn wrong_configuration_is_refused_whole_and_nothing_stops() {
+    let (world, _, repo) = live("wrong-config", "");
+    world.reconfigure("[app.shop]", "[app.shop]\ninstanses = 2");
+    repo.version("v2");
+
+    let push = repo.push("green");
+
+    assert!(
+        push.said().contains("instanses") && push.said().contains('^'),
+        "{}",
+        push.said()
+    );
+    assert_eq!(world.deployer(&["status"]).code, Some(1));
+    assert_eq!(world.version(), "v1");
+}
+
+#[test]
+fn state_that_is_damaged_is_told_kept_aside_and_rebuilt() {
+    let (world, _, repo) = live("damaged-state", "");
+    let file = world.state("apps/shop/state.json");
+    let good = fs::read(&file).unwrap();
+    for (round, damage) in [&good[..good.len() / 2], b"", b"{}", b"\0\0\0\0"]
+        .into_iter()
+        .enumerate()
+    {
+        fs::write(&file, damage).unwrap();
+        assert!(
+            world
+                .deployer(&["status"])
+                .good()
+                .contains("deployer recover shop")
+        );
+
+        let said = world.deployer(&["recover", "shop"]).good();
+
+        assert!(
+            said.contains("kept as") && said.contains("written anew"),
+            "{said}"
+        );
+        assert_eq!(
+            world.json(&["status"])["apps"][0]["problems"]
+                .as_array()
+                .map(Vec::len),
+            Some(0)
+        );
+        fs::write(&file, damage).unwrap();
+        let version = format!("v{}", round + 2);
+        repo.version(&version);
+        let push = repo.push("green");
+        assert!(push.said().contains("written anew"), "{}", push.said());
+        push.live();
+        assert_eq!(world.version(), version);
+        assert_eq!(world.containers().len(), 1);
+    }
+}
+
+#[test]
+fn state_of_a_newer_deployer_is_left_alone() {
+    let (world, _, repo) = live("newer-state", "");
+    let file = world.state("apps/shop/state.json");
+    let newer = fs::read_to_string(&file)
+        .unwrap()
+        .replace("\"format\": 1", "\"format\": 9");
+    fs::write(&file, &newer).unwrap();
+    repo.version("v2");
+
+    let said = repo.push("green").said();
+
+    assert!(said.contains("newer deployer"), "{said}");
+    assert!(world.deployer(&["recover"]).stderr.contains("newer deployer"));
+    assert_eq!(fs::read_to_string(&file).unwrap(), newer);
+    assert_eq!(world.version(), "v1");
+}
+
+#[test]
+fn full_disk_under_the_worktree() {
+    let (world, _, repo) = live("full-disk", "");
+    let worktrees = world.state("apps/shop/worktrees");
+    let tmpfs = crate::support::process::Tmpfs::mount(&worktrees, "256k");
+    repo.write("large", vec![7; 1 << 20]);
+    repo.version("v2");
+
+    fails(&world, &repo, "green", "checkout", &["no space left"]);
+
+    drop(tmpfs);
+    world.deployer(&["redeploy", "green"]).good();
+    assert_eq!(world.version(), "v2");
+}
+
+#[test]
+fn an_instance_that_dies_while_live_is_told_and_recovered() {
+    let (world, _, _) = live("dies", "restart = \"no\"");
+    let container = world.containers().remove(0);
+    crate::support::docker::docker(&["kill", &container.id]).good();
+    wait_for("the container to end", Duration::from_secs(20), || {
+        (world.containers()[0].state == "exited").then_some(())
+    });
+
+    let status = world.deployer(&["status"]).good();
+    assert!(status.contains("only 0 of 1 instance run"), "{status}");
+    assert_eq!(world.get("/").expect("an answer at once").status, 503);
+
+    world.deployer(&["recover"]).good();
+    wait_for("the app to answer", Duration::from_secs(20), || {
+        world.get("/version").ok().filter(|reply| reply.status == 200)
+    });
+}

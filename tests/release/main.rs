@@ -1,0 +1,12 @@
+//! Releases from the push to the answer, through the front door: a real git, Docker Engine, registry and proxy.
+
+mod crash;
+mod failures;
+mod harness;
+mod push;
+mod queue;
+mod rollback;
+mod ssh;
+#[allow(dead_code, reason = "not every part of the harness is used by a test yet")]
+mod support;
+mod trees;

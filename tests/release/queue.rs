@@ -1,0 +1,123 @@
+//! One release of an app at a time: waiting, superseding, cancelling.
+
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use crate::support::{Repo, World, wait_for};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A push that is left running.
+fn begin(repo: &Repo, slot: &str) -> Child {
+    let mut push = repo.command();
+    push.args(["push", "--quiet", slot, "HEAD:main"]);
+    push.stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    push.spawn().expect("git starts")
+}
+
+/// Commits a version whose probe takes its time: 3 s.
+fn slow(repo: &Repo, version: &str) {
+    repo.unwell(version, "SLOWSTART", "3000");
+}
+
+fn step_of(world: &World, release: u64) -> Option<String> {
+    let releases = world.json(&["releases"]);
+    let all = releases["releases"].as_array()?.clone();
+    let found = all.into_iter().find(|it| it["release"] == release)?;
+    Some(
+        found["outcome"]
+            .as_str()
+            .or(found["step"].as_str())
+            .unwrap_or("waiting")
+            .to_owned(),
+    )
+}
+
+fn log(world: &World, release: u64) -> String {
+    world.deployer(&["log", &release.to_string()]).good()
+}
+
+#[test]
+fn later_push_waits_its_turn_and_is_told_whose_it_is() {
+    let mut world = World::new("waits");
+    let shop = world.app("shop", "");
+    let (first, second) = (world.repo(&shop), world.repo(&shop));
+    slow(&first, "v1");
+    let mut first_push = begin(&first, "blue");
+    wait_for("release 1 to be probed", DEADLINE, || {
+        (step_of(&world, 1)? == "probe").then_some(())
+    });
+
+    second.version("v2");
+    let push = second.push("green");
+
+    assert!(
+        push.said().contains("waiting: release 1 (blue, now at "),
+        "{}",
+        push.said()
+    );
+    push.live();
+    first_push.wait().expect("the first push ends");
+    assert_eq!(step_of(&world, 1).as_deref(), Some("live"));
+    assert_eq!(
+        (world.version(), world.version_at(shop.blue)),
+        ("v2".into(), "v1".into())
+    );
+}
+
+#[test]
+fn newer_push_to_the_same_slot_supersedes_a_waiting_one() {
+    let mut world = World::new("superseded");
+    let shop = world.app("shop", "");
+    let repo = world.repo(&shop);
+    slow(&repo, "v1");
+    let mut pushes = vec![begin(&repo, "blue")];
+    wait_for("release 1 to be probed", DEADLINE, || {
+        (step_of(&world, 1)? == "probe").then_some(())
+    });
+    repo.version("v2");
+    pushes.push(begin(&repo, "green"));
+    wait_for("release 2 to wait", DEADLINE, || {
+        (step_of(&world, 2)? == "waiting").then_some(())
+    });
+
+    repo.version("v3");
+    repo.push_with(&["green", "HEAD:main"]).live();
+
+    for mut push in pushes {
+        push.wait().expect("the push ends");
+    }
+    assert_eq!(step_of(&world, 2).as_deref(), Some("superseded"));
+    assert!(
+        log(&world, 2).contains("superseded: shop/green release 2 by release 3"),
+        "{}",
+        log(&world, 2)
+    );
+    assert_eq!(world.version(), "v3");
+}
+
+#[test]
+fn cancelled_release_leaves_nothing_and_the_next_push_works() {
+    let mut world = World::new("cancel");
+    let shop = world.app("shop", "");
+    let repo = world.repo(&shop);
+    repo.version("v1");
+    repo.push("green").live();
+    slow(&repo, "v2");
+    let mut push = begin(&repo, "green");
+    wait_for("release 2 to be probed", DEADLINE, || {
+        (step_of(&world, 2)? == "probe").then_some(())
+    });
+
+    let said = world.deployer(&["cancel", "2"]).good();
+
+    push.wait().expect("the push ends");
+    assert!(said.contains("release 2 is cancelled at probe"), "{said}");
+    assert_eq!(world.version(), "v1");
+    assert!(world.containers().iter().all(|container| container.release == 1));
+    assert_eq!(world.deployer(&["cancel", "2"]).code, Some(1));
+    repo.version("v3");
+    repo.push("green").live();
+}

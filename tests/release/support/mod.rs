@@ -1,0 +1,467 @@
+//! A world for a test: a deployer of its own with a real git, Docker Engine, registry and proxy, beside any number of
+//! others on the same machine. All of it goes when the [`World`] is dropped, also after a failed assertion; what a
+//! killed test left is removed by the next test that takes its lease.
+//!
+//! ```text
+//! let mut world = World::new("rollback");
+//! let shop = world.app("shop", "drain_deadline = \"5s\"");
+//! let repo = world.repo(&shop);
+//! repo.version("v1");
+//! repo.push("green").live();
+//! assert_eq!(world.version(), "v1");
+//! ```
+//!
+//! With `DEPLOYER_TEST_KEEP=1` in the environment the world's folder (configuration, state, logs) stays, and its path
+//! is printed.
+
+pub(crate) mod docker;
+pub(crate) mod http;
+mod lease;
+pub(crate) mod process;
+mod repo;
+pub(crate) mod traffic;
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use docker::Container;
+use http::{Failure, Reply, Request};
+use lease::Lease;
+use process::{Daemon, Output, run};
+pub(crate) use repo::Repo;
+use traffic::{Load, Traffic};
+
+/// The program under test.
+pub(crate) const DEPLOYER: &str = env!("CARGO_BIN_EXE_deployer");
+
+/// How long a daemon may take to begin or to end.
+const DAEMON_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long one request of a test may take.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(20);
+
+/// The user of a registry that wants a password.
+const REGISTRY_USER: &str = "deployer";
+
+/// Lines of a log that a failed test prints.
+const LOG_TAIL: usize = 40;
+
+/// How a world differs from the usual one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Options {
+    /// The registry wants this password.
+    pub(crate) registry_password: Option<String>,
+    /// Lines for the section `[engine]`.
+    pub(crate) engine: String,
+    /// Lines for the section `[registry]`.
+    pub(crate) registry: String,
+    /// Lines for the section `[proxy]`.
+    pub(crate) proxy: String,
+}
+
+/// An app of a world.
+#[derive(Debug, Clone)]
+pub(crate) struct App {
+    pub(crate) name: String,
+    /// Where green's own port answers.
+    pub(crate) green: SocketAddr,
+    /// Where blue's own port answers.
+    pub(crate) blue: SocketAddr,
+}
+
+/// A deployer of its own. See the module.
+pub(crate) struct World {
+    lease: Lease,
+    folder: Option<TempDir>,
+    image: String,
+    options: Options,
+    apps: u16,
+    repos: std::cell::Cell<u32>,
+    registry: Option<Daemon>,
+    proxy: Option<Daemon>,
+}
+
+impl World {
+    /// The usual world: an open registry and a proxy, both running; no app. `name` is the test's.
+    #[track_caller]
+    pub(crate) fn new(name: &str) -> Self {
+        Self::with(name, Options::default())
+    }
+
+    /// A world that differs as `options` say.
+    #[track_caller]
+    pub(crate) fn with(name: &str, options: Options) -> Self {
+        docker::need_engine();
+        let lease = Lease::take();
+        let folder = tempfile::Builder::new()
+            .prefix(&format!("deployer-{name}-"))
+            .tempdir();
+        let mut world = Self {
+            lease,
+            folder: Some(folder.expect("a temporary folder")),
+            image: docker::test_app_image(),
+            options,
+            apps: 0,
+            repos: std::cell::Cell::new(0),
+            registry: None,
+            proxy: None,
+        };
+        docker::remove_all(&world.network(), &world.registry_address().to_string());
+        fs::create_dir(world.path("home")).expect("a home");
+        fs::write(world.config(), world.configuration()).expect("the configuration is written");
+        world.start_registry();
+        world.start_proxy();
+        world
+    }
+
+    // --- where things are ---
+
+    /// A path in the world's folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder
+            .as_ref()
+            .expect("the folder is there until the end")
+            .path()
+            .join(name)
+    }
+
+    /// The configuration file.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.path("deployer.toml")
+    }
+
+    /// The state folder, or a path in it.
+    pub(crate) fn state(&self, name: &str) -> PathBuf {
+        self.path("state").join(name)
+    }
+
+    /// The name of deployer's network, which is the label of its containers too.
+    pub(crate) fn network(&self) -> String {
+        self.lease.network()
+    }
+
+    /// The public port.
+    pub(crate) fn public(&self) -> SocketAddr {
+        self.address(0)
+    }
+
+    /// Where the registry listens.
+    pub(crate) fn registry_address(&self) -> SocketAddr {
+        self.address(1)
+    }
+
+    /// A port that nothing uses, for a metrics listener or a stranger.
+    pub(crate) fn spare(&self) -> SocketAddr {
+        self.address(2)
+    }
+
+    /// The image that the test apps' Dockerfiles begin with.
+    pub(crate) fn image(&self) -> &str {
+        &self.image
+    }
+
+    fn address(&self, index: u16) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.lease.port(index)).into()
+    }
+
+    // --- apps and pushes ---
+
+    /// Creates an app: `lines` are the further lines of its section in the configuration.
+    #[track_caller]
+    pub(crate) fn app(&mut self, name: &str, lines: &str) -> App {
+        let app = self.configure(name, lines);
+        self.deployer(&["app", "create", name]).good();
+        app
+    }
+
+    /// Gives an app its ports and its section in the configuration, and creates nothing.
+    pub(crate) fn configure(&mut self, name: &str, lines: &str) -> App {
+        let (green, blue) = (self.address(4 + 2 * self.apps), self.address(5 + 2 * self.apps));
+        self.apps += 1;
+        let (green_port, blue_port) = (green.port(), blue.port());
+        let mut text = fs::read_to_string(self.config()).expect("the configuration is read");
+        text += &format!("\n[app.{name}]\nports = {{ green = {green_port}, blue = {blue_port} }}\n{lines}\n");
+        fs::write(self.config(), text).expect("the configuration is written");
+        App {
+            name: name.into(),
+            green,
+            blue,
+        }
+    }
+
+    /// Replaces a text that stands in the configuration.
+    #[track_caller]
+    pub(crate) fn reconfigure(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.config()).expect("the configuration is read");
+        assert!(
+            text.contains(from),
+            "{from:?} is not in the configuration:\n{text}"
+        );
+        fs::write(self.config(), text.replace(from, to)).expect("the configuration is written");
+    }
+
+    /// A developer's empty working tree with the app's two remotes.
+    pub(crate) fn repo(&self, app: &App) -> Repo {
+        self.repos.set(self.repos.get() + 1);
+        let path = self.path(&format!("work/{}-{}", app.name, self.repos.get()));
+        let remotes = ["green", "blue"].map(|slot| (slot, self.remote(app, slot)));
+        Repo::new(path, &self.path("home"), &self.image, &remotes)
+    }
+
+    /// The URL of a slot's remote.
+    pub(crate) fn remote(&self, app: &App, slot: &str) -> String {
+        let path = self.state(&format!("git/{}/{slot}.git", app.name));
+        path.to_str().expect("a path in UTF-8").to_owned()
+    }
+
+    // --- commands ---
+
+    /// `deployer ARGUMENTS` with the world's configuration, whatever becomes of it.
+    #[track_caller]
+    pub(crate) fn deployer(&self, arguments: &[&str]) -> Output {
+        run(self.command().args(arguments), &[])
+    }
+
+    /// The object that `deployer ARGUMENTS --json` prints.
+    #[track_caller]
+    pub(crate) fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        let text = run(self.command().args(arguments).arg("--json"), &[]).good();
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("not JSON ({error}): {text}"))
+    }
+
+    /// The command `deployer`, for what [`Self::deployer`] cannot do.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(DEPLOYER);
+        command
+            .current_dir(self.path(""))
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.path("home"))
+            .arg("--config")
+            .arg(self.config());
+        command
+    }
+
+    /// The processes of this world's deployer that are not its proxy: workers, hooks, commands.
+    pub(crate) fn workers(&self) -> Vec<u32> {
+        let mut found = process::processes_of(Path::new(DEPLOYER), &self.config());
+        found.retain(|pid| self.proxy.as_ref().is_none_or(|proxy| proxy.pid() != *pid));
+        found
+    }
+
+    /// The world's containers, in any state.
+    pub(crate) fn containers(&self) -> Vec<Container> {
+        docker::containers(&self.network())
+    }
+
+    // --- requests ---
+
+    /// `GET path` at the public port.
+    pub(crate) fn get(&self, path: &str) -> Result<Reply, Failure> {
+        self.get_at(self.public(), "localhost", path)
+    }
+
+    /// `GET path` at `address` with a Host header.
+    pub(crate) fn get_at(&self, address: SocketAddr, host: &str, path: &str) -> Result<Reply, Failure> {
+        let request = Request {
+            path: path.into(),
+            host: host.into(),
+            ..Request::default()
+        };
+        http::request(address, &request, REQUEST_DEADLINE)
+    }
+
+    /// The version that answers at the public port.
+    #[track_caller]
+    pub(crate) fn version(&self) -> String {
+        self.version_at(self.public())
+    }
+
+    /// The version that answers at `address`, a slot's port or the public one.
+    #[track_caller]
+    pub(crate) fn version_at(&self, address: SocketAddr) -> String {
+        match self.get_at(address, "localhost", "/version") {
+            Ok(reply) if reply.status == 200 => reply.text(),
+            Ok(reply) => panic!("{address} answers {}: {}", reply.status, reply.text()),
+            Err(failure) => panic!("{address}: {failure}"),
+        }
+    }
+
+    /// The usual traffic at the public port.
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.traffic_with(Load::default())
+    }
+
+    /// Traffic at the public port.
+    pub(crate) fn traffic_with(&self, load: Load) -> Traffic {
+        Traffic::start(self.public(), load)
+    }
+
+    // --- daemons ---
+
+    /// The proxy, where it was started and neither stopped nor killed.
+    pub(crate) fn proxy(&mut self) -> &mut Daemon {
+        self.proxy.as_mut().expect("the proxy runs")
+    }
+
+    /// Starts the proxy and waits until it answers.
+    #[track_caller]
+    pub(crate) fn start_proxy(&mut self) {
+        let mut proxy = Daemon::start(self.command().args(["proxy", "run"]), &self.path("proxy.log"));
+        self.await_answer("the proxy", self.public(), &mut proxy);
+        self.proxy = Some(proxy);
+    }
+
+    /// SIGTERM for the proxy; waits until it has ended.
+    #[track_caller]
+    pub(crate) fn stop_proxy(&mut self) {
+        let proxy = self.proxy.take().expect("the proxy runs");
+        assert_eq!(proxy.stop(DAEMON_DEADLINE), Some(0), "the proxy's exit code");
+    }
+
+    /// SIGKILL for the proxy.
+    pub(crate) fn kill_proxy(&mut self) {
+        self.proxy.take().expect("the proxy runs").kill();
+    }
+
+    /// A second proxy that takes over from the running one, which is given back: it ends by itself.
+    #[track_caller]
+    pub(crate) fn upgrade_proxy(&mut self) -> Daemon {
+        let mut command = self.command();
+        command.args(["proxy", "run", "--upgrade"]);
+        let log = self.path("proxy-upgraded.log");
+        let _ = fs::remove_file(&log);
+        let mut new = Daemon::start(&mut command, &log);
+        wait_for("the new proxy to say that it is ready", DAEMON_DEADLINE, || {
+            assert!(new.is_running(), "the new proxy ended: {}", new.log());
+            new.log().contains("proxy ready").then_some(())
+        });
+        self.proxy.replace(new).expect("a proxy ran")
+    }
+
+    /// Starts the registry, on what it held before, and waits until it answers.
+    #[track_caller]
+    pub(crate) fn start_registry(&mut self) {
+        let config = self.path("registry.yml");
+        fs::write(&config, self.registry_configuration()).expect("the registry's configuration is written");
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(config).env_clear();
+        let mut registry = Daemon::start(&mut command, &self.path("registry.log"));
+        self.await_answer("docker-registry", self.registry_address(), &mut registry);
+        self.registry = Some(registry);
+    }
+
+    /// Stops the registry: its port refuses connections.
+    pub(crate) fn stop_registry(&mut self) {
+        self.registry.take().expect("the registry runs").kill();
+    }
+
+    #[track_caller]
+    fn await_answer(&self, what: &str, address: SocketAddr, daemon: &mut Daemon) {
+        wait_for(&format!("{what} to answer at {address}"), DAEMON_DEADLINE, || {
+            assert!(daemon.is_running(), "{what} ended at once:\n{}", daemon.log());
+            self.get_at(address, "localhost", "/v2/").ok()
+        });
+    }
+
+    // --- configuration ---
+
+    fn configuration(&self) -> String {
+        let Options {
+            engine,
+            registry,
+            proxy,
+            ..
+        } = &self.options;
+        let login = self.options.registry_password.as_ref().map(|password| {
+            let file = self.path("registry-password");
+            fs::write(&file, password).expect("the password is written");
+            fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("the password is hidden");
+            format!("username = {REGISTRY_USER:?}\npassword_file = {file:?}\n")
+        });
+        format!(
+            "state = {:?}\n\n[engine]\nhost = {:?}\nnetwork = {:?}\nsubnet = {:?}\n{engine}\n\n\
+             [registry]\naddress = \"{}\"\n{}{registry}\n\n[proxy]\nlisten = \"{}\"\n{proxy}\n",
+            self.path("state"),
+            docker::host(),
+            self.network(),
+            self.lease.subnet(),
+            self.registry_address(),
+            login.unwrap_or_default(),
+            self.public(),
+        )
+    }
+
+    fn registry_configuration(&self) -> String {
+        let auth = self.options.registry_password.as_ref().map(|password| {
+            let file = self.path("htpasswd");
+            let line = run(
+                Command::new("htpasswd").args(["-nbB", "-C", "5", REGISTRY_USER, password]),
+                &[],
+            );
+            fs::write(&file, line.good()).expect("the registry's users are written");
+            format!("auth:\n  htpasswd: {{ realm: test, path: {file:?} }}\n")
+        });
+        format!(
+            "version: 0.1\nlog: {{ level: warn }}\nstorage:\n  filesystem: {{ rootdirectory: {:?} }}\n  \
+             delete: {{ enabled: true }}\nhttp: {{ addr: \"{}\" }}\n{}",
+            self.path("registry"),
+            self.registry_address(),
+            auth.unwrap_or_default(),
+        )
+    }
+
+    fn show_logs(&self) {
+        for name in ["proxy.log", "proxy-upgraded.log", "registry.log"] {
+            let log = fs::read(self.path(name)).unwrap_or_default();
+            let log = String::from_utf8_lossy(&log);
+            let lines: Vec<_> = log.lines().collect();
+            if !lines.is_empty() {
+                let tail = &lines[lines.len().saturating_sub(LOG_TAIL)..];
+                eprintln!("--- the end of {name}\n{}", tail.join("\n"));
+            }
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.show_logs();
+        }
+        // Workers first: they would start again what is removed.
+        for pid in self.workers() {
+            process::signal(pid, rustix::process::Signal::KILL);
+        }
+        self.proxy = None;
+        docker::remove_all(&self.network(), &self.registry_address().to_string());
+        self.registry = None;
+        if std::env::var_os("DEPLOYER_TEST_KEEP").is_some() {
+            let kept = self
+                .folder
+                .take()
+                .expect("the folder is there until the end")
+                .keep();
+            eprintln!("kept: {}", kept.display());
+        }
+    }
+}
+
+/// What `look` finds, asked again and again until it finds something; panics after `deadline`, naming `what`.
+#[track_caller]
+pub(crate) fn wait_for<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + deadline;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "waited {deadline:?} for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,1 +1,46 @@
-//! The proxy edge: the embedded data plane, and the call that flips a route in it.
+//! The data plane: connection → [`connection`] → head checked → [`table`] → [`upstream`] → answer.
+//!
+//! A flip is one call over the control socket, "for this app, this is the whole route now" ([`AppRoute`],
+//! [`Control::put_route`]). It answers when the route is durable and in force; from then on no new request
+//! reaches an old upstream, on no connection. [`Control::drain`] waits for those that were under way.
+//!
+//! The listening sockets belong to one control thread, which hands each accepted connection to one of the
+//! workers: a thread per core with a runtime, and idle upstream connections, of its own. What a request costs
+//! is spent on its worker alone; what workers share is read, but for the count of requests in flight.
+//!
+//! [`run`] serves until SIGTERM, or until a newer proxy takes over its sockets ([`takeover`]).
+
+mod api;
+mod body;
+mod connection;
+mod control;
+mod dial;
+mod error;
+mod file;
+mod forward;
+mod framing;
+mod head;
+mod listen;
+mod metrics;
+mod notify;
+mod page;
+mod pulse;
+mod route;
+mod server;
+mod table;
+mod takeover;
+mod tunnel;
+mod upstream;
+
+pub use control::{Applied, Checked, Control, Drained, ProxyInfo};
+pub use error::ProxyError;
+pub use route::{AppRoute, SlotRoute, Target};
+pub use server::{ServerOptions, run, serve};
+
+/// Says one line on stderr. A reader that has gone is no reason to stop.
+macro_rules! say {
+    ($($text:tt)*) => {
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("proxy: {}\n", format_args!($($text)*)));
+    };
+}
+use say;

@@ -1,0 +1,166 @@
+//! The control socket's server: JSON over HTTP, and the page of metrics.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+
+use super::control::{MOVED, REFUSED, Reason, Upstreams};
+use super::error::ProxyError;
+use super::server::Server;
+
+/// Largest request that is read: the routes of a few thousand apps.
+const REQUEST_MAX: usize = 64 << 20;
+
+/// Pause after a failure to accept.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// A command, a worker: whoever finds the control socket.
+    Anyone,
+    /// The newer proxy that has taken over from this one.
+    Successor,
+    /// Whoever finds the port of the metrics.
+    Scraper,
+}
+
+/// Serves `caller` at a unix socket.
+pub(super) async fn serve_unix(server: Arc<Server>, listener: UnixListener, caller: Caller) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => drop(tokio::spawn(serve(Arc::clone(&server), stream, caller))),
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+/// Serves the metrics at a TCP port.
+pub(super) async fn serve_metrics(server: Arc<Server>, listener: TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => drop(tokio::spawn(serve(Arc::clone(&server), stream, Caller::Scraper))),
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+async fn serve(server: Arc<Server>, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, caller: Caller) {
+    let service = service_fn(|request| {
+        let server = Arc::clone(&server);
+        async move { Ok::<_, Infallible>(answer(&server, request, caller).await) }
+    });
+    // A caller that goes away ends what it has asked for; there is nobody to be told.
+    let _ = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+async fn answer(server: &Server, request: Request<Incoming>, caller: Caller) -> Response<Full<Bytes>> {
+    let path = request.uri().path();
+    if *request.method() == Method::GET && path == "/metrics" {
+        return response(StatusCode::OK, "text/plain; version=0.0.4", server.metrics());
+    }
+    if caller == Caller::Scraper {
+        return json(StatusCode::NOT_FOUND, &reason("only /metrics is here"));
+    }
+    if caller == Caller::Anyone && server.has_moved() {
+        return json(MOVED, &reason("a newer proxy has taken over"));
+    }
+    match called(server, request, caller).await {
+        Ok(answer) => answer,
+        Err(ProxyError::Refused { reason }) => json(REFUSED, &Reason { reason }),
+        Err(ProxyError::Failed { reason }) => json(StatusCode::INTERNAL_SERVER_ERROR, &Reason { reason }),
+        Err(error) => json(StatusCode::INTERNAL_SERVER_ERROR, &reason(&error.to_string())),
+    }
+}
+
+async fn called(
+    server: &Server,
+    request: Request<Incoming>,
+    caller: Caller,
+) -> Result<Response<Full<Bytes>>, ProxyError> {
+    let (parts, body) = request.into_parts();
+    match (parts.method, parts.uri.path()) {
+        (Method::GET, "/v1/info") => Ok(done(server.info())),
+        (Method::GET, "/v1/routes") => Ok(done(&server.routes())),
+        (Method::PUT, "/v1/routes") => match server.put_route(read(body).await?).await? {
+            Some(applied) => Ok(done(&applied)),
+            None => Ok(json(MOVED, &reason("a newer proxy has taken over"))),
+        },
+        (Method::DELETE, path) if path.starts_with("/v1/routes/") => {
+            let app = path["/v1/routes/".len()..].parse();
+            let app =
+                app.map_err(|error: crate::model::ParseError| ProxyError::refused(error.to_string()))?;
+            match server.remove_route(&app).await? {
+                Some(()) => Ok(done(&())),
+                None => Ok(json(MOVED, &reason("a newer proxy has taken over"))),
+            }
+        }
+        (Method::POST, "/v1/in-flight") => {
+            let ask: Upstreams = read(body).await?;
+            Ok(done(&server.in_flight(&ask.upstreams).await))
+        }
+        (Method::POST, "/v1/drain") => {
+            let ask: Upstreams = read(body).await?;
+            Ok(done(
+                &server
+                    .drain(&ask.upstreams, Duration::from_millis(ask.deadline))
+                    .await,
+            ))
+        }
+        (Method::POST, "/v1/follow") if caller == Caller::Successor => {
+            server.follow(read(body).await?).await?;
+            Ok(done(&()))
+        }
+        (method, path) => Ok(json(
+            StatusCode::NOT_FOUND,
+            &reason(&format!("there is no {method} {path}")),
+        )),
+    }
+}
+
+async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, ProxyError> {
+    let body = Limited::new(body, REQUEST_MAX).collect().await;
+    let body = body.map_err(|error| ProxyError::refused(format!("the request broke off: {error}")))?;
+    serde_json::from_slice(&body.to_bytes())
+        .map_err(|error| ProxyError::refused(format!("the request cannot be understood: {error}")))
+}
+
+fn done(answer: &impl Serialize) -> Response<Full<Bytes>> {
+    json(StatusCode::OK, answer)
+}
+
+fn reason(text: &str) -> Reason {
+    Reason {
+        reason: text.to_owned(),
+    }
+}
+
+fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
+    response(
+        status,
+        "application/json",
+        serde_json::to_string(body).unwrap_or_default(),
+    )
+}
+
+fn response(status: StatusCode, kind: &'static str, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    response
+}

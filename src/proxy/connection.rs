@@ -1,0 +1,329 @@
+//! Clients' connections: the workers that serve them, one thread each, and what all of them share.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use http::HeaderValue;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use super::forward;
+use super::framing::Framing;
+use super::pulse::{Clock, Limits, Phase, Pulse, Ruling};
+use super::table::{Door, Switch};
+use super::upstream::{Upstream, lock};
+
+/// Largest head of a request; a larger one is answered 431.
+const HEAD_MAX: usize = 64 << 10;
+
+/// What every worker shares.
+#[derive(Debug)]
+pub(super) struct Plane {
+    pub(super) switch: Switch,
+    pub(super) clock: Arc<Clock>,
+    pub(super) limits: Limits,
+    pub(super) workers: Vec<Arc<Worker>>,
+    lingering: AtomicBool,
+}
+
+/// One thread's connections.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) index: usize,
+    inbox: mpsc::UnboundedSender<Accepted>,
+    count: AtomicUsize,
+    pulses: Mutex<HashMap<u64, Arc<Pulse>>>,
+    last_key: AtomicU64,
+}
+
+/// A connection on its way to a worker.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) stream: std::net::TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) door: Door,
+}
+
+/// One client's connection, as its requests see it.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) plane: Arc<Plane>,
+    pub(super) worker: Arc<Worker>,
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) door: Door,
+    /// The client's address, as X-Forwarded-For has it.
+    pub(super) address: HeaderValue,
+}
+
+impl Plane {
+    /// Starts `threads` workers.
+    pub(super) fn start(threads: usize, limits: Limits) -> io::Result<Arc<Self>> {
+        let (workers, inboxes): (Vec<_>, Vec<_>) = (0..threads.max(1)).map(Worker::new).unzip();
+        let plane = Arc::new(Self {
+            switch: Switch::new(workers.len()),
+            clock: Arc::new(Clock::new()),
+            limits,
+            workers,
+            lingering: AtomicBool::new(false),
+        });
+        for (worker, inbox) in plane.workers.iter().zip(inboxes) {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            let (plane, worker) = (Arc::downgrade(&plane), Arc::clone(worker));
+            std::thread::Builder::new()
+                .name(format!("proxy-{}", worker.index))
+                .spawn(move || runtime.block_on(worker.work(plane, inbox)))?;
+        }
+        Ok(plane)
+    }
+
+    /// Gives a connection to the worker that has the fewest.
+    pub(super) fn accept(&self, accepted: Accepted) {
+        let worker = self
+            .workers
+            .iter()
+            .min_by_key(|worker| worker.count.load(Relaxed));
+        if let Some(worker) = worker {
+            worker.count.fetch_add(1, Relaxed);
+            // A worker that is gone takes its connection with it: the process is ending.
+            let _ = worker.inbox.send(accepted);
+        }
+    }
+
+    /// Connections of clients, upgraded ones included, that are open.
+    pub(super) fn connections(&self) -> usize {
+        self.workers
+            .iter()
+            .map(|worker| worker.count.load(Relaxed).max(lock(&worker.pulses).len()))
+            .sum()
+    }
+
+    /// From now on every answer closes its connection.
+    pub(super) fn linger(&self) {
+        self.lingering.store(true, Relaxed);
+    }
+
+    pub(super) fn is_lingering(&self) -> bool {
+        self.lingering.load(Relaxed)
+    }
+
+    /// Closes the connections on which no request is under way.
+    pub(super) fn retire(&self) {
+        self.each_pulse(|pulse| pulse.retire());
+    }
+
+    /// Breaks off what `upstream` is serving.
+    pub(super) fn cut(&self, upstream: &Upstream) {
+        self.each_pulse(|pulse| {
+            if pulse.is_served_by(upstream.id) {
+                pulse.cut();
+            }
+        });
+    }
+
+    /// One round of the sweep.
+    pub(super) fn sweep(&self) {
+        self.clock.tick();
+        self.each_pulse(|pulse| pulse.sweep(&self.limits));
+    }
+
+    fn each_pulse(&self, mut act: impl FnMut(&Pulse)) {
+        for worker in &self.workers {
+            lock(&worker.pulses).values().for_each(|pulse| act(pulse));
+        }
+    }
+}
+
+impl Worker {
+    fn new(index: usize) -> (Arc<Self>, mpsc::UnboundedReceiver<Accepted>) {
+        let (inbox, receiver) = mpsc::unbounded_channel();
+        let worker = Self {
+            index,
+            inbox,
+            count: AtomicUsize::new(0),
+            pulses: Mutex::default(),
+            last_key: AtomicU64::new(0),
+        };
+        (Arc::new(worker), receiver)
+    }
+
+    async fn work(
+        self: Arc<Self>,
+        plane: std::sync::Weak<Plane>,
+        mut inbox: mpsc::UnboundedReceiver<Accepted>,
+    ) {
+        while let Some(accepted) = inbox.recv().await {
+            let Some(plane) = plane.upgrade() else { return };
+            let worker = Arc::clone(&self);
+            tokio::spawn(async move {
+                // A connection that fails is closed; there is nobody to be told.
+                let _ = Arc::clone(&worker).serve(plane, accepted).await;
+                worker.count.fetch_sub(1, Relaxed);
+            });
+        }
+    }
+
+    async fn serve(self: Arc<Self>, plane: Arc<Plane>, accepted: Accepted) -> io::Result<()> {
+        let stream = TcpStream::from_std(accepted.stream)?;
+        let pulse = Arc::new(Pulse::new(Arc::clone(&plane.clock), Phase::Fresh));
+        let _registered = self.register(Arc::clone(&pulse));
+        let client = Arc::new(Client {
+            plane: Arc::clone(&plane),
+            worker: self,
+            pulse: Arc::clone(&pulse),
+            door: accepted.door,
+            address: address_of(accepted.peer),
+        });
+        let watched = Watched {
+            stream,
+            pulse: Arc::clone(&pulse),
+            framing: Framing::new(),
+        };
+        let service = service_fn(|request| {
+            let client = Arc::clone(&client);
+            async { Ok::<_, Infallible>(forward::answer(client, request).await) }
+        });
+        let mut connection = pin!(
+            hyper::server::conn::http1::Builder::new()
+                .header_read_timeout(None)
+                .max_header_size(HEAD_MAX)
+                .serve_connection(TokioIo::new(watched), service)
+                .with_upgrades()
+        );
+        poll_fn(|cx| {
+            pulse.belongs_to(cx.waker());
+            match pulse.orders(&plane.limits) {
+                Ruling::Cut => return Poll::Ready(()),
+                Ruling::Close => connection.as_mut().graceful_shutdown(),
+                Ruling::LateHead => {
+                    // The poll lets the stream itself say 408: hyper would close without a word.
+                    let _ = connection.as_mut().poll(cx);
+                    return Poll::Ready(());
+                }
+                _ => {}
+            }
+            connection.as_mut().poll(cx).map(drop)
+        })
+        .await;
+        Ok(())
+    }
+
+    /// Lets the sweep see `pulse` until what is given back is dropped.
+    pub(super) fn register(self: &Arc<Self>, pulse: Arc<Pulse>) -> Registered {
+        let key = self.last_key.fetch_add(1, Relaxed);
+        lock(&self.pulses).insert(key, pulse);
+        Registered {
+            worker: Arc::clone(self),
+            key,
+        }
+    }
+}
+
+impl Client {
+    /// Counts a request that was no app's.
+    pub(super) fn count_unrouted(&self) {
+        self.plane.switch.unrouted.fetch_add(1, Relaxed);
+    }
+}
+
+/// See [`Worker::register`].
+pub(super) struct Registered {
+    worker: Arc<Worker>,
+    key: u64,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        lock(&self.worker.pulses).remove(&self.key);
+    }
+}
+
+fn address_of(peer: SocketAddr) -> HeaderValue {
+    let text = match peer.ip().to_canonical() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => ip.to_string(),
+    };
+    HeaderValue::from_str(&text).expect("an address is a header's value")
+}
+
+/// A client's stream that keeps its connection's pulse, and follows the framing of what comes.
+struct Watched {
+    stream: TcpStream,
+    pulse: Arc<Pulse>,
+    framing: Framing,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.pulse.is_late() {
+            let _ = this.stream.try_write(LATE);
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let new = &buf.filled()[before..];
+        if !new.is_empty() && this.pulse.phase() != Phase::Tunnel {
+            this.pulse.heard();
+            if let Some(number) = this.framing.follow(new) {
+                this.pulse.conflicting(number);
+            }
+        }
+        polled
+    }
+}
+
+const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+impl Watched {
+    fn note(&self, polled: &Poll<io::Result<usize>>) {
+        match polled {
+            Poll::Ready(Ok(_)) => self.pulse.wrote(true),
+            Poll::Pending => self.pulse.wrote(false),
+            Poll::Ready(Err(_)) => {}
+        }
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.note(&polled);
+        polled
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.note(&polled);
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,302 @@
+//! The client of the proxy's control socket.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::error::ProxyError;
+use super::head;
+use super::route::AppRoute;
+use super::table::StoredRoute;
+use crate::model::{AppName, ReleaseId, Slot};
+
+/// How long the proxy may take for anything but a drain: a route change waits for the disk.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a check's answer may take to begin.
+const CHECK_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Largest answer that is read.
+const ANSWER_MAX: usize = 64 << 20;
+
+/// Pause before asking again a proxy that is handing over to a newer one.
+const MOVED_PAUSE: Duration = Duration::from_millis(10);
+
+/// The status of a proxy that has handed over: ask at the same path again.
+pub(super) const MOVED: StatusCode = StatusCode::MISDIRECTED_REQUEST;
+/// The status of a refusal.
+pub(super) const REFUSED: StatusCode = StatusCode::CONFLICT;
+
+/// The proxy, as it speaks of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyInfo {
+    /// The deployer's version.
+    pub version: String,
+    /// The process.
+    pub pid: u32,
+    /// Where the public port is.
+    pub listen: SocketAddr,
+    /// The address that slot ports listen on.
+    pub slot_listen: IpAddr,
+    /// When it started.
+    pub started: jiff::Timestamp,
+    /// Where a routes file was put aside that could not be read at the start.
+    pub recovered_from: Option<PathBuf>,
+    /// Slot ports that could not be opened at the start, each as a sentence.
+    pub closed_ports: Vec<String>,
+}
+
+/// A route is durable and in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The token for [`Control::check`].
+    pub check: String,
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Drained {
+    /// Requests that were in flight and ended by themselves.
+    pub finished: u64,
+    /// Requests that were broken off at the deadline.
+    pub cut: u64,
+}
+
+/// What answered a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checked {
+    /// The answer's status.
+    pub status: u16,
+    /// The slot and release that it came from; none where the proxy answered itself.
+    pub release: Option<(Slot, ReleaseId)>,
+}
+
+/// The body of a drain's call, and of a look at the counts.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Upstreams {
+    pub(super) upstreams: Vec<SocketAddrV4>,
+    /// Milliseconds; unused by a look.
+    #[serde(default)]
+    pub(super) deadline: u64,
+}
+
+/// The body of an answer that is no success.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Reason {
+    pub(super) reason: String,
+}
+
+/// The client of the control socket. Costs nothing to make, and holds no connection between two calls.
+#[derive(Debug, Clone)]
+pub struct Control {
+    socket: PathBuf,
+}
+
+impl Control {
+    /// A client of the proxy that listens at `socket`: `STATE/proxy/control.sock`.
+    pub fn new(socket: &Path) -> Self {
+        Self {
+            socket: socket.to_owned(),
+        }
+    }
+
+    /// What the proxy is and where it listens.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn info(&self) -> Result<ProxyInfo, ProxyError> {
+        self.call(Method::GET, "/v1/info", &(), DEADLINE).await
+    }
+
+    /// Makes `route` the whole route of its app. When this returns, the route is durable, and every request
+    /// that is routed from then on follows it, also on connections that were open before.
+    ///
+    /// # Errors
+    /// [`ProxyError::Refused`] when the route clashes with another, a slot port is taken, or the route cannot be
+    /// written: nothing has changed then.
+    pub async fn put_route(&self, route: &AppRoute) -> Result<Applied, ProxyError> {
+        self.call(Method::PUT, "/v1/routes", route, DEADLINE).await
+    }
+
+    /// Removes the route of `app`, and closes its slot ports. Without such a route nothing happens.
+    ///
+    /// # Errors
+    /// As for [`Control::put_route`].
+    pub async fn remove_route(&self, app: &AppName) -> Result<(), ProxyError> {
+        self.call(Method::DELETE, &format!("/v1/routes/{app}"), &(), DEADLINE)
+            .await
+    }
+
+    /// Every route in force, by the app's name.
+    ///
+    /// # Errors
+    /// When the proxy does not answer.
+    pub async fn routes(&self) -> Result<Vec<AppRoute>, ProxyError> {
+        self.call(Method::GET, "/v1/routes", &(), DEADLINE).await
+    }
+
+    /// How many requests and upgraded connections are in flight on `upstreams`, routed or not.
+    ///
+    /// # Errors
+    /// When the proxy does not answer.
+    pub async fn in_flight(&self, upstreams: &[SocketAddrV4]) -> Result<u64, ProxyError> {
+        let ask = Upstreams {
+            upstreams: upstreams.to_vec(),
+            deadline: 0,
+        };
+        self.call(Method::POST, "/v1/in-flight", &ask, DEADLINE).await
+    }
+
+    /// Waits until nothing is in flight on `upstreams`, or until `deadline`, and then breaks off what is left.
+    /// When this future is dropped the waiting ends, and nothing is broken off.
+    ///
+    /// # Errors
+    /// When the proxy does not answer.
+    pub async fn drain(&self, upstreams: &[SocketAddrV4], deadline: Duration) -> Result<Drained, ProxyError> {
+        let ask = Upstreams {
+            upstreams: upstreams.to_vec(),
+            deadline: deadline.as_millis().try_into().unwrap_or(u64::MAX),
+        };
+        self.call(Method::POST, "/v1/drain", &ask, deadline.saturating_add(DEADLINE))
+            .await
+    }
+
+    /// Asks for `path` of `host` at the public port, as any client would, and gives which release has answered.
+    /// `check` is the token that [`Control::put_route`] gave.
+    ///
+    /// # Errors
+    /// When nothing answers there within 10 seconds.
+    pub async fn check(
+        &self,
+        public: SocketAddr,
+        host: &str,
+        path: &str,
+        check: &str,
+    ) -> Result<Checked, ProxyError> {
+        let public = SocketAddr::new(dialled(public.ip()), public.port());
+        let failed = |error: &dyn std::fmt::Display| {
+            ProxyError::failed(format!(
+                "a request to http://{public}{path} was not answered: {error}"
+            ))
+        };
+        let request = Request::get(path)
+            .header(HOST, host)
+            .header(head::CHECK, check)
+            .body(Full::default())
+            .map_err(|error| failed(&error))?;
+        let answered = tokio::time::timeout(CHECK_DEADLINE, async {
+            let stream = TcpStream::connect(public).await.map_err(|error| failed(&error))?;
+            exchange(stream, request).await.map_err(|error| failed(&error))
+        });
+        let response = answered.await.map_err(|_| failed(&"it took more than 10s"))??;
+        let release = response.headers().get(head::RELEASE).and_then(|value| {
+            let (slot, release) = value.to_str().ok()?.split_once('/')?;
+            Some((slot.parse().ok()?, release.parse().ok()?))
+        });
+        Ok(Checked {
+            status: response.status().as_u16(),
+            release,
+        })
+    }
+
+    /// Tells a proxy that has handed over which routes are in force.
+    pub(super) async fn follow(&self, routes: &[StoredRoute]) -> Result<(), ProxyError> {
+        self.call(Method::POST, "/v1/follow", &routes, DEADLINE).await
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+        deadline: Duration,
+    ) -> Result<T, ProxyError> {
+        let body =
+            Bytes::from(serde_json::to_vec(body).map_err(|error| ProxyError::failed(error.to_string()))?);
+        let called = async {
+            loop {
+                let (status, answer) = self.once(&method, path, body.clone()).await?;
+                if status != MOVED {
+                    return understand(status, &answer);
+                }
+                tokio::time::sleep(MOVED_PAUSE).await;
+            }
+        };
+        tokio::time::timeout(deadline, called).await.unwrap_or_else(|_| {
+            Err(ProxyError::failed(format!(
+                "{method} {path} took more than {deadline:?}"
+            )))
+        })
+    }
+
+    async fn once(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), ProxyError> {
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|source| ProxyError::Unreachable {
+                socket: self.socket.clone(),
+                source,
+            })?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "proxy")
+            .body(Full::new(body))
+            .map_err(|error| ProxyError::failed(error.to_string()))?;
+        let broke = |error: &dyn std::fmt::Display| {
+            ProxyError::failed(format!("it broke off while answering {method} {path}: {error}"))
+        };
+        let response = exchange(stream, request).await.map_err(|error| broke(&error))?;
+        let status = response.status();
+        let answer = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
+        Ok((status, answer.map_err(|error| broke(&error))?.to_bytes()))
+    }
+}
+
+fn understand<T: DeserializeOwned>(status: StatusCode, answer: &[u8]) -> Result<T, ProxyError> {
+    if status.is_success() {
+        return serde_json::from_slice(answer)
+            .map_err(|error| ProxyError::failed(format!("its answer cannot be understood: {error}")));
+    }
+    let reason = match serde_json::from_slice(answer) {
+        Ok(Reason { reason }) => reason,
+        Err(_) => format!("status {status}"),
+    };
+    Err(match status {
+        REFUSED => ProxyError::Refused { reason },
+        _ => ProxyError::Failed { reason },
+    })
+}
+
+/// One request on a connection of its own, which closes when the answer, or this future, is dropped.
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> hyper::Result<http::Response<hyper::body::Incoming>> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    sender.send_request(request).await
+}
+
+/// Where to dial what listens on `ip`.
+fn dialled(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    }
+}

@@ -1,0 +1,43 @@
+//! What can go wrong with the proxy, as its callers see it.
+
+use std::io;
+use std::path::PathBuf;
+
+/// The proxy did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// Nothing answers at the control socket.
+    #[error("the proxy does not answer at {}: {source}. Hint: is `deployer proxy run` up?", socket.display())]
+    Unreachable {
+        /// The control socket.
+        socket: PathBuf,
+        /// Why it could not be reached.
+        source: io::Error,
+    },
+    /// The proxy said no and changed nothing.
+    #[error("the proxy refused: {reason}")]
+    Refused {
+        /// Why, as a sentence without a full stop.
+        reason: String,
+    },
+    /// The proxy could not be asked, or could not do it. What is in force is what it says it is: ask again.
+    #[error("the proxy failed: {reason}")]
+    Failed {
+        /// What failed, as a sentence without a full stop.
+        reason: String,
+    },
+}
+
+impl ProxyError {
+    pub(super) fn failed(reason: impl Into<String>) -> Self {
+        Self::Failed {
+            reason: reason.into(),
+        }
+    }
+
+    pub(super) fn refused(reason: impl Into<String>) -> Self {
+        Self::Refused {
+            reason: reason.into(),
+        }
+    }
+}

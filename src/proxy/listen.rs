@@ -1,0 +1,193 @@
+//! Listening sockets: one per address, whose connections are handed to the workers.
+//!
+//! A socket per worker (SO_REUSEPORT) would lose the connections that wait in a socket's queue when it closes.
+//! One socket can be handed to a newer proxy with its queue.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::net::{SocketFlags, acceptfrom_with, listen, sockopt};
+use tokio::io::unix::AsyncFd;
+use tokio::task::AbortHandle;
+
+use super::connection::{Accepted, Plane};
+use super::say;
+use super::table::Door;
+use super::upstream::lock;
+
+/// Connections that may wait to be accepted; the kernel caps it by net.core.somaxconn.
+const QUEUE: i32 = 4096;
+
+/// Pause after a failure to accept that a pause may cure, such as too many open files.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Sockets that were there before us: a former proxy's, or systemd's.
+#[derive(Debug, Default)]
+pub(super) struct Inherited(HashMap<SocketAddr, TcpListener>);
+
+impl Inherited {
+    pub(super) fn new(sockets: impl IntoIterator<Item = TcpListener>) -> Self {
+        let by_address = |socket: TcpListener| Some((socket.local_addr().ok()?, socket));
+        Self(sockets.into_iter().filter_map(by_address).collect())
+    }
+
+    /// Listens on `address`, with the socket that is there already or a new one.
+    pub(super) fn listen(&mut self, address: SocketAddr) -> io::Result<TcpListener> {
+        let listener = match self.0.remove(&address) {
+            Some(listener) => listener,
+            None => TcpListener::bind(address)?,
+        };
+        listener.set_nonblocking(true)?;
+        // Again, for a longer queue than the standard library's.
+        listen(&listener, QUEUE)?;
+        // What is accepted has these settings from its listener.
+        sockopt::set_tcp_nodelay(&listener, true)?;
+        keep_alive(&listener)?;
+        Ok(listener)
+    }
+}
+
+/// Lets the kernel find out about a peer that has vanished: there is no timeout on a WebSocket.
+pub(super) fn keep_alive(socket: impl AsFd) -> io::Result<()> {
+    let socket = socket.as_fd();
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, Duration::from_secs(60))?;
+    sockopt::set_tcp_keepintvl(socket, Duration::from_secs(15))?;
+    Ok(())
+}
+
+/// The open doors.
+#[derive(Debug)]
+pub(super) struct Doors {
+    plane: Arc<Plane>,
+    slot_listen: IpAddr,
+    open: Mutex<HashMap<Door, Open>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    socket: Arc<TcpListener>,
+    accepting: AbortHandle,
+}
+
+impl Doors {
+    pub(super) fn new(plane: Arc<Plane>, slot_listen: IpAddr) -> Self {
+        Self {
+            plane,
+            slot_listen,
+            open: Mutex::default(),
+        }
+    }
+
+    /// Binds the slot ports that are not open yet, without accepting.
+    ///
+    /// # Errors
+    /// The first port that cannot be had, as a sentence.
+    pub(super) fn prepare(
+        &self,
+        ports: &[u16],
+        inherited: &mut Inherited,
+    ) -> Result<Vec<(Door, TcpListener)>, String> {
+        let open = lock(&self.open);
+        let missing = ports
+            .iter()
+            .filter(|&&port| !open.contains_key(&Door::Slot(port)));
+        missing
+            .map(|&port| {
+                let address = SocketAddr::new(self.slot_listen, port);
+                let bound = inherited.listen(address);
+                bound
+                    .map(|socket| (Door::Slot(port), socket))
+                    .map_err(|error| taken(address, &error))
+            })
+            .collect()
+    }
+
+    /// Accepts at `door` from now on.
+    pub(super) fn open(&self, door: Door, socket: TcpListener) -> io::Result<()> {
+        let socket = Arc::new(socket);
+        let waiting = AsyncFd::register(Arc::clone(&socket))?;
+        let accepting = tokio::spawn(accept_all(Arc::clone(&self.plane), door, waiting)).abort_handle();
+        lock(&self.open).insert(door, Open { socket, accepting });
+        Ok(())
+    }
+
+    /// Closes every slot port that is not among `ports`.
+    pub(super) fn close_others(&self, ports: &[u16]) {
+        self.close(|door| matches!(door, Door::Slot(port) if !ports.contains(&port)));
+    }
+
+    /// Stops accepting, without touching what waits in the queues: another proxy has the same sockets.
+    pub(super) fn leave(&self) {
+        for (_, open) in lock(&self.open).drain() {
+            open.accepting.abort();
+        }
+    }
+
+    /// Takes what waits in the queues, and closes every door.
+    pub(super) fn close_all(&self) {
+        self.close(|_| true);
+    }
+
+    /// Every socket that is open.
+    pub(super) fn sockets(&self) -> Vec<Arc<TcpListener>> {
+        lock(&self.open)
+            .values()
+            .map(|open| Arc::clone(&open.socket))
+            .collect()
+    }
+
+    fn close(&self, which: impl Fn(Door) -> bool) {
+        let plane = &self.plane;
+        lock(&self.open).retain(|&door, open| {
+            if which(door) {
+                open.accepting.abort();
+                while let Ok((stream, peer)) = accept(&open.socket) {
+                    plane.accept(Accepted { stream, peer, door });
+                }
+            }
+            !which(door)
+        });
+    }
+}
+
+/// Why `address` cannot be listened on, as a sentence.
+pub(super) fn taken(address: SocketAddr, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!("port {} is taken by another program", address.port()),
+        _ => format!("cannot listen on {address}: {error}"),
+    }
+}
+
+async fn accept_all(plane: Arc<Plane>, door: Door, socket: AsyncFd<Arc<TcpListener>>) {
+    let mut failing = false;
+    loop {
+        let Ok(mut ready) = socket.readable().await else {
+            return;
+        };
+        match ready.try_io(|socket| accept(socket.get_ref())) {
+            Ok(Ok((stream, peer))) => {
+                failing = false;
+                plane.accept(Accepted { stream, peer, door });
+            }
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Ok(Err(error)) => {
+                if !std::mem::replace(&mut failing, true) {
+                    say!("cannot accept connections, and goes on trying: {error}");
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(_would_block) => {}
+        }
+    }
+}
+
+fn accept(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, peer) = acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    Ok((stream.into(), peer.ok_or(io::ErrorKind::ConnectionAborted)?))
+}

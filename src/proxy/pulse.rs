@@ -1,0 +1,315 @@
+//! One pulse per connection: where it is in its exchange, and since when.
+//!
+//! A timer per request would cost more than the request's routing. Instead every connection notes its phase in
+//! a few atomics, and one sweep over all of them, [`SWEEP`] apart, finds those that have overstayed, pokes
+//! them, and leaves the ruling to the connection's own task.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use crate::model::ProxySettings;
+
+/// Time between two sweeps: the precision of every timeout.
+pub(super) const SWEEP: Duration = Duration::from_millis(100);
+
+/// Milliseconds since the proxy's start, as of the last sweep: read for nothing, where `Instant::now` is a call.
+#[derive(Debug)]
+pub(super) struct Clock {
+    start: Instant,
+    now: AtomicU64,
+}
+
+impl Clock {
+    pub(super) fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            now: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.now.load(Relaxed)
+    }
+
+    pub(super) fn tick(&self) {
+        self.now.store(self.start.elapsed().as_millis() as u64, Relaxed);
+    }
+}
+
+/// How long each phase may take, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    header: u64,
+    idle: u64,
+    body: u64,
+    response: u64,
+}
+
+impl From<&ProxySettings> for Limits {
+    fn from(settings: &ProxySettings) -> Self {
+        let millis = |duration: Duration| duration.as_millis().try_into().unwrap_or(u64::MAX);
+        Self {
+            header: millis(settings.header_timeout),
+            idle: millis(settings.idle_timeout),
+            body: millis(settings.body_timeout),
+            response: millis(settings.response_timeout),
+        }
+    }
+}
+
+/// Where a connection is in its exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Phase {
+    /// Accepted, and no byte has come.
+    Fresh,
+    /// Between two requests.
+    Idle,
+    /// A head has begun to come.
+    Head,
+    /// A request's body is coming.
+    Upload,
+    /// The upstream has the whole request and has not begun its answer.
+    Answer,
+    /// The answer is going out.
+    Stream,
+    /// An event stream is going out: the upstream may be silent as long as it likes.
+    Quiet,
+    /// No longer HTTP.
+    Tunnel,
+}
+
+impl Phase {
+    fn from_u8(value: u8) -> Self {
+        match value {
+            0 => Phase::Fresh,
+            1 => Phase::Idle,
+            2 => Phase::Head,
+            3 => Phase::Upload,
+            4 => Phase::Answer,
+            5 => Phase::Stream,
+            6 => Phase::Quiet,
+            _ => Phase::Tunnel,
+        }
+    }
+}
+
+/// What becomes of a connection that was poked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Ruling {
+    /// Nothing: it has moved meanwhile.
+    Go,
+    /// No request was under way for too long: close without a word.
+    Close,
+    /// The head took too long: answer 408.
+    LateHead,
+    /// The request's body made no progress: answer 408.
+    StalledUpload,
+    /// The upstream did not begin its answer: answer 504.
+    NoAnswer,
+    /// The drain's deadline came before the answer had begun: answer 503.
+    CutBeforeAnswer,
+    /// The answer made no progress, or the drain's deadline came: break off.
+    Cut,
+}
+
+const LOOK: u8 = 1;
+const CUT: u8 = 2;
+const RETIRE: u8 = 4;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    clock: Arc<Clock>,
+    phase: AtomicU8,
+    since: AtomicU64,
+    /// Whether the client does not take what is written to it.
+    blocked: AtomicBool,
+    /// The id of the upstream that is serving this connection's request; 0: none.
+    serving: AtomicU64,
+    orders: AtomicU8,
+    ruling: AtomicU8,
+    waker: OnceLock<Waker>,
+    /// Requests that the service was called for.
+    served: AtomicU32,
+    /// The request, counted from 1, that came with conflicting lengths; 0: none.
+    conflict: AtomicU32,
+}
+
+impl Pulse {
+    pub(super) fn new(clock: Arc<Clock>, phase: Phase) -> Self {
+        Self {
+            since: AtomicU64::new(clock.now()),
+            clock,
+            phase: AtomicU8::new(phase as u8),
+            blocked: AtomicBool::new(false),
+            serving: AtomicU64::new(0),
+            orders: AtomicU8::new(0),
+            ruling: AtomicU8::new(Ruling::Go as u8),
+            waker: OnceLock::new(),
+            served: AtomicU32::new(0),
+            conflict: AtomicU32::new(0),
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        Phase::from_u8(self.phase.load(Relaxed))
+    }
+
+    /// Enters `phase` now.
+    pub(super) fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Relaxed);
+        self.touch();
+    }
+
+    /// Enters `to` if the phase is `from`.
+    pub(super) fn advance(&self, from: Phase, to: Phase) {
+        if self.phase.load(Relaxed) == from as u8 {
+            self.enter(to);
+        }
+    }
+
+    /// The time of the last sweep.
+    pub(super) fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    /// Progress was made.
+    pub(super) fn touch(&self) {
+        self.since.store(self.clock.now(), Relaxed);
+    }
+
+    /// Bytes came from the client.
+    pub(super) fn heard(&self) {
+        let phase = self.phase.load(Relaxed);
+        if phase == Phase::Idle as u8 || phase == Phase::Fresh as u8 {
+            self.enter(Phase::Head);
+        }
+    }
+
+    /// Bytes went to the client, or could not.
+    pub(super) fn wrote(&self, went: bool) {
+        if went {
+            self.blocked.store(false, Relaxed);
+            self.touch();
+        } else if !self.blocked.swap(true, Relaxed) && self.phase() == Phase::Quiet {
+            self.touch();
+        }
+    }
+
+    /// A request begins; gives whether its lengths conflicted.
+    pub(super) fn begin(&self, has_body: bool) -> bool {
+        let number = self.served.load(Relaxed) + 1;
+        self.served.store(number, Relaxed);
+        self.ruling.store(Ruling::Go as u8, Relaxed);
+        self.enter(if has_body { Phase::Upload } else { Phase::Answer });
+        self.conflict.load(Relaxed) == number
+    }
+
+    /// An exchange is over.
+    pub(super) fn rest(&self) {
+        self.serving.store(0, Relaxed);
+        if self.phase() != Phase::Tunnel {
+            self.enter(Phase::Idle);
+        }
+    }
+
+    /// The request that comes `number`th has conflicting lengths.
+    pub(super) fn conflicting(&self, number: u32) {
+        self.conflict.store(number, Relaxed);
+    }
+
+    /// Which upstream serves from here on; 0: none.
+    pub(super) fn serve_by(&self, upstream: u64) {
+        self.serving.store(upstream, SeqCst);
+    }
+
+    /// Whether `upstream` serves this connection's request.
+    pub(super) fn is_served_by(&self, upstream: u64) -> bool {
+        self.serving.load(SeqCst) == upstream
+    }
+
+    /// The ruling that the request under way has to obey: one of those that have an answer, or [`Ruling::Go`].
+    pub(super) fn ruling(&self) -> Ruling {
+        let obeyed = [Ruling::StalledUpload, Ruling::NoAnswer, Ruling::CutBeforeAnswer];
+        let ruling = self.ruling.load(Relaxed);
+        obeyed
+            .into_iter()
+            .find(|&obeyed| obeyed as u8 == ruling)
+            .unwrap_or(Ruling::Go)
+    }
+
+    /// Whether the head that is coming has taken too long.
+    pub(super) fn is_late(&self) -> bool {
+        self.ruling.load(Relaxed) == Ruling::LateHead as u8
+    }
+
+    /// Notes which task to wake; the first call counts, since a task's waker stays the same.
+    pub(super) fn belongs_to(&self, waker: &Waker) {
+        if self.waker.get().is_none() {
+            let _ = self.waker.set(waker.clone());
+        }
+    }
+
+    /// Called by the sweep: pokes the connection if it has overstayed.
+    pub(super) fn sweep(&self, limits: &Limits) {
+        if self.overstayed(limits) != Ruling::Go {
+            self.order(LOOK);
+        }
+    }
+
+    /// Breaks the exchange off.
+    pub(super) fn cut(&self) {
+        self.order(CUT);
+    }
+
+    /// Closes the connection as soon as no request is under way.
+    pub(super) fn retire(&self) {
+        self.order(RETIRE);
+    }
+
+    fn order(&self, order: u8) {
+        self.orders.fetch_or(order, SeqCst);
+        if let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// What the connection's task has to do with itself; to be asked at every poll.
+    pub(super) fn orders(&self, limits: &Limits) -> Ruling {
+        if self.orders.load(Relaxed) == 0 {
+            return Ruling::Go;
+        }
+        let orders = self.orders.swap(0, SeqCst);
+        let before_answer = matches!(self.phase(), Phase::Upload | Phase::Answer);
+        let ruling = match orders {
+            cut if cut & CUT != 0 && before_answer => Ruling::CutBeforeAnswer,
+            cut if cut & CUT != 0 => Ruling::Cut,
+            look if look & LOOK != 0 => self.overstayed(limits),
+            _ => Ruling::Close,
+        };
+        if ruling != Ruling::Go {
+            self.ruling.store(ruling as u8, Relaxed);
+        }
+        ruling
+    }
+
+    fn overstayed(&self, limits: &Limits) -> Ruling {
+        let (limit, ruling) = match self.phase() {
+            Phase::Fresh => (limits.header, Ruling::Close),
+            Phase::Head => (limits.header, Ruling::LateHead),
+            Phase::Idle => (limits.idle, Ruling::Close),
+            Phase::Upload => (limits.body, Ruling::StalledUpload),
+            Phase::Answer => (limits.response, Ruling::NoAnswer),
+            Phase::Stream => (limits.body, Ruling::Cut),
+            Phase::Quiet if self.blocked.load(Relaxed) => (limits.body, Ruling::Cut),
+            Phase::Quiet | Phase::Tunnel => return Ruling::Go,
+        };
+        let stayed = self.clock.now().saturating_sub(self.since.load(Relaxed));
+        if stayed >= limit { ruling } else { Ruling::Go }
+    }
+}

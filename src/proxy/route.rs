@@ -1,0 +1,179 @@
+//! Routes: what a flip says, and what makes one acceptable.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{AppName, ReleaseId, Slot};
+
+/// The whole route of one app. A flip replaces it by another in one step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppRoute {
+    /// The app.
+    pub app: AppName,
+    /// The hosts that are this app's, lower case, without a port; empty: every host that is no other app's.
+    pub hosts: Vec<String>,
+    /// The slot that the public port goes to; none: the public port answers 503.
+    pub live: Option<Slot>,
+    /// The slots that have a port of their own.
+    pub slots: BTreeMap<Slot, SlotRoute>,
+}
+
+/// Where one slot's traffic goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotRoute {
+    /// The slot's own port, which answers from this slot whether it is live or not.
+    pub port: u16,
+    /// What runs on the slot; none: its port answers 503.
+    pub target: Option<Target>,
+}
+
+/// The instances of one release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// The release that they run.
+    pub release: ReleaseId,
+    /// Their addresses, in the order of the instances.
+    pub upstreams: Vec<SocketAddrV4>,
+}
+
+impl AppRoute {
+    /// What the public port goes to.
+    pub fn live_target(&self) -> Option<&Target> {
+        self.slots.get(&self.live?)?.target.as_ref()
+    }
+
+    /// The live slot and release as people read them: `green release 42`, or `nothing`.
+    pub(super) fn live_text(&self) -> String {
+        match (self.live, self.live_target()) {
+            (Some(slot), Some(target)) => format!("{slot} release {}", target.release),
+            (Some(slot), None) => format!("{slot}, which runs nothing"),
+            (None, _) => "nothing".to_owned(),
+        }
+    }
+
+    /// Whether this route can stand beside the `others` (a former route of the same app among them is passed
+    /// over) and beside the proxy's own `public` port.
+    ///
+    /// # Errors
+    /// The reason why not, as a sentence.
+    pub(super) fn check<'a>(
+        &self,
+        others: impl Iterator<Item = &'a AppRoute> + Clone,
+        public: u16,
+    ) -> Result<(), String> {
+        self.check_alone(public)?;
+        for other in others.filter(|other| other.app != self.app) {
+            self.check_beside(other)?;
+        }
+        Ok(())
+    }
+
+    fn check_alone(&self, public: u16) -> Result<(), String> {
+        if let Some(host) = self.hosts.iter().find(|host| !is_host(host)) {
+            return Err(format!(
+                "{host:?} is not a host name in lower case without a port"
+            ));
+        }
+        if let Some(slot) = self.live
+            && !self.slots.contains_key(&slot)
+        {
+            return Err(format!("the live slot {slot} has no route"));
+        }
+        let mut ports = vec![public];
+        for (slot, route) in &self.slots {
+            if route.port == 0 {
+                return Err(format!("the slot {slot} has no port"));
+            }
+            if ports.contains(&route.port) {
+                return Err(format!("port {} is wanted twice", route.port));
+            }
+            ports.push(route.port);
+            if route
+                .target
+                .as_ref()
+                .is_some_and(|target| target.upstreams.is_empty())
+            {
+                return Err(format!("the slot {slot} has a release without an instance"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_beside(&self, other: &AppRoute) -> Result<(), String> {
+        if self.hosts.is_empty() && other.hosts.is_empty() {
+            return Err(format!(
+                "{} already answers for every host that is no other app's: give {} hosts of its own",
+                other.app, self.app
+            ));
+        }
+        if let Some(host) = self.hosts.iter().find(|host| other.hosts.contains(host)) {
+            return Err(format!("the host {host} is already {}'s", other.app));
+        }
+        let taken = |port| other.slots.values().any(|slot| slot.port == port);
+        match self.slots.values().find(|slot| taken(slot.port)) {
+            Some(slot) => Err(format!("port {} is already {}'s", slot.port, other.app)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Host names, IPv4 addresses and bracketed IPv6 addresses, as a Host header has them once its port is cut.
+fn is_host(text: &str) -> bool {
+    (1..=253).contains(&text.len())
+        && !text.ends_with('.')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._[]:".contains(&b))
+        && (!text.contains(':') || (text.starts_with('[') && text.ends_with(']')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(app: &str, hosts: &[&str], ports: [u16; 2]) -> AppRoute {
+        let slot = |port| SlotRoute { port, target: None };
+        AppRoute {
+            app: app.parse().unwrap(),
+            hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
+            live: Some(Slot::Blue),
+            slots: [(Slot::Blue, slot(ports[0])), (Slot::Green, slot(ports[1]))].into(),
+        }
+    }
+
+    #[test]
+    fn a_route_that_clashes_with_another_is_refused_and_the_reason_names_both() {
+        let shop = route("shop", &["shop.example"], [50100, 50101]);
+        let all = route("all", &[], [50102, 50103]);
+        let old = [shop.clone(), all.clone()];
+        assert_eq!(shop.check(old.iter(), 80), Ok(()));
+        for (new, reason) in [
+            (
+                route("new", &["shop.example"], [1, 2]),
+                "the host shop.example is already shop's",
+            ),
+            (route("new", &[], [1, 2]), "all already answers for every host"),
+            (route("new", &["n"], [1, 50101]), "port 50101 is already shop's"),
+            (route("new", &["n"], [1, 1]), "port 1 is wanted twice"),
+            (route("new", &["n"], [80, 1]), "port 80 is wanted twice"),
+            (route("new", &["N"], [1, 2]), "not a host name"),
+            (route("new", &["n:80"], [1, 2]), "not a host name"),
+        ] {
+            let said = new.check(old.iter(), 80).unwrap_err();
+            assert!(said.contains(reason), "{said:?} should say {reason:?}");
+        }
+    }
+
+    #[test]
+    fn a_route_survives_its_file() {
+        let mut shop = route("shop", &["shop.example"], [50100, 50101]);
+        shop.slots.get_mut(&Slot::Green).unwrap().target = Some(Target {
+            release: ReleaseId(42),
+            upstreams: vec!["10.213.1.128:80".parse().unwrap()],
+        });
+        let text = serde_json::to_string(&shop).unwrap();
+        assert_eq!(serde_json::from_str::<AppRoute>(&text).unwrap(), shop);
+    }
+}

@@ -1,0 +1,178 @@
+//! An upstream: one instance's address, its idle connections, and how many requests it is serving.
+
+use std::net::SocketAddrV4;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::dial::Link;
+
+/// How long an instance that could not be reached is passed over, in milliseconds.
+const PASSED_OVER: u64 = 1_000;
+
+/// How long an idle connection is kept, in milliseconds.
+const IDLE_MAX: u64 = 30_000;
+
+/// Idle connections kept per worker and upstream.
+const IDLE_COUNT: usize = 256;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    /// Known by this in a [`super::pulse::Pulse`]; never 0.
+    pub(super) id: u64,
+    pub(super) address: SocketAddrV4,
+    in_flight: AtomicU64,
+    /// Whether anyone waits for `ended`.
+    awaited: AtomicBool,
+    ended: Notify,
+    /// Whether a route goes here, so that a connection is worth keeping.
+    routed: AtomicBool,
+    passed_over_until: AtomicU64,
+    /// Whether the last failure to connect took long, so that another try is not worth a client's time.
+    failed_slowly: AtomicBool,
+    /// Idle connections by worker; a worker uses its own alone, so the lock is never contended.
+    idle: Box<[Mutex<Vec<Idle>>]>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    link: Link,
+    since: u64,
+}
+
+impl Upstream {
+    pub(super) fn new(id: u64, address: SocketAddrV4, workers: usize) -> Self {
+        Self {
+            id,
+            address,
+            in_flight: AtomicU64::new(0),
+            awaited: AtomicBool::new(false),
+            ended: Notify::new(),
+            routed: AtomicBool::new(true),
+            passed_over_until: AtomicU64::new(0),
+            failed_slowly: AtomicBool::new(false),
+            idle: (0..workers).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    /// Counts one more in flight. The order matters to [`super::table::Switch::claim`].
+    pub(super) fn join(&self) {
+        self.in_flight.fetch_add(1, SeqCst);
+    }
+
+    /// Counts one less in flight.
+    pub(super) fn leave(&self) {
+        if self.in_flight.fetch_sub(1, SeqCst) == 1 && self.awaited.load(SeqCst) {
+            self.ended.notify_waiters();
+        }
+    }
+
+    pub(super) fn in_flight(&self) -> u64 {
+        self.in_flight.load(SeqCst)
+    }
+
+    /// Returns once nothing is in flight.
+    pub(super) async fn ended(&self) {
+        self.awaited.store(true, SeqCst);
+        loop {
+            let mut ended = std::pin::pin!(self.ended.notified());
+            ended.as_mut().enable();
+            if self.in_flight() == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Notes that the instance could not be reached at `now`; gives whether this is news.
+    pub(super) fn pass_over(&self, now: u64, slowly: bool) -> bool {
+        self.failed_slowly.store(slowly, Relaxed);
+        self.passed_over_until.swap(now + PASSED_OVER, Relaxed) == 0
+    }
+
+    /// Notes that the instance was reached; gives whether this is news.
+    pub(super) fn reached(&self) -> bool {
+        self.passed_over_until.load(Relaxed) != 0 && self.passed_over_until.swap(0, Relaxed) != 0
+    }
+
+    pub(super) fn is_passed_over(&self, now: u64) -> bool {
+        now < self.passed_over_until.load(Relaxed)
+    }
+
+    /// Passed over after a failure that took long.
+    pub(super) fn is_dead(&self, now: u64) -> bool {
+        self.is_passed_over(now) && self.failed_slowly.load(Relaxed)
+    }
+
+    /// An idle connection of `worker` that was used at most `age` milliseconds before `now`.
+    pub(super) fn take_idle(&self, worker: usize, now: u64, age: u64) -> Option<Link> {
+        let mut idle = lock(&self.idle[worker]);
+        // The last one back is the first one out: it is the likeliest to be open still. One that is not ready
+        // yet is still ending its last exchange, and stays.
+        let mut at = idle.len();
+        while at > 0 {
+            at -= 1;
+            if idle[at].link.is_closed() {
+                idle.remove(at);
+            } else if idle[at].since + age < now {
+                return None;
+            } else if idle[at].link.is_ready() {
+                return Some(idle.remove(at).link);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection whose exchange is over.
+    pub(super) fn keep(&self, worker: usize, link: Link, now: u64) {
+        if self.routed.load(Relaxed) && !link.is_closed() {
+            let mut idle = lock(&self.idle[worker]);
+            if idle.len() < IDLE_COUNT {
+                idle.push(Idle { link, since: now });
+            }
+        }
+    }
+
+    /// Whether a route goes here from now on; where none does, idle connections are closed.
+    pub(super) fn set_routed(&self, routed: bool) {
+        self.routed.store(routed, Relaxed);
+        if !routed {
+            self.idle.iter().for_each(|idle| lock(idle).clear());
+        }
+    }
+
+    /// Closes the connections that were idle for too long.
+    pub(super) fn sweep(&self, now: u64) {
+        for idle in &self.idle {
+            lock(idle).retain(|idle| now < idle.since + IDLE_MAX && !idle.link.is_closed());
+        }
+    }
+}
+
+/// The lock of data that no panic can leave half changed.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One request in flight on an upstream, counted until this is dropped.
+#[derive(Debug)]
+pub(super) struct InFlight(Arc<Upstream>);
+
+impl InFlight {
+    /// Takes over a count that [`Upstream::join`] has made.
+    pub(super) fn joined(upstream: Arc<Upstream>) -> Self {
+        Self(upstream)
+    }
+
+    pub(super) fn upstream(&self) -> &Arc<Upstream> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}

@@ -116,6 +116,19 @@ pub enum EngineError {
         /// The Engine's words.
         reason: String,
     },
+    /// The registry answered that it failed itself (a 5xx): the Engine keeps its reason to itself.
+    #[error(
+        "the registry {registry} failed while trying to {what}: {reason}. Hint: its own log has the cause; a full disk \
+         is the usual one"
+    )]
+    RegistryFailed {
+        /// `HOST[:PORT]`.
+        registry: String,
+        /// What was being done.
+        what: String,
+        /// The Engine's words.
+        reason: String,
+    },
     /// There is no such image or repository.
     #[error("there is no image {reference}: {reason}")]
     Unknown {
@@ -209,7 +222,10 @@ impl EngineError {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::RegistryRefused { .. } | Self::Timeout { .. } | Self::Interrupted { .. }
+            Self::RegistryRefused { .. }
+                | Self::RegistryFailed { .. }
+                | Self::Timeout { .. }
+                | Self::Interrupted { .. }
         )
     }
 
@@ -304,6 +320,11 @@ impl Call<'_> {
             Kind::Timeout => EngineError::Timeout { what, reason },
             Kind::Refused if remote => EngineError::RegistryRefused { registry, reason },
             Kind::Interrupted => EngineError::Interrupted { what, reason },
+            Kind::Failed if remote => EngineError::RegistryFailed {
+                registry,
+                what,
+                reason,
+            },
             Kind::Unknown if remote => self.unknown(reason),
             _ if remote && status == Some(404) => self.unknown(reason),
             _ => EngineError::Other { what, reason },
@@ -326,6 +347,7 @@ enum Kind {
     Timeout,
     Refused,
     Interrupted,
+    Failed,
     Unknown,
     Other,
 }
@@ -379,12 +401,12 @@ fn kind_of(text: &str) -> Kind {
                 "unexpected eof",
                 "429 too many",
                 "toomanyrequests",
-                "500 internal server error",
                 "502 bad gateway",
                 "503 service unavailable",
                 "504 gateway timeout",
             ],
         ),
+        (Kind::Failed, &["500 internal server error"]),
         (
             Kind::Unknown,
             &[

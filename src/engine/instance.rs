@@ -203,25 +203,25 @@ impl Engine {
         }
     }
 
-    /// Starts a stopped instance again, at the same address. That it runs already is fine.
+    /// Starts a stopped instance again, at the same address, which like its name (`told`, as people read it) is
+    /// needed for the error alone. That it runs already is fine.
     ///
     /// # Errors
     /// [`EngineError::AddressTaken`], or the Engine's.
-    pub async fn start_again(&self, instance: &Instance) -> Result<(), EngineError> {
-        let started = self
+    pub async fn start_again(
+        &self,
+        id: &ContainerId,
+        told: &str,
+        address: Ipv4Addr,
+    ) -> Result<(), EngineError> {
+        match self
             .docker
-            .start_container(instance.id.as_str(), None::<StartContainerOptions>)
-            .await;
-        let Err(api) = started else { return Ok(()) };
-        let Instance {
-            app,
-            slot,
-            release,
-            index,
-            ..
-        } = instance;
-        let told = format!("{app}/{slot} release {release}, instance {index}");
-        Err(self.start_error(api, &told, instance.address).await)
+            .start_container(id.as_str(), None::<StartContainerOptions>)
+            .await
+        {
+            Ok(()) => Ok(()),
+            Err(api) => Err(self.start_error(api, told, address).await),
+        }
     }
 
     /// Removes an instance with its anonymous volumes, killing it where it still runs. That it is gone already is

@@ -7,10 +7,19 @@ use deployer::model::{Builder, EngineSettings};
 use super::support::{Place, Tag, base, build, docker, path, request, tree, until};
 
 async fn engines() -> [(BuilderKind, Engine); 2] {
-    let with = |builder| EngineSettings { builder, ..Place::new().settings.clone() };
+    let with = |builder| EngineSettings {
+        builder,
+        ..Place::new().settings.clone()
+    };
     [
-        (BuilderKind::Buildkit, Engine::connect(&with(Builder::Buildkit)).await.unwrap()),
-        (BuilderKind::Classic, Engine::connect(&with(Builder::Classic)).await.unwrap()),
+        (
+            BuilderKind::Buildkit,
+            Engine::connect(&with(Builder::Buildkit)).await.unwrap(),
+        ),
+        (
+            BuilderKind::Classic,
+            Engine::connect(&with(Builder::Classic)).await.unwrap(),
+        ),
     ]
 }
 
@@ -27,22 +36,35 @@ async fn either_builder_builds_with_arguments_labels_and_target_and_tells_its_li
         let mut request = request(folder.path(), &tag.0);
         request.target = Some("first".to_owned());
         request.args.insert("WORD".to_owned(), format!("{kind:?}"));
-        request.labels.insert("org.opencontainers.image.title".to_owned(), "shop".to_owned());
+        request
+            .labels
+            .insert("org.opencontainers.image.title".to_owned(), "shop".to_owned());
         let (built, lines) = build(&engine, &request).await;
         let id = built.unwrap_or_else(|error| panic!("{kind:?}: {error}\n{}", lines.join("\n")));
         let all = lines.join("\n");
-        assert!(all.contains(&format!("said {kind:?}")) && all.contains("RUN echo"), "{all}");
+        assert!(
+            all.contains(&format!("said {kind:?}")) && all.contains("RUN echo"),
+            "{all}"
+        );
         assert!(!all.contains('\x1b'), "{all}");
         let facts = engine.image(&tag.0).await.unwrap().unwrap();
         assert_eq!(facts.id, id, "{kind:?}");
         assert_eq!(facts.exposed, [8080]);
         assert!(facts.healthcheck && facts.size > 0);
-        let label = docker(&["inspect", "-f", "{{index .Config.Labels \"org.opencontainers.image.title\"}}", &tag.0]);
+        let label = docker(&[
+            "inspect",
+            "-f",
+            "{{index .Config.Labels \"org.opencontainers.image.title\"}}",
+            &tag.0,
+        ]);
         assert_eq!(label.trim(), "shop");
 
         let (again, lines) = build(&engine, &request).await;
         assert_eq!(again.unwrap(), id, "{kind:?}");
-        assert!(lines.join("\n").to_lowercase().contains("cache"), "{kind:?}: {lines:?}");
+        assert!(
+            lines.join("\n").to_lowercase().contains("cache"),
+            "{kind:?}: {lines:?}"
+        );
     }
 }
 
@@ -54,9 +76,15 @@ async fn a_failing_step_is_told_with_its_code_and_last_lines() {
         let (built, lines) = build(&engine, &request(folder.path(), &Tag::new().0)).await;
         match built.unwrap_err() {
             EngineError::Build { step, code, last, .. } => {
-                assert!(step.as_ref().unwrap().contains("RUN echo one"), "{kind:?}: {step:?}");
+                assert!(
+                    step.as_ref().unwrap().contains("RUN echo one"),
+                    "{kind:?}: {step:?}"
+                );
                 assert_eq!(code, Some(7), "{kind:?}");
-                assert!(last.contains(&"one".to_owned()) && last.contains(&"two".to_owned()), "{kind:?}: {last:?}");
+                assert!(
+                    last.contains(&"one".to_owned()) && last.contains(&"two".to_owned()),
+                    "{kind:?}: {last:?}"
+                );
                 assert!(lines.iter().any(|line| line.ends_with("two")), "{lines:?}");
             }
             other => panic!("{kind:?}: {other}"),
@@ -76,7 +104,10 @@ async fn a_dockerfile_with_a_mistake_and_a_missing_base_are_build_failures() {
             let (built, _) = build(&engine, &request(folder.path(), &Tag::new().0)).await;
             let error = built.unwrap_err();
             assert!(matches!(error, EngineError::Build { .. }), "{kind:?}: {error:?}");
-            assert!(error.to_string().to_lowercase().contains(wanted), "{kind:?}: {error}");
+            assert!(
+                error.to_string().to_lowercase().contains(wanted),
+                "{kind:?}: {error}"
+            );
         }
     }
 }
@@ -103,18 +134,31 @@ async fn a_context_that_cannot_be_sent_is_told_before_the_engine_is_asked() {
     }
     for outside in ["../Dockerfile", "/etc/passwd", "passwd", "out/passwd"] {
         let error = failed(&[], &|request| request.dockerfile = outside.to_owned()).await;
-        assert!(matches!(error, ContextError::Outside { .. }), "{outside}: {error}");
+        assert!(
+            matches!(error, ContextError::Outside { .. }),
+            "{outside}: {error}"
+        );
     }
     let error = failed(&[], &|request| request.context.push("out")).await;
     assert!(matches!(error, ContextError::Outside { .. }), "{error}");
     let error = failed(&[], &|request| request.context.push("gone")).await;
     assert!(matches!(error, ContextError::NoContext(_)), "{error}");
-    let error = failed(&[("Dockerfile", "FROM scratch"), (".dockerignore", "a\n[\n")], &|_| {}).await;
+    let error = failed(
+        &[("Dockerfile", "FROM scratch"), (".dockerignore", "a\n[\n")],
+        &|_| {},
+    )
+    .await;
     assert!(error.to_string().contains(".dockerignore: line 2"), "{error}");
     let folder = tree(&[("Dockerfile", "FROM scratch")]);
     symlink("/etc/passwd", path(&folder, ".dockerignore")).unwrap();
-    let error = build(&engine, &request(folder.path(), "deployer-test:none")).await.0.unwrap_err();
-    assert!(matches!(error, EngineError::Context(ContextError::Outside { .. })), "{error}");
+    let error = build(&engine, &request(folder.path(), "deployer-test:none"))
+        .await
+        .0
+        .unwrap_err();
+    assert!(
+        matches!(error, EngineError::Context(ContextError::Outside { .. })),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -122,11 +166,16 @@ async fn dropping_a_build_cancels_it_at_the_engine() {
     for (kind, engine) in engines().await {
         let seconds = 100_000 + std::process::id() * 2 + u32::from(kind == BuilderKind::Classic);
         let command = format!("sleep {seconds}");
-        let folder = tree(&[("Dockerfile", &format!("FROM {}\nRUN echo begun; {command}\n", base()))]);
+        let folder = tree(&[(
+            "Dockerfile",
+            &format!("FROM {}\nRUN echo begun; {command}\n", base()),
+        )]);
         let request = request(folder.path(), "deployer-test:cancelled");
         let (begun, mut has_begun) = tokio::sync::mpsc::unbounded_channel();
         let task = tokio::spawn(async move {
-            engine.build(&request, &mut |line| _ = begun.send(line.to_owned())).await
+            engine
+                .build(&request, &mut |line| _ = begun.send(line.to_owned()))
+                .await
         });
         let wait = async {
             while let Some(line) = has_begun.recv().await {
@@ -147,5 +196,10 @@ fn runs(command: &str) -> bool {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     processes
         .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
-        .any(|line| String::from_utf8_lossy(&line).trim_end_matches('\0').replace('\0', " ").ends_with(command))
+        .any(|line| {
+            String::from_utf8_lossy(&line)
+                .trim_end_matches('\0')
+                .replace('\0', " ")
+                .ends_with(command)
+        })
 }

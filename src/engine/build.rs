@@ -156,16 +156,14 @@ impl Engine {
             return EngineError::NoSpace { what, reason };
         }
         let step = progress.failed_step();
-        let fetched = |name: &String| {
-            text.contains(name.as_str()) || step.as_ref().is_some_and(|s| s.contains(name.as_str()))
-        };
-        if kind == BuilderKind::Buildkit && step.as_ref().is_none_or(|step| !step.contains(" RUN ")) {
-            if let Some(name) = frontend.filter(fetched) {
-                reason.push_str(&format!(
-                    ". Hint: its line `# syntax={name}` makes BuildKit fetch that image; drop the line, or set \
-                     `engine.builder` to \"classic\""
-                ));
-            }
+        let told = format!("{} {text}", step.as_deref().unwrap_or_default());
+        if let Some(name) =
+            frontend.filter(|name| kind == BuilderKind::Buildkit && told.contains(name.as_str()))
+        {
+            reason.push_str(&format!(
+                ". Hint: the line `# syntax={name}` makes BuildKit fetch that image first; drop the line, or set \
+                 `engine.builder` to \"classic\""
+            ));
         }
         EngineError::Build {
             step,

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use super::error::is_gone;
 use super::instance_spec::{
     InstanceSpec, LABEL_ADDRESS, LABEL_APP, LABEL_COMMIT, LABEL_IMAGE, LABEL_INDEX, LABEL_LANE,
-    LABEL_NETWORK, LABEL_RELEASE, LABEL_SLOT, container_name, restart_policy,
+    LABEL_NETWORK, LABEL_RELEASE, LABEL_SLOT, container_name, restart_policy, told,
 };
 use super::lines::one_line;
 use super::{ContainerId, Engine, EngineError};
@@ -203,24 +203,29 @@ impl Engine {
         }
     }
 
-    /// Starts a stopped instance again, at the same address, which like its name (`told`, as people read it) is
-    /// needed for the error alone. That it runs already is fine.
+    /// Starts a stopped instance again, at the same address. That it runs already is fine.
     ///
     /// # Errors
     /// [`EngineError::AddressTaken`], or the Engine's.
-    pub async fn start_again(
-        &self,
-        id: &ContainerId,
-        told: &str,
-        address: Ipv4Addr,
-    ) -> Result<(), EngineError> {
-        match self
+    pub async fn start_again(&self, id: &ContainerId) -> Result<(), EngineError> {
+        let started = self
             .docker
             .start_container(id.as_str(), None::<StartContainerOptions>)
-            .await
-        {
-            Ok(()) => Ok(()),
-            Err(api) => Err(self.start_error(api, told, address).await),
+            .await;
+        let Err(api) = started else { return Ok(()) };
+        let all = self.instances(None).await?;
+        match all.into_iter().find(|instance| instance.id == *id) {
+            Some(Instance {
+                app,
+                slot,
+                release,
+                index,
+                address,
+                ..
+            }) => Err(self
+                .start_error(api, &told(&app, slot, release, index), address)
+                .await),
+            None => Err(self.call("start an instance again").error(api)),
         }
     }
 

@@ -74,6 +74,11 @@ async fn a_failing_step_is_told_with_its_code_and_last_lines() {
     let folder = tree(&[("Dockerfile", &dockerfile)]);
     for (kind, engine) in engines().await {
         let (built, lines) = build(&engine, &request(folder.path(), &Tag::new().0)).await;
+        eprintln!(
+            "SEE {}\nSEE {:?}\nSEE {built:?}",
+            lines.join("\nSEE "),
+            built.as_ref().map_err(|e| e.to_string())
+        );
         match built.unwrap_err() {
             EngineError::Build { step, code, last, .. } => {
                 assert!(
@@ -103,6 +108,7 @@ async fn a_dockerfile_with_a_mistake_and_a_missing_base_are_build_failures() {
             let folder = tree(&[("Dockerfile", dockerfile)]);
             let (built, _) = build(&engine, &request(folder.path(), &Tag::new().0)).await;
             let error = built.unwrap_err();
+            eprintln!("SEE {kind:?} {error:?}\nSEE {error}");
             assert!(matches!(error, EngineError::Build { .. }), "{kind:?}: {error:?}");
             assert!(
                 error.to_string().to_lowercase().contains(wanted),
@@ -110,6 +116,25 @@ async fn a_dockerfile_with_a_mistake_and_a_missing_base_are_build_failures() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn a_frontend_that_cannot_be_fetched_is_told_with_the_line_that_wants_it() {
+    let [(_, engine), _] = engines().await;
+    let folder = tree(&[(
+        "Dockerfile",
+        &format!("# syntax=127.0.0.1:9/frontend:1\nFROM {}\n", base()),
+    )]);
+    let error = build(&engine, &request(folder.path(), &Tag::new().0))
+        .await
+        .0
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("Hint: the line `# syntax=127.0.0.1:9/frontend:1`"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

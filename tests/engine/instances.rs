@@ -110,10 +110,7 @@ async fn an_instance_answers_at_its_planned_address_and_is_known_by_its_labels()
     engine.stop(&id, Duration::from_secs(5)).await.unwrap();
     engine.stop(&id, Duration::from_secs(5)).await.unwrap();
     assert!(!engine.instances(None).await.unwrap()[0].running);
-    engine
-        .start_again(&instance.id, "shop/green", instance.address)
-        .await
-        .unwrap();
+    engine.start_again(&id).await.unwrap();
     answers(SocketAddr::from((spec.address, 8080))).await;
     engine.remove(&id).await.unwrap();
     engine.remove(&id).await.unwrap();
@@ -164,6 +161,10 @@ async fn what_an_interrupted_run_left_behind_gives_way_and_a_stranger_does_not()
     ]);
     let error = engine.start(&spec).await.unwrap_err();
     assert!(matches!(error, EngineError::AddressTaken { .. }), "{error}");
+    assert!(
+        error.to_string().contains("shop/green release 1, instance 0"),
+        "{error}"
+    );
     assert!(
         error.to_string().contains(&squatter) && error.to_string().contains(&address),
         "{error}"

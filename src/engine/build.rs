@@ -150,10 +150,14 @@ impl Engine {
             Api::DockerResponseServerError { message, .. } => message,
             _ => return self.call("build the image").error(api),
         };
-        let mut reason = one_line(text, 600);
+        let mut reason = one_line(without_wrapping(text), 600);
         if says_no_space(text) {
             let what = "build the image".to_owned();
             return EngineError::NoSpace { what, reason };
+        }
+        let code = exit_code(text);
+        if let Some(code) = code {
+            reason = format!("its command ended with exit code {code}");
         }
         let step = progress.failed_step();
         let told = format!("{} {text}", step.as_deref().unwrap_or_default());
@@ -167,7 +171,7 @@ impl Engine {
         }
         EngineError::Build {
             step,
-            code: exit_code(text),
+            code,
             reason,
             last: progress.last_lines(),
         }
@@ -227,6 +231,18 @@ fn frontend(dockerfile: &str) -> Option<String> {
         .filter(|(name, _)| name.trim().eq_ignore_ascii_case("syntax"))
         .map(|(_, image)| one_line(image, 100))
         .next()
+}
+
+/// BuildKit's words without what they are wrapped in, which says nothing about the build.
+fn without_wrapping(text: &str) -> &str {
+    let wrappings = [
+        "failed to solve with frontend dockerfile.v0: ",
+        "failed to solve: ",
+        "failed to create LLB definition: ",
+    ];
+    wrappings
+        .iter()
+        .fold(text, |text, wrapping| text.strip_prefix(wrapping).unwrap_or(text))
 }
 
 /// The exit code that a failed command's message ends in.

@@ -12,6 +12,8 @@ use bollard::models::BuildInfo;
 use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
 use futures_util::{Stream, StreamExt, stream};
 
+use tokio::time::timeout;
+
 use super::context::Context;
 use super::error::says_no_space;
 use super::images::login;
@@ -23,6 +25,9 @@ use crate::model::{Builder, Credentials};
 /// How long the Engine may take to begin its answer to a build: the classic builder reads the whole context
 /// first. The caller's own deadline, which drops the build, comes before.
 const CONTEXT_SENT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long the Engine's hanging up on a failed build's context is waited for.
+const HANG_UP: Duration = Duration::from_secs(2);
 
 /// What to build, and under which name.
 #[derive(Debug, Clone)]
@@ -117,8 +122,9 @@ impl Engine {
             Ok(Some(id)) => Ok(id),
             Ok(None) => self.built(&request.tag).await,
             Err(api) => {
-                // A context that could not be read is the cause, and what the Engine says only its effect.
-                if let Ok(Err(cause)) = sending.await
+                // A context that could not be read is the cause, and what the Engine says only its effect. The
+                // thread ends when the Engine hangs up; one that has answered without reading may not do so soon.
+                if let Ok(Ok(Err(cause))) = timeout(HANG_UP, sending).await
                     && !was_hung_up_on(&cause)
                 {
                     return Err(cause.into());

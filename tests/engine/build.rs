@@ -133,6 +133,31 @@ async fn a_frontend_that_cannot_be_fetched_is_told_with_the_line_that_wants_it()
 }
 
 #[tokio::test]
+async fn a_build_that_the_engine_refuses_at_once_ends_at_once_however_large_its_context() {
+    for (kind, engine) in engines().await {
+        let folder = tree(&[("Dockerfile", "FROM scratch\n")]);
+        std::fs::File::create(path(&folder, "large"))
+            .unwrap()
+            .set_len(1 << 30)
+            .unwrap();
+        let begun = std::time::Instant::now();
+        let error = build(&engine, &request(folder.path(), "NO:name"))
+            .await
+            .0
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("invalid reference format"),
+            "{kind:?}: {error}"
+        );
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "{kind:?}: {:?}",
+            begun.elapsed()
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_context_that_cannot_be_sent_is_told_before_the_engine_is_asked() {
     let engine = Place::new().engine().await;
     let failed = async |files: &[(&str, &str)], change: &dyn Fn(&mut deployer::engine::BuildRequest)| {

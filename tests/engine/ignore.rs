@@ -119,7 +119,7 @@ async fn any_tree_and_any_patterns_leave_out_what_the_docker_command_leaves_out(
         Ok(seed) => seed.parse().unwrap(),
         Err(_) => 42,
     };
-    let rounds = std::env::var("ROUNDS").map_or(40, |rounds| rounds.parse().unwrap());
+    let rounds = std::env::var("ROUNDS").map_or(15, |rounds| rounds.parse().unwrap());
     let mut random = |below: usize| {
         seed = seed
             .wrapping_mul(6364136223846793005)

@@ -201,7 +201,9 @@ pub(crate) async fn build(
 pub(crate) struct Registry {
     pub(crate) address: String,
     child: Child,
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
+    /// The htpasswd file's folder, kept as long as the registry reads it.
+    login: Option<tempfile::TempDir>,
 }
 
 impl Registry {
@@ -227,7 +229,7 @@ impl Registry {
             file.display()
         );
         let mut registry = Self::with(&auth, None);
-        registry.keep(folder);
+        registry.login = Some(folder);
         registry
     }
 
@@ -261,17 +263,13 @@ impl Registry {
         let registry = Self {
             address,
             child,
-            folder,
+            _folder: folder,
+            login: None,
         };
         until("the registry listens", || {
             TcpStream::connect(&registry.address).is_ok()
         });
         registry
-    }
-
-    fn keep(&mut self, folder: tempfile::TempDir) {
-        // Moved in, so that it is removed with the registry's own.
-        fs::rename(folder.keep(), self.folder.path().join("login")).ok();
     }
 
     pub(crate) fn stop(&mut self) {

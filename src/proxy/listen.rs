@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::net::{SocketFlags, acceptfrom_with, listen, sockopt};
-use tokio::io::unix::AsyncFd;
 use tokio::task::AbortHandle;
 
 use super::connection::{Accepted, Plane};
@@ -109,9 +108,9 @@ impl Doors {
 
     /// Accepts at `door` from now on.
     pub(super) fn open(&self, door: Door, socket: TcpListener) -> io::Result<()> {
+        let accepted = tokio::net::TcpListener::from_std(socket.try_clone()?)?;
+        let accepting = tokio::spawn(accept_all(Arc::clone(&self.plane), door, accepted)).abort_handle();
         let socket = Arc::new(socket);
-        let waiting = AsyncFd::register(Arc::clone(&socket))?;
-        let accepting = tokio::spawn(accept_all(Arc::clone(&self.plane), door, waiting)).abort_handle();
         lock(&self.open).insert(door, Open { socket, accepting });
         Ok(())
     }
@@ -163,25 +162,22 @@ pub(super) fn taken(address: SocketAddr, error: &io::Error) -> String {
     }
 }
 
-async fn accept_all(plane: Arc<Plane>, door: Door, socket: AsyncFd<Arc<TcpListener>>) {
+async fn accept_all(plane: Arc<Plane>, door: Door, socket: tokio::net::TcpListener) {
     let mut failing = false;
     loop {
-        let Ok(mut ready) = socket.readable().await else {
-            return;
-        };
-        match ready.try_io(|socket| accept(socket.get_ref())) {
-            Ok(Ok((stream, peer))) => {
+        let accepted = socket.accept().await;
+        match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
+            Ok((stream, peer)) => {
                 failing = false;
                 plane.accept(Accepted { stream, peer, door });
             }
-            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Ok(Err(error)) => {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
                     say!("cannot accept connections, and goes on trying: {error}");
                 }
                 tokio::time::sleep(PAUSE).await;
             }
-            Err(_would_block) => {}
         }
     }
 }

@@ -195,11 +195,15 @@ impl Registry {
             .send(method.clone(), url.clone(), accept, None)
             .await?;
         if answer.status == 401 {
-            let authorization = self.authorization(&answer).await?;
+            let (authorization, known) = self.authorization(&answer).await?;
             answer = self
                 .transport
                 .send(method, url, accept, Some(authorization))
                 .await?;
+            if answer.status == 401 && known {
+                // The token was good for someone, and not for this.
+                return Err(self.refused(&answer));
+            }
         }
         match answer.status {
             401 => Err(self.unauthorized()),

@@ -103,11 +103,14 @@ pub(crate) fn docker_in(folder: &Path, args: &[&str]) -> (bool, String) {
     (out.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
 
-/// A base image with a shell, made from the host's static busybox.
+/// A base image with a shell, made from the host's static busybox once and kept: give it another tag when it changes.
 pub(crate) fn base() -> &'static str {
     static BASE: OnceLock<()> = OnceLock::new();
     const NAME: &str = "deployer-test-base:1";
     BASE.get_or_init(|| {
+        if docker_in(Path::new("/"), &["image", "inspect", NAME]).0 {
+            return;
+        }
         let folder = tempfile::tempdir().unwrap();
         let rootfs = folder.path().join("rootfs.tar");
         let mut tar = tar::Builder::new(fs::File::create(&rootfs).unwrap());

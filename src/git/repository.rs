@@ -17,7 +17,7 @@ use crate::model::{Commit, SlotName};
 const HOOK: &str = include_str!("../../hooks/post-receive");
 
 /// What git is told in the repository's own configuration, where it overrides the user's and the system's.
-const CONFIG: [(&str, &str); 12] = [
+const CONFIG: [(&str, &str); 13] = [
     // `git push -o no-promote`.
     ("receive.advertisePushOptions", "true"),
     // What is stored is sound: no `.git` or `..` in a tree, no entry twice.
@@ -29,6 +29,8 @@ const CONFIG: [(&str, &str); 12] = [
     ("receive.fsck.missingSpaceBeforeDate", "ignore"),
     ("receive.fsck.missingSpaceBeforeEmail", "ignore"),
     ("receive.fsck.nullSha1", "ignore"),
+    // A push that deletes the branch is answered by the hook, which says what still runs.
+    ("receive.denyDeleteCurrent", "ignore"),
     // A commit that a force push replaced is still there to be deployed again.
     ("core.logAllRefUpdates", "true"),
     // From this size on git streams a file instead of holding it in memory.

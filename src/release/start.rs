@@ -100,7 +100,10 @@ pub(super) async fn ensure(
     let starts = (0..running.instances).map(async |index| {
         match there.iter().find(|instance| instance.index == index) {
             Some(instance) if instance.running => Ok(()),
-            Some(instance) => engine.start_again(instance).await.map_err(anyhow::Error::from),
+            Some(instance) => engine
+                .start_again(&instance.id)
+                .await
+                .map_err(anyhow::Error::from),
             None => {
                 let spec = InstanceSpec {
                     app: app.name.clone(),

@@ -1,0 +1,129 @@
+//! Time limits against clients and upstreams that are too slow.
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use crate::support::{Proxy, until, wait};
+use crate::upstream::Upstream;
+
+fn hasty() -> (Proxy, Upstream) {
+    let settings = "header_timeout = \"500ms\"\nidle_timeout = \"1s\"\nbody_timeout = \"700ms\"\nresponse_timeout = \"600ms\"";
+    let proxy = Proxy::start_with(settings);
+    let upstream = Upstream::start("blue", "127.0.0.2");
+    proxy.send_to(&[&upstream]);
+    (proxy, upstream)
+}
+
+#[test]
+fn a_head_that_drips_is_answered_408() {
+    let (proxy, _upstream) = hasty();
+    let mut client = proxy.client();
+    let begun = Instant::now();
+    let mut dripping = client.stream().try_clone().unwrap();
+    let dripper = std::thread::spawn(move || {
+        for byte in b"GET / HTTP/1.1\r\nX-Slow: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx".chunks(1) {
+            if std::io::Write::write_all(&mut dripping, byte).is_err() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    assert_eq!(client.response().unwrap().status, 408);
+    assert!(client.is_closed());
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    dripper.join().unwrap();
+}
+
+#[test]
+fn a_connection_without_a_request_is_closed() {
+    let (proxy, _upstream) = hasty();
+    assert!(proxy.client().is_closed());
+    let mut client = proxy.client();
+    client.get("/").unwrap();
+    let begun = Instant::now();
+    assert!(client.is_closed());
+    assert!(
+        begun.elapsed() > Duration::from_millis(800),
+        "idle for {:?} only",
+        begun.elapsed()
+    );
+}
+
+#[test]
+fn an_upload_that_stalls_is_answered_408_and_frees_the_upstream() {
+    let (proxy, upstream) = hasty();
+    let mut client = proxy.client();
+    client
+        .say("POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\nabc")
+        .unwrap();
+    assert_eq!(client.response().unwrap().status, 408);
+    until("none in flight", || {
+        wait(proxy.control.in_flight(&[upstream.address])).unwrap() == 0
+    });
+}
+
+#[test]
+fn an_upload_may_take_long_as_long_as_it_comes() {
+    let (proxy, _upstream) = hasty();
+    let mut client = proxy.client();
+    client
+        .say("POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 6\r\n\r\n")
+        .unwrap();
+    for _ in 0..6 {
+        std::thread::sleep(Duration::from_millis(250));
+        client.say("x").unwrap();
+    }
+    assert!(client.response().unwrap().text().starts_with("6 "));
+}
+
+#[test]
+fn an_upstream_that_does_not_answer_is_504() {
+    let (proxy, upstream) = hasty();
+    let mut client = proxy.client();
+    assert_eq!(client.get("/slow/30000").unwrap().status, 504);
+    assert_eq!(client.get("/").unwrap().text(), "blue");
+    until("none in flight", || {
+        wait(proxy.control.in_flight(&[upstream.address])).unwrap() == 0
+    });
+}
+
+#[test]
+fn an_answer_that_stalls_is_broken_off() {
+    let (proxy, upstream) = hasty();
+    let mut client = proxy.client();
+    client.say("GET /silent HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    assert!(client.response().is_err());
+    until("none in flight", || {
+        wait(proxy.control.in_flight(&[upstream.address])).unwrap() == 0
+    });
+}
+
+#[test]
+fn a_client_that_does_not_read_is_given_up() {
+    let (proxy, upstream) = hasty();
+    let mut client = proxy.client();
+    client
+        .say("GET /download/100000000 HTTP/1.1\r\nHost: test\r\n\r\n")
+        .unwrap();
+    until("in flight", || {
+        wait(proxy.control.in_flight(&[upstream.address])).unwrap() == 1
+    });
+    until("given up", || {
+        wait(proxy.control.in_flight(&[upstream.address])).unwrap() == 0
+    });
+    let mut all = Vec::new();
+    let read = client.reader.read_to_end(&mut all);
+    assert!(read.is_err() || all.len() < 100_000_000);
+}
+
+#[test]
+fn an_event_stream_may_be_silent() {
+    let (proxy, upstream) = hasty();
+    let mut client = proxy.client();
+    client.say("GET /events HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    client.head().unwrap();
+    client.chunk().unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    upstream.release();
+    assert_eq!(client.chunk().unwrap().unwrap(), b"data: 1\n\n");
+}

@@ -1,0 +1,12 @@
+//! The proxy, from outside: the real binary, real sockets, and clients that never retry.
+
+mod client;
+mod flips;
+mod http;
+mod limits;
+mod restart;
+mod retry;
+mod routes;
+mod support;
+mod upgrade;
+mod upstream;

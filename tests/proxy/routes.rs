@@ -1,0 +1,189 @@
+//! Who is routed where.
+
+use std::net::TcpListener;
+
+use deployer::model::{ReleaseId, Slot};
+use deployer::proxy::{Checked, ProxyError};
+
+use crate::client::{Client, Response};
+use crate::support::{Proxy, wait};
+use crate::upstream::Upstream;
+
+fn ask(client: &mut Client, host: &str) -> Response {
+    client
+        .say(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"))
+        .unwrap();
+    client.response().unwrap()
+}
+
+#[test]
+fn the_host_chooses_the_app_and_the_rest_is_the_default_apps() {
+    let proxy = Proxy::start();
+    let (shop, blog) = (
+        Upstream::start("shop", "127.0.0.2"),
+        Upstream::start("blog", "127.0.0.3"),
+    );
+    let mut route = proxy.route(Slot::Blue, &[&shop], &[]);
+    route.hosts = vec!["shop.example".to_owned(), "www.shop.example".to_owned()];
+    wait(proxy.control.put_route(&route)).unwrap();
+    let mut client = proxy.client();
+    assert_eq!(ask(&mut client, "SHOP.example:8080").text(), "shop");
+    assert_eq!(ask(&mut client, "www.shop.example.").text(), "shop");
+    assert_eq!(ask(&mut client, "other.example").status, 404);
+
+    let mut other = proxy.route(Slot::Green, &[], &[&blog]);
+    other.app = "blog".parse().unwrap();
+    other.slots.remove(&Slot::Blue);
+    let refused = wait(proxy.control.put_route(&other)).unwrap_err();
+    assert!(
+        matches!(&refused, ProxyError::Refused { reason } if reason.contains("is already shop's")),
+        "{refused}"
+    );
+    route.slots.remove(&Slot::Green);
+    wait(proxy.control.put_route(&route)).unwrap();
+    wait(proxy.control.put_route(&other)).unwrap();
+    assert_eq!(ask(&mut client, "other.example").text(), "blog");
+    assert_eq!(ask(&mut client, "shop.example").text(), "shop");
+    let apps: Vec<String> = wait(proxy.control.routes())
+        .unwrap()
+        .iter()
+        .map(|route| route.app.to_string())
+        .collect();
+    assert_eq!(apps, ["blog", "shop"]);
+
+    wait(proxy.control.remove_route(&"blog".parse().unwrap())).unwrap();
+    assert_eq!(ask(&mut client, "other.example").status, 404);
+    assert!(
+        Client::try_open(client_address(&proxy, Slot::Green)).is_err(),
+        "the slot port is closed"
+    );
+}
+
+fn client_address(proxy: &Proxy, slot: Slot) -> std::net::SocketAddr {
+    (
+        [127, 0, 0, 1],
+        proxy.route(Slot::Blue, &[], &[]).slots[&slot].port,
+    )
+        .into()
+}
+
+#[test]
+fn a_slot_port_answers_from_its_slot_live_or_not() {
+    let proxy = Proxy::start();
+    let (blue, green) = (
+        Upstream::start("blue", "127.0.0.2"),
+        Upstream::start("green", "127.0.0.3"),
+    );
+    wait(
+        proxy
+            .control
+            .put_route(&proxy.route(Slot::Blue, &[&blue], &[&green])),
+    )
+    .unwrap();
+    let mut at_green = proxy.client_of(Slot::Green);
+    assert_eq!(ask(&mut at_green, "anything").text(), "green");
+    assert_eq!(ask(&mut proxy.client_of(Slot::Blue), "anything").text(), "blue");
+    assert_eq!(ask(&mut proxy.client(), "anything").text(), "blue");
+    wait(proxy.control.put_route(&proxy.route(Slot::Green, &[&blue], &[]))).unwrap();
+    assert_eq!(ask(&mut at_green, "anything").status, 503);
+    assert_eq!(ask(&mut proxy.client(), "anything").status, 503);
+}
+
+#[test]
+fn a_check_tells_which_release_has_answered_and_only_to_whom_has_the_token() {
+    let proxy = Proxy::start();
+    let (blue, green) = (
+        Upstream::start("blue", "127.0.0.2"),
+        Upstream::start("green", "127.0.0.3"),
+    );
+    let applied = wait(
+        proxy
+            .control
+            .put_route(&proxy.route(Slot::Green, &[&blue], &[&green])),
+    )
+    .unwrap();
+    let check =
+        |path: &str, token: &str| wait(proxy.control.check(proxy.public, "test", path, token)).unwrap();
+    assert_eq!(
+        check("/", &applied.check),
+        Checked {
+            status: 200,
+            release: Some((Slot::Green, ReleaseId(2)))
+        }
+    );
+    assert_eq!(
+        check("/status/500", &applied.check).release,
+        Some((Slot::Green, ReleaseId(2)))
+    );
+    assert_eq!(check("/", "guess").release, None);
+    green.stop();
+    assert_eq!(
+        check("/", &applied.check),
+        Checked {
+            status: 503,
+            release: None
+        }
+    );
+}
+
+#[test]
+fn a_slot_port_that_is_taken_is_refused_and_nothing_changes() {
+    let proxy = Proxy::start();
+    let blue = Upstream::start("blue", "127.0.0.2");
+    proxy.send_to(&[&blue]);
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap().port();
+    let mut route = proxy.route(Slot::Green, &[&blue], &[]);
+    route.slots.get_mut(&Slot::Green).unwrap().port = taken;
+    let refused = wait(proxy.control.put_route(&route)).unwrap_err().to_string();
+    assert!(
+        refused.contains(&format!("port {taken} is taken by another program")),
+        "{refused}"
+    );
+    assert_eq!(proxy.client().get("/").unwrap().text(), "blue");
+    assert_eq!(
+        wait(proxy.control.routes()).unwrap(),
+        [proxy.route(Slot::Blue, &[&blue], &[])]
+    );
+    drop(holder);
+    wait(proxy.control.put_route(&route)).unwrap();
+}
+
+#[test]
+fn metrics_count_by_app_slot_and_class() {
+    let proxy = Proxy::start();
+    let blue = Upstream::start("blue", "127.0.0.2");
+    proxy.send_to(&[&blue]);
+    let mut client = proxy.client();
+    client.get("/").unwrap();
+    client.get("/status/404").unwrap();
+    client.get("/die").unwrap();
+    wait(
+        proxy
+            .control
+            .put_route(&proxy.route(Slot::Green, &[&blue], &[&blue])),
+    )
+    .unwrap();
+    let page = proxy.metrics();
+    for line in [
+        "deployer_requests_total{app=\"shop\",slot=\"blue\",class=\"2xx\"} 1",
+        "deployer_requests_total{app=\"shop\",slot=\"blue\",class=\"4xx\"} 1",
+        "deployer_requests_total{app=\"shop\",slot=\"blue\",class=\"5xx\"} 1",
+        "deployer_request_duration_seconds_count{app=\"shop\",slot=\"blue\"} 3",
+        "deployer_in_flight{app=\"shop\",slot=\"blue\"} 0",
+        "deployer_flips_total{app=\"shop\"} 1",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line} in\n{page}");
+    }
+}
+
+#[test]
+fn a_proxy_that_is_not_there_is_said_to_be_unreachable() {
+    let control = deployer::proxy::Control::new(std::path::Path::new("/nowhere/control.sock"));
+    let error = wait(control.info()).unwrap_err();
+    assert!(matches!(error, ProxyError::Unreachable { .. }));
+    assert!(
+        error.to_string().contains("is `deployer proxy run` up?"),
+        "{error}"
+    );
+}

@@ -223,3 +223,73 @@ fn boot() -> Vec<u8> {
     id.truncate(64);
     id
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A saved file of two records, taken at (10, 0).
+    fn saved(boot: &[u8]) -> Vec<u8> {
+        let mut all = Seeing::default();
+        all.body.extend(MAGIC);
+        all.text(boot);
+        all.time((10, 0));
+        all.add(b"a/b", &record((9, 999_999_999)));
+        all.add(b"\xff\n", &record((10, 0)));
+        let digest = Sha256::digest(&all.body);
+        all.body.extend(&digest[..]);
+        all.body
+    }
+
+    fn record(changed: Time) -> Record {
+        Record {
+            id: Oid::hash_object(git2::ObjectType::Blob, b"x").unwrap(),
+            kind: Kind::Executable,
+            pointer: true,
+            size: 5 << 32,
+            inode: u64::MAX,
+            changed,
+        }
+    }
+
+    #[test]
+    fn only_records_older_than_their_file_are_believed() {
+        let seen = Seen::parse(&saved(b"boot"), b"boot").unwrap();
+        assert_eq!(seen.len(), 2);
+        let (old, young) = (record((9, 999_999_999)), record((10, 0)));
+        assert!(seen.same(b"a/b", &old).unwrap().pointer);
+        assert!(seen.same(b"\xff\n", &young).is_none());
+        assert!(seen.same(b"a", &old).is_none());
+        let other = Oid::hash_object(git2::ObjectType::Blob, b"y").unwrap();
+        for changed in [
+            Record { id: other, ..old },
+            Record {
+                kind: Kind::File,
+                ..old
+            },
+            Record { size: 5, ..old },
+            Record { inode: 1, ..old },
+            Record {
+                changed: (9, 999_999_998),
+                ..old
+            },
+        ] {
+            assert!(seen.same(b"a/b", &changed).is_none());
+        }
+    }
+
+    #[test]
+    fn nothing_is_believed_after_a_reboot_or_from_a_damaged_file() {
+        let data = saved(b"boot");
+        assert!(Seen::parse(&data, b"other boot").is_none());
+        assert!(Seen::parse(&saved(b""), b"").is_none());
+        for length in 0..data.len() {
+            assert!(Seen::parse(&data[..length], b"boot").is_none());
+        }
+        for bit in 0..data.len() * 8 {
+            let mut damaged = data.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(Seen::parse(&damaged, b"boot").is_none());
+        }
+    }
+}

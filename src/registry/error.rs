@@ -200,11 +200,14 @@ impl RegistryError {
     }
 }
 
-/// A TLS error, also where it is wrapped in one of the system's.
-fn tls_error<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    let inner = cause.downcast_ref::<io::Error>().and_then(|io| io.get_ref());
-    let inner = inner.and_then(|inner| inner.downcast_ref());
-    cause.downcast_ref().or(inner)
+/// A TLS error, also where it is wrapped in errors of the system's kind, which hide it from `source`.
+fn tls_error<'a>(mut cause: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    loop {
+        if let Some(tls) = cause.downcast_ref() {
+            return Some(tls);
+        }
+        cause = cause.downcast_ref::<io::Error>()?.get_ref()?;
+    }
 }
 
 /// Whether a refusal's reason is a full disk. The registry's filesystem driver gives the bare error number.

@@ -304,3 +304,15 @@ fn a_worktree_that_is_a_link_is_made_a_folder() {
         7
     );
 }
+
+#[test]
+fn a_file_that_has_another_name_outside_is_replaced() {
+    let slot = Slot::new();
+    let commit = slot.files(&[(FILE, "a", "1")]);
+    slot.checkout(&commit);
+    let other = slot.folder.path().join("other name");
+    fs::hard_link(slot.worktree().join("a"), &other).unwrap();
+    assert_eq!(slot.checkout(&commit).written, 1);
+    fs::write(other, "2").unwrap();
+    slot.assert_exact(&commit);
+}

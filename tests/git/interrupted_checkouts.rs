@@ -113,10 +113,13 @@ fn a_process_killed_at_any_moment_leaves_nothing_that_lasts() {
 #[test]
 #[ignore = "the process that another test kills"]
 fn child_that_is_killed() {
-    let var = |name: &str| std::env::var(name).unwrap();
-    let repository = deployer::git::SlotRepository::open(var("TEST_REPOSITORY").as_ref()).unwrap();
-    let commit = var("TEST_COMMIT").parse().unwrap();
+    let Ok(commit) = std::env::var("TEST_COMMIT") else {
+        return;
+    };
+    let path = |name: &str| std::path::PathBuf::from(std::env::var(name).unwrap());
+    let repository = deployer::git::SlotRepository::open(&path("TEST_REPOSITORY")).unwrap();
+    let commit = commit.parse().unwrap();
     repository
-        .checkout(&commit, var("TEST_WORKTREE").as_ref(), &|| true)
+        .checkout(&commit, &path("TEST_WORKTREE"), &|| true)
         .unwrap();
 }

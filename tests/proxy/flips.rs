@@ -230,7 +230,8 @@ fn a_drain_that_is_called_off_cuts_nothing() {
         wait(proxy.control.in_flight(&[blue.address])).unwrap() == 1
     });
     wait(async {
-        let drain = proxy.control.drain(&[blue.address], Duration::from_millis(400));
+        let upstreams = [blue.address];
+        let drain = proxy.control.drain(&upstreams, Duration::from_millis(400));
         tokio::time::timeout(Duration::from_millis(100), drain)
             .await
             .unwrap_err();

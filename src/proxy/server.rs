@@ -171,7 +171,7 @@ impl Server {
             let opened = self.doors.open(door, socket);
             opened.map_err(|error| ProxyError::failed(format!("cannot accept connections: {error}")))?;
         }
-        self.doors.close_others(&ports);
+        self.doors.close_others(&ports).await;
         match self.predecessor() {
             Some(predecessor) => predecessor.follow(&routes).await,
             None => Ok(()),

@@ -56,7 +56,7 @@ impl Server {
             () = shutdown.as_mut() => {
                 say!("stopping: no connection is accepted any more");
                 tasks.takeover.abort();
-                self.doors.close_all();
+                self.doors.close_all().await;
                 self.end(LINGER_ENDING, END_DEADLINE, pin!(std::future::pending())).await;
                 let _ = fs::remove_file(self.folder.join("control.sock"));
                 let _ = fs::remove_file(takeover::path(&self.folder));

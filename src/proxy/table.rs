@@ -166,7 +166,7 @@ impl Switch {
                 .ok_or_else(|| Nowhere::Exhausted(Arc::clone(app), slot))?;
             upstream.join();
             let in_flight = InFlight::joined(Arc::clone(upstream));
-            if self.generation.load(SeqCst) == table.generation {
+            if self.generation.load(SeqCst) <= table.generation {
                 return Ok(Claim {
                     in_flight,
                     app: Arc::clone(app),

@@ -47,8 +47,8 @@ impl Count {
             };
             match request(&mut open) {
                 Ok(from) => {
-                    let expected = if before % 4 == 0 { "blue" } else { "green" };
-                    if before % 2 == 0 && self.flips.load(SeqCst) == before && from != expected {
+                    let expected = if before.is_multiple_of(4) { "blue" } else { "green" };
+                    if before.is_multiple_of(2) && self.flips.load(SeqCst) == before && from != expected {
                         self.late.fetch_add(1, SeqCst);
                     }
                     client = keep.then_some(open).filter(|open| !open.said_close());
@@ -88,7 +88,8 @@ pub(crate) fn slow(client: &mut Client) -> io::Result<String> {
 
 /// Keep-alive GETs and POSTs, slow answers, and a connection per request.
 pub(crate) fn clients(count: &Arc<Count>, address: std::net::SocketAddr) -> Vec<thread::JoinHandle<()>> {
-    let kinds: [(bool, fn(&mut Client) -> io::Result<String>); 6] = [
+    type Request = fn(&mut Client) -> io::Result<String>;
+    let kinds: [(bool, Request); 6] = [
         (true, get),
         (true, get),
         (true, post),
@@ -230,7 +231,8 @@ fn a_drain_that_is_called_off_cuts_nothing() {
         wait(proxy.control.in_flight(&[blue.address])).unwrap() == 1
     });
     wait(async {
-        let drain = proxy.control.drain(&[blue.address], Duration::from_millis(400));
+        let upstreams = [blue.address];
+        let drain = proxy.control.drain(&upstreams, Duration::from_millis(400));
         tokio::time::timeout(Duration::from_millis(100), drain)
             .await
             .unwrap_err();

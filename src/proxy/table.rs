@@ -92,7 +92,12 @@ pub(super) struct Switch {
 /// What outlives a table.
 #[derive(Debug, Default)]
 struct Known {
+    /// By address, those of the table in force.
     upstreams: HashMap<SocketAddrV4, Arc<Upstream>>,
+    /// Those that a route has left, as long as something is in flight on them. An instance that left the public
+    /// route and stays on its slot's port is here too, beside a fresh one with the same address: what is in
+    /// flight since the flip is not mixed with what was before it.
+    left: Vec<Arc<Upstream>>,
     counters: BTreeMap<AppName, Arc<Counters>>,
     last_id: u64,
 }
@@ -114,27 +119,12 @@ impl Switch {
     pub(super) fn set(&self, routes: Vec<StoredRoute>) {
         let mut known = lock(&self.known);
         let generation = self.generation.load(SeqCst) + 1;
+        known.leave(&self.table.load().routes, &routes);
         let table = known.table(generation, routes, self.workers);
-        let routed: HashSet<SocketAddrV4> = table.addresses().collect();
-        for upstream in known
-            .upstreams
-            .values()
-            .filter(|upstream| routed.contains(&upstream.address))
-        {
-            upstream.set_routed(true);
-        }
         let before = self.table.swap(Arc::new(table));
         self.generation.store(generation, SeqCst);
-        for upstream in known
-            .upstreams
-            .values()
-            .filter(|upstream| !routed.contains(&upstream.address))
-        {
-            upstream.set_routed(false);
-        }
-        known
-            .upstreams
-            .retain(|address, upstream| routed.contains(address) || upstream.in_flight() > 0);
+        known.left.iter().for_each(|upstream| upstream.leave_route());
+        known.left.retain(|upstream| upstream.in_flight() > 0);
         known.count_flips(&before.routes, &self.table.load().routes);
     }
 
@@ -177,21 +167,31 @@ impl Switch {
         }
     }
 
-    /// The upstreams at `addresses` that are known.
+    /// The upstreams at `addresses`, those that a route has left included.
     pub(super) fn upstreams(&self, addresses: &[SocketAddrV4]) -> Vec<Arc<Upstream>> {
         let known = lock(&self.known);
-        let mut wanted: Vec<_> = addresses.to_vec();
-        wanted.sort_unstable();
-        wanted.dedup();
-        wanted
+        let all = known.upstreams.values().chain(&known.left);
+        let wanted = all.filter(|upstream| addresses.contains(&upstream.address));
+        wanted.cloned().collect()
+    }
+
+    /// The upstreams at `addresses` that a route has left with something in flight.
+    pub(super) fn left(&self, addresses: &[SocketAddrV4]) -> Vec<Arc<Upstream>> {
+        let known = lock(&self.known);
+        let wanted = known
+            .left
             .iter()
-            .filter_map(|address| known.upstreams.get(address).cloned())
-            .collect()
+            .filter(|upstream| addresses.contains(&upstream.address));
+        wanted.cloned().collect()
     }
 
     /// Closes the connections to upstreams that were idle for too long.
     pub(super) fn sweep(&self, now: u64) {
-        let upstreams: Vec<_> = lock(&self.known).upstreams.values().cloned().collect();
+        let upstreams: Vec<_> = {
+            let mut known = lock(&self.known);
+            known.left.retain(|upstream| upstream.in_flight() > 0);
+            known.upstreams.values().cloned().collect()
+        };
         upstreams.iter().for_each(|upstream| upstream.sweep(now));
     }
 
@@ -213,6 +213,20 @@ impl Switch {
 }
 
 impl Known {
+    /// Sets aside the upstreams that the public port, or everything, leaves when `old` becomes `new`.
+    fn leave(&mut self, old: &[StoredRoute], new: &[StoredRoute]) {
+        let (was_public, is_public) = (public(old), public(new));
+        let routed: HashSet<SocketAddrV4> = addresses(new).collect();
+        let leaves = |address: &SocketAddrV4| {
+            !routed.contains(address) || (was_public.contains(address) && !is_public.contains(address))
+        };
+        let left = self
+            .upstreams
+            .extract_if(|address, _| leaves(address))
+            .map(|(_, upstream)| upstream);
+        self.left.extend(left);
+    }
+
     fn table(&mut self, generation: u64, routes: Vec<StoredRoute>, workers: usize) -> Table {
         let mut table = Table {
             generation,
@@ -295,13 +309,6 @@ impl Table {
         }
     }
 
-    fn addresses(&self) -> impl Iterator<Item = SocketAddrV4> {
-        let targets = self.routes.iter().flat_map(|stored| stored.route.slots.values());
-        targets
-            .filter_map(|slot| slot.target.as_ref())
-            .flat_map(|target| target.upstreams.iter().copied())
-    }
-
     fn in_flight(&self, app: &AppName, slot: Slot) -> u64 {
         let app = self
             .ports
@@ -313,6 +320,20 @@ impl Table {
             lane.upstreams.iter().map(|upstream| upstream.in_flight()).sum()
         })
     }
+}
+
+/// Every address that `routes` go to.
+fn addresses(routes: &[StoredRoute]) -> impl Iterator<Item = SocketAddrV4> {
+    let targets = routes.iter().flat_map(|stored| stored.route.slots.values());
+    targets
+        .filter_map(|slot| slot.target.as_ref())
+        .flat_map(|target| target.upstreams.iter().copied())
+}
+
+/// Every address that the public port goes to.
+fn public(routes: &[StoredRoute]) -> HashSet<SocketAddrV4> {
+    let live = routes.iter().filter_map(|stored| stored.route.live_target());
+    live.flat_map(|target| target.upstreams.iter().copied()).collect()
 }
 
 impl Lane {

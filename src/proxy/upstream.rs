@@ -135,12 +135,10 @@ impl Upstream {
         }
     }
 
-    /// Whether a route goes here from now on; where none does, idle connections are closed.
-    pub(super) fn set_routed(&self, routed: bool) {
-        self.routed.store(routed, Relaxed);
-        if !routed {
-            self.idle.iter().for_each(|idle| lock(idle).clear());
-        }
+    /// No route goes here any more: idle connections are closed, and no other is kept.
+    pub(super) fn leave_route(&self) {
+        self.routed.store(false, Relaxed);
+        self.idle.iter().for_each(|idle| lock(idle).clear());
     }
 
     /// Closes the connections that were idle for too long.

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use git2::Oid;
 use rustix::fs::Stat;
@@ -23,6 +24,11 @@ const MAGIC: &[u8] = b"deployer worktree 1\n";
 const SIZE_MAX: u64 = 1 << 30;
 /// Bytes of the digest at the end.
 const DIGEST: usize = 32;
+
+/// Bytes from which on reading a file again takes longer than a tick of the clock.
+const LARGE: u64 = 1 << 20;
+/// Milliseconds that a tick of the file system's clock takes at most: 10 where the kernel has 100 a second.
+const TICK_MAX: u32 = 20;
 
 /// A point in time of the file system's clock: seconds and nanoseconds.
 type Time = (i64, u32);
@@ -128,11 +134,16 @@ impl Seen {
 #[derive(Default)]
 pub(super) struct Seeing {
     body: Vec<u8>,
+    /// When the last of the large files changed.
+    large_changed: Time,
 }
 
 impl Seeing {
     /// Adds the record of the file at `path`.
     pub(super) fn add(&mut self, path: &[u8], record: &Record) {
+        if record.size > LARGE {
+            self.large_changed = self.large_changed.max(record.changed);
+        }
         self.text(path);
         let kind = match record.kind {
             Kind::File => 0,
@@ -150,12 +161,11 @@ impl Seeing {
     /// believed anyway.
     pub(super) fn save(self, path: &Path) -> io::Result<()> {
         let new = beside(path, ".new");
-        let mut file = File::create(&new)?;
-        let stat = rustix::fs::fstat(&file)?;
+        let (mut file, taken) = self.create(&new)?;
         let mut head = Self::default();
         head.body.extend(MAGIC);
         head.text(&boot());
-        head.time(changed(&stat));
+        head.time(taken);
         let digest = Sha256::new()
             .chain_update(&head.body)
             .chain_update(&self.body)
@@ -164,6 +174,22 @@ impl Seeing {
             file.write_all(part)?;
         }
         std::fs::rename(new, path)
+    }
+
+    /// Makes the file `path`, and tells when: later than the last change of a large file, which would otherwise
+    /// not be believed and be read again by the next checkout.
+    fn create(&self, path: &Path) -> io::Result<(File, Time)> {
+        let mut waits = TICK_MAX;
+        loop {
+            let file = File::create(path)?;
+            let taken = changed(&rustix::fs::fstat(&file)?);
+            if taken > self.large_changed || waits == 0 {
+                return Ok((file, taken));
+            }
+            std::fs::remove_file(path)?;
+            std::thread::sleep(Duration::from_millis(1));
+            waits -= 1;
+        }
     }
 
     fn text(&mut self, text: &[u8]) {

@@ -8,8 +8,8 @@ use reqwest::{Method, Url};
 
 use super::auth::{self, Challenge};
 use super::error::RegistryError;
-use super::text::printable;
 use super::transport::{Answer, Transport};
+use crate::model::escaped;
 use crate::model::{Credentials, Digest, RegistrySettings};
 
 /// The kinds of manifest that an image's digest may stand for.
@@ -277,7 +277,7 @@ impl Registry {
     fn not_a_registry(&self, detail: impl Into<String>) -> RegistryError {
         RegistryError::NotARegistry {
             address: self.settings.address.clone(),
-            detail: printable(detail.into().as_bytes(), 300),
+            detail: escaped(detail.into().as_bytes(), 300),
         }
     }
 

@@ -226,8 +226,8 @@ impl Server {
         let in_flight = || upstreams.iter().map(|upstream| upstream.in_flight()).sum::<u64>();
         let before = in_flight();
         let ended = async {
-            for upstream in &upstreams {
-                upstream.ended().await;
+            for whole in &upstreams {
+                whole.ended().await;
             }
         };
         let mut cut = 0;
@@ -235,7 +235,7 @@ impl Server {
             cut = in_flight();
             let patience = Instant::now() + CUT_PATIENCE;
             while in_flight() > 0 && Instant::now() < patience {
-                upstreams.iter().for_each(|upstream| self.plane.cut(upstream));
+                upstreams.iter().for_each(|whole| self.plane.cut(&whole.upstream));
                 tokio::time::sleep(LOOK).await;
             }
         }

@@ -202,8 +202,8 @@ impl Switch {
             .for_each(|whole| whole.sweep(now));
     }
 
-    /// The page of metrics.
-    pub(super) fn metrics(&self, connections: usize) -> String {
+    /// The page of metrics, with `gauges` that are no app's: name, help and value.
+    pub(super) fn metrics(&self, gauges: &[(&str, &str, usize)]) -> String {
         let known = lock(&self.known);
         let shown: Vec<Shown<'_>> = known
             .counters
@@ -214,7 +214,7 @@ impl Switch {
                 in_flight: Slot::BOTH.map(|slot| known.in_flight(app, slot)),
             })
             .collect();
-        super::metrics::page(&shown, connections, self.unrouted.load(Relaxed))
+        super::metrics::page(&shown, gauges, self.unrouted.load(Relaxed))
     }
 }
 

@@ -47,6 +47,8 @@ pub(super) struct Server {
     predecessor: Option<Predecessor>,
     /// Callers at the control socket that have not had their answer.
     pub(super) calls: AtomicUsize,
+    /// Drains that wait.
+    draining: AtomicUsize,
 }
 
 impl Server {
@@ -73,14 +75,14 @@ impl Server {
             successor_gone: AtomicBool::new(false),
             predecessor,
             calls: AtomicUsize::new(0),
+            draining: AtomicUsize::new(0),
         }
     }
 
     /// Notes a caller until what is given back is dropped, so that the process does not end before it has
     /// answered: the end of a drain is when there is nothing left to stay for.
     pub(super) fn call(&self) -> Call<'_> {
-        self.calls.fetch_add(1, SeqCst);
-        Call(&self.calls)
+        Call::new(&self.calls)
     }
 
     /// What the proxy says of itself.
@@ -105,7 +107,18 @@ impl Server {
 
     /// The page of metrics.
     pub(super) fn metrics(&self) -> String {
-        self.plane.switch.metrics(self.plane.connections())
+        self.plane.switch.metrics(&[
+            (
+                "connections",
+                "Open connections of clients.",
+                self.plane.connections(),
+            ),
+            (
+                "draining",
+                "Drains that wait for requests to end.",
+                self.draining.load(SeqCst),
+            ),
+        ])
     }
 
     /// Makes `route` the whole route of its app; none where a newer proxy has to be asked.
@@ -225,9 +238,10 @@ impl Server {
         let upstreams = self.plane.switch.left(upstreams);
         let in_flight = || upstreams.iter().map(|upstream| upstream.in_flight()).sum::<u64>();
         let before = in_flight();
+        let _draining = Call::new(&self.draining);
         let ended = async {
-            for upstream in &upstreams {
-                upstream.ended().await;
+            for whole in &upstreams {
+                whole.ended().await;
             }
         };
         let mut cut = 0;
@@ -235,7 +249,7 @@ impl Server {
             cut = in_flight();
             let patience = Instant::now() + CUT_PATIENCE;
             while in_flight() > 0 && Instant::now() < patience {
-                upstreams.iter().for_each(|upstream| self.plane.cut(upstream));
+                upstreams.iter().for_each(|whole| self.plane.cut(&whole.upstream));
                 tokio::time::sleep(LOOK).await;
             }
         }
@@ -255,6 +269,13 @@ impl Server {
 
 /// See [`Server::call`].
 pub(super) struct Call<'a>(&'a AtomicUsize);
+
+impl<'a> Call<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(count)
+    }
+}
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {

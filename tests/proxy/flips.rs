@@ -163,6 +163,7 @@ fn a_drain_waits_for_what_is_in_flight_and_counts_it() {
     let control = proxy.control.clone();
     let address = blue.address;
     let drain = thread::spawn(move || wait(control.drain(&[address], Duration::from_secs(20))).unwrap());
+    until("the drain", || proxy.metrics().contains("deployer_draining 1\n"));
     for (ended, mut client) in held.into_iter().enumerate() {
         assert_eq!(
             wait(proxy.control.in_flight(&[blue.address])).unwrap(),

@@ -118,7 +118,7 @@ start_registry() {
   mkdir "$work/registry"
   cat >"$work/registry.yml" <<END
 version: 0.1
-log: { level: error }
+log: { level: error, accesslog: { disabled: true } }
 storage:
   filesystem: { rootdirectory: $work/registry }
   delete: { enabled: true }

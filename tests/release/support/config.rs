@@ -63,7 +63,7 @@ pub(super) fn registry(world: &World) -> String {
         format!("auth:\n  htpasswd: {{ realm: test, path: {file:?} }}\n")
     });
     format!(
-        "version: 0.1\nlog: {{ level: warn }}\nstorage:\n  filesystem: {{ rootdirectory: {:?} }}\n  \
+        "version: 0.1\nlog: {{ level: error, accesslog: {{ disabled: true }} }}\nstorage:\n  filesystem: {{ rootdirectory: {:?} }}\n  \
          delete: {{ enabled: true }}\nhttp: {{ addr: \"{}\" }}\n{}",
         world.path("registry"),
         world.registry_address(),

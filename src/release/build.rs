@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::entry::Learned;
 use super::run::{Done, Run};
 use crate::engine::BuildRequest;
+use crate::registry;
 
 pub(super) async fn build(run: &mut Run<'_>) -> Done {
     let root = run.context.store.worktree(&run.app.name, run.slot());
@@ -12,7 +13,7 @@ pub(super) async fn build(run: &mut Run<'_>) -> Done {
     let commit = run.commit()?;
     let repository = run.context.settings.registry.repository(&run.app.name);
     let tag = format!("{repository}:{}-{}", commit.short(), run.record.id);
-    let credentials = run.context.registry()?.credentials()?;
+    let credentials = registry::credentials(&run.context.settings.registry)?;
     let request = BuildRequest {
         context: root.join(&settings.context),
         root,

@@ -44,6 +44,8 @@ pub(super) struct Claim {
 pub(super) enum Nowhere {
     /// No app has this host, or no slot this port.
     Unknown,
+    /// There is no route at all: a server that was just set up, or one that has lost its routes.
+    NoRoutes,
     /// The app runs nothing there.
     NotLive(Arc<App>, Slot),
     /// Every instance was tried, or is known not to answer.
@@ -164,7 +166,12 @@ impl Switch {
     ) -> Result<Claim, Nowhere> {
         loop {
             let table = self.tables[worker].load();
-            let (app, slot) = table.find(door, host).ok_or(Nowhere::Unknown)?;
+            let (app, slot) = table
+                .find(door, host)
+                .ok_or_else(|| match table.ports.is_empty() {
+                    true => Nowhere::NoRoutes,
+                    false => Nowhere::Unknown,
+                })?;
             let slot = slot.ok_or_else(|| Nowhere::NotLive(Arc::clone(app), Slot::Blue))?;
             let lane = app.slots[slot as usize]
                 .as_ref()

@@ -80,6 +80,8 @@ enum Command {
 /// Reads the arguments, runs the command, and says what went wrong.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Refused only where one is installed already, which then serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     output::set_color(cli.color);
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -38,6 +38,7 @@ pub(super) fn follow(release: &ReleaseDir) -> Result {
         Some(outcome) if outcome.is_good() => Ok(()),
         Some(_) => Err(Failure::silent(Code::ReleaseFailed)),
         None if reader.is_gone() => Ok(()),
+        None if reader.knows_it_is_unfinished() => Err(Failure::silent(Code::ReleaseFailed)),
         None => Err(Failure::new(
             Code::ReleaseFailed,
             format!(

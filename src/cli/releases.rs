@@ -5,7 +5,8 @@ use serde::Serialize;
 use super::{Result, output, select};
 use crate::model::{AppName, Commit, Digest, Origin, ReleaseId, Slot};
 use crate::release::history::{self, Past};
-use crate::release::{Context, Step};
+use crate::release::{Context, Outcome, Step};
+use crate::store::AppState;
 
 /// List an app's releases, the newest first
 #[derive(Debug, clap::Args)]
@@ -49,6 +50,7 @@ impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
         let app = select::app(context, self.app.as_ref())?;
         let all = history::of(context, &app)?;
+        let state = context.store.state(&app).unwrap_or_default();
         let newest = all.into_iter().rev().take(self.limit);
         if self.json {
             return output::json("releases", &newest.map(listed).collect::<Vec<_>>());
@@ -60,15 +62,15 @@ impl Args {
         .to_vec();
         let rows: Vec<Vec<String>> = [heading]
             .into_iter()
-            .chain(newest.map(|past| row(&past)))
+            .chain(newest.map(|past| row(&past, &state)))
             .collect();
         output::lines(output::table(&rows))
     }
 }
 
-fn row(past: &Past) -> Vec<String> {
+fn row(past: &Past, state: &AppState) -> Vec<String> {
     let outcome = match (&past.outcome, past.step) {
-        (Some(outcome), _) => outcome.as_str().to_owned(),
+        (Some(outcome), _) => told(outcome, past, state),
         (None, _) if !past.dir.has_worker() => "unfinished".to_owned(),
         (None, Some(step)) => format!("at {step}"),
         (None, None) => "waiting".to_owned(),
@@ -91,6 +93,22 @@ fn row(past: &Past) -> Vec<String> {
         past.record.received.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
         past.record.subject.clone().unwrap_or_default(),
     ]
+}
+
+/// How a release ended, and for a good one whether it is so still.
+fn told(outcome: &Outcome, past: &Past, state: &AppState) -> String {
+    let runs = state
+        .slots
+        .get(&past.record.slot)
+        .is_some_and(|running| running.release == past.record.id);
+    match outcome {
+        _ if runs && state.live == Some(past.record.slot) => "live now",
+        _ if runs => "on standby",
+        Outcome::Live => "was live",
+        Outcome::Standby => "was standby",
+        other => other.as_str(),
+    }
+    .to_owned()
 }
 
 fn listed(past: Past) -> Listed {

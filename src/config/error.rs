@@ -1,10 +1,9 @@
 //! Why there are no settings.
 
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Fault;
+use super::fault::{Fault, Finding};
 
 /// The most faults that one error lists.
 const LISTED_MAX: usize = 20;
@@ -53,14 +52,15 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// The file at `path` has these faults, which may be in any order.
-    pub(super) fn wrong(path: &Path, mut faults: Vec<Fault>) -> Self {
-        faults.sort_by_key(|fault| (fault.line, fault.column));
-        let more = faults.len().saturating_sub(LISTED_MAX);
-        faults.truncate(LISTED_MAX);
+    /// The file at `path`, whose text is `source`, has these faults, which may be in any order.
+    pub(super) fn wrong(path: &Path, source: &str, mut findings: Vec<Finding>) -> Self {
+        findings.sort_by_key(|finding| finding.span.start);
+        let more = findings.len().saturating_sub(LISTED_MAX);
+        findings.truncate(LISTED_MAX);
+        let fault = |finding| Fault::new(source, finding);
         ConfigError::Wrong {
             path: path.to_path_buf(),
-            faults,
+            faults: findings.into_iter().map(fault).collect(),
             more,
         }
     }
@@ -76,23 +76,14 @@ pub(super) fn reading(path: &Path, source: io::Error) -> ConfigError {
     }
 }
 
-fn listed(path: &Path, faults: &[Fault], more: usize) -> impl fmt::Display {
-    fmt::from_fn(move |to| {
-        for fault in faults {
-            writeln!(to, "{}:{fault}\n", path.display())?;
-        }
-        match faults.len() + more {
-            1 => write!(to, "1 fault: the whole file is refused, and nothing was changed."),
-            all if more == 0 => {
-                write!(
-                    to,
-                    "{all} faults: the whole file is refused, and nothing was changed."
-                )
-            }
-            all => write!(
-                to,
-                "{all} faults, {more} of them not shown: the whole file is refused, and nothing was changed."
-            ),
-        }
-    })
+fn listed(path: &Path, faults: &[Fault], more: usize) -> String {
+    let shown = faults
+        .iter()
+        .map(|fault| format!("{}:{fault}\n\n", path.display()));
+    let count = match faults.len() + more {
+        1 => "1 fault".to_owned(),
+        all if more == 0 => format!("{all} faults"),
+        all => format!("{all} faults, {more} of them not shown"),
+    };
+    shown.collect::<String>() + &count + ": the whole file is refused, and nothing was changed."
 }

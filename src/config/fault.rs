@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use super::units::Refusal;
+
 /// The most characters of a line, of a message and of a quoted value that are shown.
 const LINE_MAX: usize = 100;
 const MESSAGE_MAX: usize = 400;
@@ -66,6 +68,12 @@ pub(super) const SHOWN: &[&str] = &[
 /// Keys and sections whose values are never shown.
 pub(super) const SECRET: &[&str] = &["env", "build_args"];
 
+/// What is refused, and the bytes of the file where it stands.
+pub(super) struct Finding {
+    pub(super) span: Range<usize>,
+    pub(super) refusal: Refusal,
+}
+
 /// One thing that is wrong, with its line. Everything in it is printable and bounded, and shows no value that
 /// may be secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,39 +91,28 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A fault at the bytes `span` of `source`.
-    pub(super) fn at(source: &str, span: Range<usize>, message: &str) -> Self {
-        let start = source.floor_char_boundary(span.start.min(source.len()));
-        let end = source.floor_char_boundary(span.end.clamp(start, source.len()));
+    /// The finding as it stands in `source`, the file's text.
+    pub(super) fn new(source: &str, finding: Finding) -> Self {
+        let Finding { span, refusal } = finding;
+        let start = char_start(source, span.start);
+        let end = char_start(source, span.end).max(start);
         let before = &source[..start];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let line = before.matches('\n').count() + 1;
         let text = source[line_start..].lines().next().unwrap_or_default();
-        let shown = if shows_value(source, line_start) {
-            printable(text)
-        } else {
+        let shown = if refusal.secret || !shows_value(source, line_start) {
             without_value(text)
+        } else {
+            printable(text)
         };
         let column = source[line_start..start].chars().count();
-        let width = source[start..end]
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .count();
+        let marked = source[start..end].lines().next().unwrap_or_default();
         Self {
-            line,
+            line: before.matches('\n').count() + 1,
             column: column + 1,
-            message: cut(&printable(message), MESSAGE_MAX),
-            hint: None,
-            excerpt: marked(&shown, column, width),
+            message: cut(&printable(&refusal.message), MESSAGE_MAX),
+            hint: refusal.hint.map(|hint| cut(&printable(&hint), MESSAGE_MAX)),
+            excerpt: mark(&shown, column, marked.chars().count()),
         }
-    }
-
-    /// The same fault with a hint.
-    pub(super) fn with_hint(mut self, hint: Option<String>) -> Self {
-        self.hint = hint.map(|hint| cut(&printable(&hint), MESSAGE_MAX));
-        self
     }
 }
 
@@ -133,6 +130,15 @@ impl fmt::Display for Fault {
             None => Ok(()),
         }
     }
+}
+
+/// Where the character that holds byte `at` begins; the end, where there is none.
+fn char_start(source: &str, at: usize) -> usize {
+    let is_start = |at: &usize| source.is_char_boundary(*at);
+    (0..=at.min(source.len()))
+        .rev()
+        .find(is_start)
+        .unwrap_or_default()
 }
 
 /// `value` in quotes, printable and cut, for use in a message.
@@ -164,7 +170,7 @@ fn cut(text: &str, max: usize) -> String {
 }
 
 /// The line, cut to the part around the mark, and the mark: at least one caret, at most to the line's end.
-fn marked(line: &str, column: usize, width: usize) -> [String; 2] {
+fn mark(line: &str, column: usize, width: usize) -> [String; 2] {
     let chars: Vec<char> = line.chars().collect();
     let column = column.min(chars.len());
     let first = if chars.len() > LINE_MAX {
@@ -240,9 +246,13 @@ fn without_value(line: &str) -> String {
 mod tests {
     use super::*;
 
+    fn fault(source: &str, span: Range<usize>, refusal: Refusal) -> Fault {
+        Fault::new(source, Finding { span, refusal })
+    }
+
     fn at(source: &str, marked: &str) -> Fault {
         let start = source.find(marked).unwrap();
-        Fault::at(source, start..start + marked.len(), "wrong")
+        fault(source, start..start + marked.len(), Refusal::new("wrong"))
     }
 
     #[test]
@@ -299,7 +309,7 @@ mod tests {
             7..12,
             9..usize::MAX,
         ] {
-            let fault = Fault::at(&hostile, span, &hostile).with_hint(Some(hostile.clone()));
+            let fault = fault(&hostile, span, Refusal::new(&hostile).hint(&hostile));
             let shown = fault.to_string();
             assert!(
                 shown.chars().count() < 1_200,

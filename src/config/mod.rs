@@ -50,8 +50,8 @@ pub fn load(path: &Path) -> Result<Settings, ConfigError> {
     let absolute = std::path::absolute(path).map_err(|source| error::reading(path, source))?;
     let folder = absolute.parent().unwrap_or(Path::new("/"));
     parse::file(&text)
-        .and_then(|file| validate::settings(&text, folder, &file))
-        .map_err(|faults| ConfigError::wrong(path, faults))
+        .and_then(|file| validate::settings(folder, &file))
+        .map_err(|findings| ConfigError::wrong(path, &text, findings))
 }
 
 /// The file's text, at most [`SIZE_MAX`] bytes of it.
@@ -71,11 +71,11 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let text = String::from_utf8_lossy(error.as_bytes());
-        ConfigError::wrong(
-            path,
-            vec![Fault::at(&text, at..at + 1, "the file is not UTF-8 here")],
-        )
+        let finding = fault::Finding {
+            span: at..at + 1,
+            refusal: units::Refusal::new("the file is not UTF-8 here"),
+        };
+        ConfigError::wrong(path, &String::from_utf8_lossy(error.as_bytes()), vec![finding])
     })
 }
 

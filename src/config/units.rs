@@ -15,6 +15,8 @@ pub struct Refusal {
     pub message: String,
     /// What to write instead, where that is known.
     pub hint: Option<String>,
+    /// Whether the line of the file that it is about holds a secret and is not to be shown.
+    pub(super) secret: bool,
 }
 
 impl Refusal {
@@ -23,7 +25,14 @@ impl Refusal {
         Self {
             message: message.into(),
             hint: None,
+            secret: false,
         }
+    }
+
+    /// The same refusal for a value that may be a secret.
+    pub(super) fn of_secret(mut self) -> Self {
+        self.secret = true;
+        self
     }
 
     /// The same refusal with a hint.

@@ -12,6 +12,8 @@ use bollard::models::BuildInfo;
 use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
 use futures_util::{Stream, StreamExt, stream};
 
+use tokio::time::timeout;
+
 use super::context::Context;
 use super::error::says_no_space;
 use super::images::login;
@@ -23,6 +25,9 @@ use crate::model::{Builder, Credentials};
 /// How long the Engine may take to begin its answer to a build: the classic builder reads the whole context
 /// first. The caller's own deadline, which drops the build, comes before.
 const CONTEXT_SENT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long the Engine's hanging up on a failed build's context is waited for.
+const HANG_UP: Duration = Duration::from_secs(2);
 
 /// What to build, and under which name.
 #[derive(Debug, Clone)]
@@ -117,8 +122,9 @@ impl Engine {
             Ok(Some(id)) => Ok(id),
             Ok(None) => self.built(&request.tag).await,
             Err(api) => {
-                // A context that could not be read is the cause, and what the Engine says only its effect.
-                if let Ok(Err(cause)) = sending.await
+                // A context that could not be read is the cause, and what the Engine says only its effect. The
+                // thread ends when the Engine hangs up; one that has answered without reading may not do so soon.
+                if let Ok(Ok(Err(cause))) = timeout(HANG_UP, sending).await
                     && !was_hung_up_on(&cause)
                 {
                     return Err(cause.into());
@@ -150,26 +156,28 @@ impl Engine {
             Api::DockerResponseServerError { message, .. } => message,
             _ => return self.call("build the image").error(api),
         };
-        let mut reason = one_line(text, 600);
+        let mut reason = one_line(without_wrapping(text), 600);
         if says_no_space(text) {
             let what = "build the image".to_owned();
             return EngineError::NoSpace { what, reason };
         }
+        let code = exit_code(text);
+        if let Some(code) = code {
+            reason = format!("its command ended with exit code {code}");
+        }
         let step = progress.failed_step();
-        let fetched = |name: &String| {
-            text.contains(name.as_str()) || step.as_ref().is_some_and(|s| s.contains(name.as_str()))
-        };
-        if kind == BuilderKind::Buildkit && step.as_ref().is_none_or(|step| !step.contains(" RUN ")) {
-            if let Some(name) = frontend.filter(fetched) {
-                reason.push_str(&format!(
-                    ". Hint: its line `# syntax={name}` makes BuildKit fetch that image; drop the line, or set \
-                     `engine.builder` to \"classic\""
-                ));
-            }
+        let told = format!("{} {text}", step.as_deref().unwrap_or_default());
+        if let Some(name) =
+            frontend.filter(|name| kind == BuilderKind::Buildkit && told.contains(name.as_str()))
+        {
+            reason.push_str(&format!(
+                ". Hint: the line `# syntax={name}` makes BuildKit fetch that image first; drop the line, or set \
+                 `engine.builder` to \"classic\""
+            ));
         }
         EngineError::Build {
             step,
-            code: exit_code(text),
+            code,
             reason,
             last: progress.last_lines(),
         }
@@ -229,6 +237,18 @@ fn frontend(dockerfile: &str) -> Option<String> {
         .filter(|(name, _)| name.trim().eq_ignore_ascii_case("syntax"))
         .map(|(_, image)| one_line(image, 100))
         .next()
+}
+
+/// BuildKit's words without what they are wrapped in, which says nothing about the build.
+fn without_wrapping(text: &str) -> &str {
+    let wrappings = [
+        "failed to solve with frontend dockerfile.v0: ",
+        "failed to solve: ",
+        "failed to create LLB definition: ",
+    ];
+    wrappings
+        .iter()
+        .fold(text, |text, wrapping| text.strip_prefix(wrapping).unwrap_or(text))
 }
 
 /// The exit code that a failed command's message ends in.

@@ -1,4 +1,7 @@
 //! A build's context: the files that the Engine gets, as a tar that is written while it is sent.
+//!
+//! The Dockerfile is always among them. The classic builder hides one that is ignored from the build's COPY;
+//! BuildKit, which takes a tar as it is, does not. In this one point the two differ.
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};

@@ -116,6 +116,19 @@ pub enum EngineError {
         /// The Engine's words.
         reason: String,
     },
+    /// The registry answered that it failed itself (a 5xx): the Engine keeps its reason to itself.
+    #[error(
+        "the registry {registry} failed while trying to {what}: {reason}. Hint: its own log has the cause; a full disk \
+         is the usual one"
+    )]
+    RegistryFailed {
+        /// `HOST[:PORT]`.
+        registry: String,
+        /// What was being done.
+        what: String,
+        /// The Engine's words.
+        reason: String,
+    },
     /// There is no such image or repository.
     #[error("there is no image {reference}: {reason}")]
     Unknown {
@@ -209,7 +222,10 @@ impl EngineError {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::RegistryRefused { .. } | Self::Timeout { .. } | Self::Interrupted { .. }
+            Self::RegistryRefused { .. }
+                | Self::RegistryFailed { .. }
+                | Self::Timeout { .. }
+                | Self::Interrupted { .. }
         )
     }
 
@@ -304,6 +320,11 @@ impl Call<'_> {
             Kind::Timeout => EngineError::Timeout { what, reason },
             Kind::Refused if remote => EngineError::RegistryRefused { registry, reason },
             Kind::Interrupted => EngineError::Interrupted { what, reason },
+            Kind::Failed if remote => EngineError::RegistryFailed {
+                registry,
+                what,
+                reason,
+            },
             Kind::Unknown if remote => self.unknown(reason),
             _ if remote && status == Some(404) => self.unknown(reason),
             _ => EngineError::Other { what, reason },
@@ -326,6 +347,7 @@ enum Kind {
     Timeout,
     Refused,
     Interrupted,
+    Failed,
     Unknown,
     Other,
 }
@@ -347,7 +369,8 @@ fn kind_of(text: &str) -> Kind {
             &[
                 "unauthorized",
                 "no basic auth credentials",
-                "access is denied",
+                "resource is denied",
+                "access denied",
                 "403 forbidden",
             ],
         ),
@@ -379,12 +402,12 @@ fn kind_of(text: &str) -> Kind {
                 "unexpected eof",
                 "429 too many",
                 "toomanyrequests",
-                "500 internal server error",
                 "502 bad gateway",
                 "503 service unavailable",
                 "504 gateway timeout",
             ],
         ),
+        (Kind::Failed, &["500 internal server error"]),
         (
             Kind::Unknown,
             &[
@@ -393,7 +416,6 @@ fn kind_of(text: &str) -> Kind {
                 "not found",
                 "does not exist",
                 "no such image",
-                "denied",
             ],
         ),
     ];
@@ -422,5 +444,119 @@ fn registry_of(image: &str) -> &str {
     match image.split_once('/') {
         Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
         _ => "docker.io",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALL: Call<'static> = Call {
+        host: "unix:///var/run/docker.sock",
+        what: "push 127.0.0.1:5000/shop:1",
+        image: Some("127.0.0.1:5000/shop:1"),
+    };
+
+    fn told(text: &str) -> EngineError {
+        CALL.error(Api::DockerStreamError {
+            error: text.to_owned(),
+        })
+    }
+
+    #[test]
+    fn what_the_engine_says_of_a_registry_is_told_apart() {
+        // As Engine 20.10 and docker-registry 2.8 say it.
+        for (text, wanted) in [
+            ("no basic auth credentials", "refused the login"),
+            ("unauthorized: authentication required", "refused the login"),
+            (
+                "Get \"http://127.0.0.1:5000/v2/shop/manifests/1\": no basic auth credentials",
+                "refused the login",
+            ),
+            (
+                "Head \"https://r.example/v2/shop/manifests/1\": denied: requested access to the resource is denied",
+                "refused the login",
+            ),
+            (
+                "Get \"http://127.0.0.1:5000/v2/\": dial tcp 127.0.0.1:5000: connect: connection refused",
+                "does not answer",
+            ),
+            (
+                "Get \"https://r.example/v2/\": dial tcp: lookup r.example: no such host",
+                "does not answer",
+            ),
+            (
+                "manifest for 127.0.0.1:5000/shop:1 not found: manifest unknown: manifest unknown",
+                "there is no image",
+            ),
+            (
+                "An image does not exist locally with the tag: 127.0.0.1:5000/shop",
+                "there is no image",
+            ),
+            (
+                "write /var/lib/docker/tmp/x: no space left on device",
+                "no space left",
+            ),
+            (
+                "received unexpected HTTP status: 500 Internal Server Error",
+                "its own log",
+            ),
+            (
+                "received unexpected HTTP status: 503 Service Unavailable",
+                "interrupted",
+            ),
+            (
+                "Get \"https://10.0.0.1/v2/\": http: server gave HTTP response to HTTPS client",
+                "plain http",
+            ),
+            (
+                "Get \"https://10.0.0.1/v2/\": net/http: request canceled (Client.Timeout exceeded while awaiting headers)",
+                "took too long",
+            ),
+            (
+                "Get \"https://10.0.0.1/v2/\": dial tcp 10.0.0.1:443: i/o timeout",
+                "took too long",
+            ),
+            ("Get \"http://127.0.0.1:5000/v2/\": EOF", "interrupted"),
+            ("something new", "cannot push"),
+        ] {
+            let error = told(text);
+            assert!(error.to_string().contains(wanted), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn only_what_may_pass_is_worth_another_try() {
+        for (text, wanted) in [
+            ("connect: connection refused", true),
+            ("i/o timeout", true),
+            ("connection reset by peer", true),
+            ("500 Internal Server Error", true),
+            ("no basic auth credentials", false),
+            ("manifest unknown", false),
+            ("no space left on device", false),
+            ("something new", false),
+        ] {
+            assert_eq!(told(text).is_transient(), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_foreign_text_is_bounded_and_printable() {
+        let told = told(&format!("\x1b[2Jbad\n{}", "x".repeat(5_000))).to_string();
+        assert!(told.len() < 1_000 && !told.contains(['\x1b', '\n']), "{told}");
+    }
+
+    #[test]
+    fn the_registry_of_an_image_is_the_part_before_the_first_slash() {
+        for (image, wanted) in [
+            ("127.0.0.1:5000/a/b:1", "127.0.0.1:5000"),
+            ("localhost/a", "localhost"),
+            ("r.example/a", "r.example"),
+            ("team/a", "docker.io"),
+            ("a", "docker.io"),
+        ] {
+            assert_eq!(registry_of(image), wanted);
+        }
     }
 }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use super::error::is_gone;
 use super::instance_spec::{
     InstanceSpec, LABEL_ADDRESS, LABEL_APP, LABEL_COMMIT, LABEL_IMAGE, LABEL_INDEX, LABEL_LANE,
-    LABEL_NETWORK, LABEL_RELEASE, LABEL_SLOT, container_name, restart_policy,
+    LABEL_NETWORK, LABEL_RELEASE, LABEL_SLOT, container_name, restart_policy, told,
 };
 use super::lines::one_line;
 use super::{ContainerId, Engine, EngineError};
@@ -207,21 +207,26 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::AddressTaken`], or the Engine's.
-    pub async fn start_again(&self, instance: &Instance) -> Result<(), EngineError> {
+    pub async fn start_again(&self, id: &ContainerId) -> Result<(), EngineError> {
         let started = self
             .docker
-            .start_container(instance.id.as_str(), None::<StartContainerOptions>)
+            .start_container(id.as_str(), None::<StartContainerOptions>)
             .await;
         let Err(api) = started else { return Ok(()) };
-        let Instance {
-            app,
-            slot,
-            release,
-            index,
-            ..
-        } = instance;
-        let told = format!("{app}/{slot} release {release}, instance {index}");
-        Err(self.start_error(api, &told, instance.address).await)
+        let all = self.instances(None).await?;
+        match all.into_iter().find(|instance| instance.id == *id) {
+            Some(Instance {
+                app,
+                slot,
+                release,
+                index,
+                address,
+                ..
+            }) => Err(self
+                .start_error(api, &told(&app, slot, release, index), address)
+                .await),
+            None => Err(self.call("start an instance again").error(api)),
+        }
     }
 
     /// Removes an instance with its anonymous volumes, killing it where it still runs. That it is gone already is

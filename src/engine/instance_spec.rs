@@ -55,12 +55,9 @@ impl InstanceSpec {
         container_name(network, &self.app, self.slot, self.release, self.index)
     }
 
-    /// How people read it: `shop/green release 42, instance 0`.
+    /// See [`told`].
     pub(super) fn told(&self) -> String {
-        format!(
-            "{}/{} release {}, instance {}",
-            self.app, self.slot, self.release, self.index
-        )
+        told(&self.app, self.slot, self.release, self.index)
     }
 
     /// The container that this instance is.
@@ -162,6 +159,11 @@ pub(super) fn container_name(
     index: u8,
 ) -> String {
     format!("{network}-{app}-{slot}-{release}-{index}")
+}
+
+/// An instance as people read it: `shop/green release 42, instance 0`.
+pub(super) fn told(app: &AppName, slot: Slot, release: ReleaseId, index: u8) -> String {
+    format!("{app}/{slot} release {release}, instance {index}")
 }
 
 pub(super) fn restart_policy(restart: Restart) -> RestartPolicy {

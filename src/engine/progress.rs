@@ -136,13 +136,16 @@ impl Progress {
 
 impl Step {
     fn tell_classic(&mut self, line: &str, output: &mut (dyn FnMut(&str) + Send)) {
-        if line.is_empty() {
+        // Ids of images and containers that nobody asked for.
+        let noise = (line.starts_with(" ---> ") && !line.ends_with("Using cache"))
+            || line.starts_with("Removing intermediate container ");
+        if line.is_empty() || noise {
             return;
         }
         if line.starts_with("Step ") && line.contains(" : ") {
             self.name = one_line(line, NAME_MAX);
             self.last.clear();
-        } else if !line.starts_with(" ---> ") {
+        } else {
             remember(&mut self.last, line);
         }
         output(line);

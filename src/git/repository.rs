@@ -9,15 +9,15 @@ use jiff::Timestamp;
 
 use super::error::GitError;
 use super::push::{ObjectId, whole_name};
-use super::text::printable;
 use super::worktree::{self, CheckedOut};
+use crate::model::escaped;
 use crate::model::{Commit, SlotName};
 
 /// The hook with its three places to fill in.
 const HOOK: &str = include_str!("../../hooks/post-receive");
 
 /// What git is told in the repository's own configuration, where it overrides the user's and the system's.
-const CONFIG: [(&str, &str); 12] = [
+const CONFIG: [(&str, &str); 13] = [
     // `git push -o no-promote`.
     ("receive.advertisePushOptions", "true"),
     // What is stored is sound: no `.git` or `..` in a tree, no entry twice.
@@ -29,6 +29,8 @@ const CONFIG: [(&str, &str); 12] = [
     ("receive.fsck.missingSpaceBeforeDate", "ignore"),
     ("receive.fsck.missingSpaceBeforeEmail", "ignore"),
     ("receive.fsck.nullSha1", "ignore"),
+    // A push that deletes the branch is answered by the hook, which says what still runs.
+    ("receive.denyDeleteCurrent", "ignore"),
     // A commit that a force push replaced is still there to be deployed again.
     ("core.logAllRefUpdates", "true"),
     // From this size on git streams a file instead of holding it in memory.
@@ -132,8 +134,8 @@ impl SlotRepository {
         let id = commit.id().to_string();
         Ok(CommitFacts {
             commit: id.parse().expect("git's ids are 40 hexadecimal digits"),
-            subject: printable(commit.summary_bytes().unwrap_or_default(), 100),
-            author: printable(commit.author().name_bytes(), 100),
+            subject: escaped(commit.summary_bytes().unwrap_or_default(), 100),
+            author: escaped(commit.author().name_bytes(), 100),
             time: Timestamp::from_second(commit.time().seconds()).unwrap_or(Timestamp::UNIX_EPOCH),
         })
     }

@@ -215,7 +215,7 @@ impl Server {
         }
     }
 
-    /// Waits for what is in flight on `upstreams`, here and in the proxy before this one.
+    /// Waits for what was in flight on `upstreams` when a route left them, here and in the proxy before this one.
     pub(super) async fn drain(&self, upstreams: &[SocketAddrV4], deadline: Duration) -> Drained {
         let theirs = async {
             match self.predecessor() {
@@ -235,7 +235,7 @@ impl Server {
     }
 
     async fn drain_here(&self, upstreams: &[SocketAddrV4], deadline: Duration) -> Drained {
-        let upstreams = self.plane.switch.upstreams(upstreams);
+        let upstreams = self.plane.switch.left(upstreams);
         let in_flight = || upstreams.iter().map(|upstream| upstream.in_flight()).sum::<u64>();
         let before = in_flight();
         let _draining = Call::new(&self.draining);

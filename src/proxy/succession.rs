@@ -168,10 +168,19 @@ impl Predecessor {
         self.gone.load(SeqCst)
     }
 
+    /// Whether it ends within a moment: its control socket goes, with nothing left in flight, just before it does.
+    async fn is_gone_soon(&self) -> bool {
+        let patience = Instant::now() + CALL_PATIENCE;
+        while !self.is_gone() && Instant::now() < patience {
+            tokio::time::sleep(LOOK).await;
+        }
+        self.is_gone()
+    }
+
     /// Tells it the routes that are in force.
     pub(super) async fn follow(&self, routes: &[StoredRoute]) -> Result<(), ProxyError> {
         match self.control.follow(routes).await {
-            Err(error) if !self.is_gone() => Err(ProxyError::failed(format!(
+            Err(error) if !self.is_gone_soon().await => Err(ProxyError::failed(format!(
                 "the route is in force, but not in the proxy before this one (pid {}), which is ending what it has \
                  in flight: {error}",
                 self.pid

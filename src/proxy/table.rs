@@ -95,7 +95,12 @@ pub(super) struct Switch {
 #[derive(Debug, Default)]
 struct Known {
     routes: Vec<StoredRoute>,
+    /// By address, those that are routed.
     upstreams: HashMap<SocketAddrV4, Whole>,
+    /// Those that a route has left, as long as something is in flight on them. An instance that left the public
+    /// route and stays on its slot's port is here too, beside a fresh one with the same address: what is in
+    /// flight since the flip is not mixed with what was before it.
+    left: Vec<Whole>,
     counters: BTreeMap<AppName, Arc<Counters>>,
     last_id: u64,
 }
@@ -116,33 +121,15 @@ impl Switch {
     pub(super) fn set(&self, routes: Vec<StoredRoute>) {
         let mut known = lock(&self.known);
         let workers = self.tables.len();
+        known.leave(&routes);
         known.meet(&routes, workers);
-        let routed: HashSet<SocketAddrV4> = routes
-            .iter()
-            .flat_map(|stored| addresses(&stored.route))
-            .collect();
-        for whole in known
-            .upstreams
-            .values()
-            .filter(|whole| routed.contains(&whole.upstream.address))
-        {
-            whole.set_routed(true);
-        }
         let generation = self.generation.load(SeqCst) + 1;
         for (worker, table) in self.tables.iter().enumerate() {
             table.store(Arc::new(known.table(generation, &routes, worker)));
         }
         self.generation.store(generation, SeqCst);
-        for whole in known
-            .upstreams
-            .values()
-            .filter(|whole| !routed.contains(&whole.upstream.address))
-        {
-            whole.set_routed(false);
-        }
-        known
-            .upstreams
-            .retain(|address, whole| routed.contains(address) || whole.in_flight() > 0);
+        known.left.iter().for_each(Whole::leave_route);
+        known.left.retain(|whole| whole.in_flight() > 0);
         known.count_flips(&routes);
         known.routes = routes;
     }
@@ -191,22 +178,27 @@ impl Switch {
         }
     }
 
-    /// The upstreams at `addresses` that are known.
+    /// The upstreams at `addresses`, those that a route has left included.
     pub(super) fn upstreams(&self, addresses: &[SocketAddrV4]) -> Vec<Whole> {
         let known = lock(&self.known);
-        let wanted: HashSet<&SocketAddrV4> = addresses.iter().collect();
-        wanted
-            .iter()
-            .filter_map(|address| known.upstreams.get(address).cloned())
-            .collect()
+        let all = known.upstreams.values().chain(&known.left);
+        let wanted = all.filter(|whole| addresses.contains(&whole.upstream.address));
+        wanted.cloned().collect()
+    }
+
+    /// The upstreams at `addresses` that a route has left with something in flight.
+    pub(super) fn left(&self, addresses: &[SocketAddrV4]) -> Vec<Whole> {
+        let known = lock(&self.known);
+        let left = known.left.iter();
+        let wanted = left.filter(|whole| addresses.contains(&whole.upstream.address));
+        wanted.cloned().collect()
     }
 
     /// Closes the connections to upstreams that were idle for too long.
     pub(super) fn sweep(&self, now: u64) {
-        lock(&self.known)
-            .upstreams
-            .values()
-            .for_each(|whole| whole.sweep(now));
+        let mut known = lock(&self.known);
+        known.left.retain(|whole| whole.in_flight() > 0);
+        known.upstreams.values().for_each(|whole| whole.sweep(now));
     }
 
     /// The page of metrics, with `gauges` that are no app's: name, help and value.
@@ -226,6 +218,17 @@ impl Switch {
 }
 
 impl Known {
+    /// Sets aside the upstreams that the public port, or everything, leaves when `new` comes into force.
+    fn leave(&mut self, new: &[StoredRoute]) {
+        let (was_public, is_public) = (public(&self.routes), public(new));
+        let routed: HashSet<SocketAddrV4> = new.iter().flat_map(|stored| addresses(&stored.route)).collect();
+        let leaves = |address: &SocketAddrV4| {
+            !routed.contains(address) || (was_public.contains(address) && !is_public.contains(address))
+        };
+        let left = self.upstreams.extract_if(|address, _| leaves(address));
+        self.left.extend(left.map(|(_, whole)| whole));
+    }
+
     /// Makes what `routes` need and is not there.
     fn meet(&mut self, routes: &[StoredRoute], workers: usize) {
         for route in routes.iter().map(|stored| &stored.route) {
@@ -324,6 +327,12 @@ impl Table {
             Door::Slot(port) => self.ports.get(&port).map(|(app, slot)| (app, Some(*slot))),
         }
     }
+}
+
+/// Every address that the public port goes to.
+fn public(routes: &[StoredRoute]) -> HashSet<SocketAddrV4> {
+    let live = routes.iter().filter_map(|stored| stored.route.live_target());
+    live.flat_map(|target| target.upstreams.iter().copied()).collect()
 }
 
 impl Lane {

@@ -158,12 +158,10 @@ impl Whole {
         }
     }
 
-    /// Whether a route goes here from now on; where none does, idle connections are closed.
-    pub(super) fn set_routed(&self, routed: bool) {
-        self.upstream.routed.store(routed, Relaxed);
-        if !routed {
-            self.seats.iter().for_each(|seat| lock(&seat.idle).clear());
-        }
+    /// No route goes here any more: idle connections are closed, and no other is kept.
+    pub(super) fn leave_route(&self) {
+        self.upstream.routed.store(false, Relaxed);
+        self.seats.iter().for_each(|seat| lock(&seat.idle).clear());
     }
 
     /// Closes the connections that were idle for too long.

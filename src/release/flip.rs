@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use super::entry::Learned;
 use super::route::route_of;
 use super::run::{Done, Run};
-use crate::model::ProbeKind;
+use crate::model::{ProbeKind, Slot};
 use crate::proxy::{AppRoute, Applied, ProxyError};
 
 /// How long a proxy that went away after the intent was written is waited for: its supervisor starts it again
@@ -45,17 +45,40 @@ pub(super) async fn flip(run: &mut Run<'_>) -> Done {
     Ok((Learned::Nothing, what))
 }
 
-/// Puts back the route that was in force before this release.
-pub(super) async fn flip_back(run: &mut Run<'_>) -> anyhow::Result<()> {
-    let route = route_of(run.context, &run.app, &run.before)?;
-    put(run, &route).await?;
-    Ok(())
+/// Puts back the route that was in force before this release, unless the proxy never left it. Says so, where
+/// there was anything to do.
+pub(super) async fn flip_back(run: &mut Run<'_>) -> anyhow::Result<Option<String>> {
+    let wanted = route_of(run.context, &run.app, &run.before)?;
+    let routes = patiently(|| run.context.proxy.routes()).await?;
+    let in_force = routes.into_iter().find(|route| route.app == run.app.name);
+    match in_force {
+        None if run.before.slots.is_empty() => return Ok(None),
+        Some(route) if goes_to_the_same(&route, &wanted) => return Ok(None),
+        Some(_) if run.before.slots.is_empty() => run.context.proxy.remove_route(&run.app.name).await?,
+        _ => drop(put(run, &wanted).await?),
+    }
+    Ok(Some("traffic goes where it went before".to_owned()))
+}
+
+/// Whether two routes send every request to the same upstreams, whatever their ports and hosts: a configuration
+/// that was changed meanwhile may name a port that cannot be had.
+fn goes_to_the_same(one: &AppRoute, other: &AppRoute) -> bool {
+    let target = |route: &AppRoute, slot| route.slots.get(&slot).and_then(|slot| slot.target.clone());
+    one.live == other.live
+        && Slot::BOTH
+            .iter()
+            .all(|slot| target(one, *slot) == target(other, *slot))
 }
 
 async fn put(run: &Run<'_>, route: &AppRoute) -> Result<Applied, ProxyError> {
+    patiently(|| run.context.proxy.put_route(route)).await
+}
+
+/// Asks the proxy again while it is away.
+async fn patiently<T>(ask: impl AsyncFn() -> Result<T, ProxyError>) -> Result<T, ProxyError> {
     let began = Instant::now();
     loop {
-        match run.context.proxy.put_route(route).await {
+        match ask().await {
             Err(ProxyError::Unreachable { .. }) if began.elapsed() < PROXY_COMES_BACK => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }

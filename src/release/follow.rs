@@ -52,6 +52,7 @@ pub fn follow(release: &ReleaseDir, to: &mut Reader<'_>) -> Result<Option<Outcom
 pub struct Reader<'a> {
     out: Box<dyn Out + 'a>,
     output_lines: usize,
+    last_line: String,
     hint: String,
     colored: bool,
     gone: bool,
@@ -67,6 +68,7 @@ impl<'a> Reader<'a> {
         Self {
             out: Box::new(out),
             output_lines: 0,
+            last_line: String::new(),
             hint: log.to_owned(),
             colored,
             gone: false,
@@ -78,8 +80,14 @@ impl<'a> Reader<'a> {
         self.gone
     }
 
+    /// Whether the last line told that the release could not be brought to its end.
+    pub fn knows_it_is_unfinished(&self) -> bool {
+        self.last_line.starts_with("unfinished:")
+    }
+
     /// Writes one line.
     pub fn line(&mut self, line: &str) {
+        line.clone_into(&mut self.last_line);
         if line.starts_with(OUTPUT_MARK) {
             self.output_lines += 1;
             if self.output_lines == OUTPUT_LINES {

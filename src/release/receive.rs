@@ -196,7 +196,7 @@ fn launch(
         .current_dir("/")
         .stdin(lock.into_stdio())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(release.log_as_stdio()?)
         .spawn()
         .with_context(|| format!("the worker of release {} could not be started", record.id))?;
     Ok(release)

@@ -69,10 +69,8 @@ fn superseding(context: &Context, release: &ReleaseDir, record: &Record) -> Resu
     }
     let mut all = context.store.releases(release.app())?;
     all.retain(|other| other.id() > release.id());
-    let newest = all.iter().rev().filter_map(|other| other.record().ok().flatten());
-    Ok(newest
-        .filter(|other| other.slot == record.slot && is_tree(&other.origin))
-        .next())
+    let mut newest = all.iter().rev().filter_map(|other| other.record().ok().flatten());
+    Ok(newest.find(|other| other.slot == record.slot && is_tree(&other.origin)))
 }
 
 fn is_tree(origin: &Origin) -> bool {

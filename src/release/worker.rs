@@ -13,8 +13,10 @@ use crate::store::{Journal, Log, Record, ReleaseDir, WorkerLock};
 
 /// Brings release `id` of `app` to its end. `lock` was taken by whoever received the release.
 ///
+/// Where that cannot be done the log says so, and the release stays unfinished for `deployer recover`.
+///
 /// # Errors
-/// When the release could not be brought to its end; its log says so too.
+/// When there is no such release, or it has no log to say anything in.
 pub async fn work(context: &Context, app: &AppName, id: ReleaseId, lock: &WorkerLock) -> Result<()> {
     let release = context.store.release(app, id);
     let record = release
@@ -24,7 +26,6 @@ pub async fn work(context: &Context, app: &AppName, id: ReleaseId, lock: &Worker
     log.line(&say::heading(app, &record));
     if let Err(error) = go(context, &release, &record, lock, &mut log).await {
         log.line(&say::unfinished(app, id, &format!("{error:#}")));
-        return Err(error);
     }
     Ok(())
 }

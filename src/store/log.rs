@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::process::Stdio;
 
 use super::{ReleaseDir, StoreError, durable};
 
@@ -51,6 +52,16 @@ impl Log {
         if dropped > 0 {
             self.line(&format!("{OUTPUT_MARK}({dropped} more lines were not kept)"));
         }
+    }
+}
+
+impl ReleaseDir {
+    /// The release's log as a child's standard error, so that not even a panic is lost.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn log_as_stdio(&self) -> Result<Stdio, StoreError> {
+        Ok(durable::append(&self.path().join("log"))?.into())
     }
 }
 

@@ -143,6 +143,9 @@ fn a_password_in_the_file_is_not_repeated() {
         "[app.shop.env]\n\"A B\" = \"hunter2\"",
         "[app.shop.env]\nTOKEN = \"hunter2\\u0000\"",
         "[app.shop.build_args]\nTOKEN = hunter2",
+        "[app.shop]\nenv = \"hunter2\"",
+        "[app.shop]\nenv = [\"hunter2\"]",
+        "[app]\nshop = \"hunter2\"",
     ] {
         let error = load(text).unwrap_err();
         assert!(

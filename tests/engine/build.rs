@@ -81,8 +81,9 @@ async fn a_failing_step_is_told_with_its_code_and_last_lines() {
                     "{kind:?}: {step:?}"
                 );
                 assert_eq!(code, Some(7), "{kind:?}");
+                // The two streams come in no order.
                 assert!(
-                    last.contains(&"one".to_owned()) && last.contains(&"two".to_owned()),
+                    last == ["one", "two"] || last == ["two", "one"],
                     "{kind:?}: {last:?}"
                 );
                 assert!(lines.iter().any(|line| line.ends_with("two")), "{lines:?}");
@@ -109,6 +110,50 @@ async fn a_dockerfile_with_a_mistake_and_a_missing_base_are_build_failures() {
                 "{kind:?}: {error}"
             );
         }
+    }
+}
+
+#[tokio::test]
+async fn a_frontend_that_cannot_be_fetched_is_told_with_the_line_that_wants_it() {
+    let [(_, engine), _] = engines().await;
+    let folder = tree(&[(
+        "Dockerfile",
+        &format!("# syntax=127.0.0.1:9/frontend:1\nFROM {}\n", base()),
+    )]);
+    let error = build(&engine, &request(folder.path(), &Tag::new().0))
+        .await
+        .0
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("Hint: the line `# syntax=127.0.0.1:9/frontend:1`"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_build_that_the_engine_refuses_at_once_ends_at_once_however_large_its_context() {
+    for (kind, engine) in engines().await {
+        let folder = tree(&[("Dockerfile", "FROM scratch\n")]);
+        std::fs::File::create(path(&folder, "large"))
+            .unwrap()
+            .set_len(1 << 30)
+            .unwrap();
+        let begun = std::time::Instant::now();
+        let error = build(&engine, &request(folder.path(), "NO:name"))
+            .await
+            .0
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("invalid reference format"),
+            "{kind:?}: {error}"
+        );
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "{kind:?}: {:?}",
+            begun.elapsed()
+        );
     }
 }
 

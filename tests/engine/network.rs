@@ -156,3 +156,59 @@ async fn an_engine_that_is_not_there_is_told_from_one_that_may_not_be_asked() {
     let bad = connect("docker.sock".to_owned()).await;
     assert!(matches!(bad, EngineError::BadHost { .. }), "{bad}");
 }
+
+#[tokio::test]
+async fn a_subnet_that_a_route_of_the_host_leads_into_is_told() {
+    let place = Place::new();
+    let part = format!("{}/24", place.settings.subnet.first());
+    let ip = |verb: &str| {
+        std::process::Command::new("ip")
+            .args(["route", verb, &part, "dev", "lo"])
+            .status()
+    };
+    assert!(
+        ip("add").unwrap().success(),
+        "this test adds a route: run it as root"
+    );
+    let error = place.engine().await.ensure_network().await;
+    ip("del").unwrap();
+    let error = error.unwrap_err();
+    assert!(matches!(error, EngineError::NetworkClash { .. }), "{error}");
+    assert!(
+        error.to_string().contains(&part) && error.to_string().contains("engine.subnet"),
+        "{error}"
+    );
+    place.engine().await.ensure_network().await.unwrap();
+}
+
+/// As a user that is in no group: this test's own program, run by `setpriv`.
+#[test]
+fn a_user_who_may_not_talk_to_the_engine_is_told_so() {
+    let folder = super::support::tree(&[]);
+    let program = folder.path().join("test");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let told = std::process::Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&program)
+        .args([
+            "--exact",
+            "network::connect_without_permission",
+            "--ignored",
+            "--nocapture",
+        ])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(
+        told.contains("not allowed to talk to the Docker Engine"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+#[ignore = "run by a_user_who_may_not_talk_to_the_engine_is_told_so"]
+async fn connect_without_permission() {
+    let error = Engine::connect(&Place::new().settings).await.unwrap_err();
+    assert!(matches!(error, EngineError::Denied { .. }), "{error:?}");
+    println!("\n{error}");
+}

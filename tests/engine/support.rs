@@ -103,11 +103,14 @@ pub(crate) fn docker_in(folder: &Path, args: &[&str]) -> (bool, String) {
     (out.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
 
-/// A base image with a shell, made from the host's static busybox.
+/// A base image with a shell, made from the host's static busybox once and kept: give it another tag when it changes.
 pub(crate) fn base() -> &'static str {
     static BASE: OnceLock<()> = OnceLock::new();
     const NAME: &str = "deployer-test-base:1";
     BASE.get_or_init(|| {
+        if docker_in(Path::new("/"), &["image", "inspect", NAME]).0 {
+            return;
+        }
         let folder = tempfile::tempdir().unwrap();
         let rootfs = folder.path().join("rootfs.tar");
         let mut tar = tar::Builder::new(fs::File::create(&rootfs).unwrap());
@@ -201,7 +204,9 @@ pub(crate) async fn build(
 pub(crate) struct Registry {
     pub(crate) address: String,
     child: Child,
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
+    /// The htpasswd file's folder, kept as long as the registry reads it.
+    login: Option<tempfile::TempDir>,
 }
 
 impl Registry {
@@ -227,7 +232,7 @@ impl Registry {
             file.display()
         );
         let mut registry = Self::with(&auth, None);
-        registry.keep(folder);
+        registry.login = Some(folder);
         registry
     }
 
@@ -261,17 +266,13 @@ impl Registry {
         let registry = Self {
             address,
             child,
-            folder,
+            _folder: folder,
+            login: None,
         };
         until("the registry listens", || {
             TcpStream::connect(&registry.address).is_ok()
         });
         registry
-    }
-
-    fn keep(&mut self, folder: tempfile::TempDir) {
-        // Moved in, so that it is removed with the registry's own.
-        fs::rename(folder.keep(), self.folder.path().join("login")).ok();
     }
 
     pub(crate) fn stop(&mut self) {

@@ -222,15 +222,54 @@ fn a_drain_cuts_at_its_deadline_whatever_the_request_is_doing() {
 }
 
 #[test]
+fn a_drain_neither_waits_for_nor_cuts_what_came_to_the_standby_after_the_flip() {
+    let proxy = Proxy::start();
+    let (blue, green) = (
+        Upstream::start("blue", "127.0.0.2"),
+        Upstream::start("green", "127.0.0.3"),
+    );
+    let flip = |slot| wait(proxy.control.put_route(&proxy.route(slot, &[&blue], &[&green]))).unwrap();
+    flip(Slot::Blue);
+    let hold = |mut client: Client| {
+        client.say("GET /hold HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        client
+    };
+    let in_flight = || wait(proxy.control.in_flight(&[blue.address])).unwrap();
+    let mut before = hold(proxy.client());
+    until("one in flight", || in_flight() == 1);
+    flip(Slot::Green);
+    let mut after = hold(proxy.client_of(Slot::Blue));
+    until("two in flight", || in_flight() == 2);
+
+    let drained = wait(proxy.control.drain(&[blue.address], Duration::from_millis(100))).unwrap();
+
+    assert_eq!(drained, Drained { finished: 0, cut: 1 });
+    assert_eq!(before.response().unwrap().status, 503);
+    assert_eq!(in_flight(), 1);
+    blue.release();
+    blue.release();
+    assert_eq!(after.response().unwrap().text(), "blue");
+    assert_eq!(
+        wait(proxy.control.drain(&[blue.address], Duration::from_secs(20))).unwrap(),
+        Drained::default()
+    );
+}
+
+#[test]
 fn a_drain_that_is_called_off_cuts_nothing() {
     let proxy = Proxy::start();
-    let blue = Upstream::start("blue", "127.0.0.2");
-    proxy.send_to(&[&blue]);
+    let (blue, green) = (
+        Upstream::start("blue", "127.0.0.2"),
+        Upstream::start("green", "127.0.0.3"),
+    );
+    let flip = |slot| wait(proxy.control.put_route(&proxy.route(slot, &[&blue], &[&green]))).unwrap();
+    flip(Slot::Blue);
     let mut client = proxy.client();
     client.say("GET /hold HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     until("one in flight", || {
         wait(proxy.control.in_flight(&[blue.address])).unwrap() == 1
     });
+    flip(Slot::Green);
     wait(async {
         let upstreams = [blue.address];
         let drain = proxy.control.drain(&upstreams, Duration::from_millis(400));

@@ -180,6 +180,22 @@ fn registry_that_is_down() {
 }
 
 #[test]
+fn registry_without_space() {
+    let (mut world, _, repo) = live("registry-full", "");
+    world.stop_registry();
+    fs::create_dir_all(world.path("registry")).unwrap();
+    let tmpfs = crate::support::process::Tmpfs::mount(&world.path("registry"), "64k,nr_inodes=12");
+    world.start_registry();
+    repo.write("large", vec![7; 1 << 20]);
+    repo.version("v2");
+
+    fails(&world, &repo, "blue", "push", &["registry", "disk"]);
+
+    world.stop_registry();
+    drop(tmpfs);
+}
+
+#[test]
 fn registry_that_does_not_take_the_password() {
     let options = Options {
         registry_password: Some("right+/?".into()),
@@ -256,7 +272,11 @@ fn unknown_apps_slots_and_releases() {
         (&["status", "cart"][..], 5, "there is no app cart; there is shop"),
         (&["promote", "cart/green"], 5, "there is no app cart"),
         (&["log", "9"], 5, "has no release 9"),
-        (&["promote", "red"], 2, "blue or green"),
+        (
+            &["promote", "red"],
+            2,
+            "is not a slot: blue, green, APP/blue or APP/green",
+        ),
         (&["promote", "blue"], 1, "runs nothing"),
         (&["promote", "green"], 1, "live already"),
         (&["app", "create", "Cart"], 2, "an app's name"),
@@ -350,7 +370,7 @@ fn full_disk_under_the_worktree() {
     repo.write("large", vec![7; 1 << 20]);
     repo.version("v2");
 
-    fails(&world, &repo, "green", "checkout", &["no space left"]);
+    fails(&world, &repo, "green", "checkout", &["no space is left", "df -h"]);
 
     drop(tmpfs);
     world.deployer(&["redeploy", "green"]).good();
@@ -368,7 +388,7 @@ fn an_instance_that_dies_while_live_is_told_and_recovered() {
 
     let status = world.deployer(&["status"]).good();
     assert!(status.contains("only 0 of 1 instance run"), "{status}");
-    assert_eq!(world.get("/").expect("an answer at once").status, 503);
+    assert!(world.get("/").expect("an answer").status >= 502);
 
     world.deployer(&["recover"]).good();
     wait_for("the app to answer", Duration::from_secs(20), || {

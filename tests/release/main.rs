@@ -1,8 +1,10 @@
 //! Releases from the push to the answer, through the front door: a real git, Docker Engine, registry and proxy.
 
+mod commands;
 mod crash;
 mod failures;
 mod harness;
+mod prune;
 mod push;
 mod queue;
 mod rollback;

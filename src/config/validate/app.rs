@@ -7,7 +7,7 @@ use crate::model::{AppSettings, BuildSettings, Probe, ProbeKind, RunSettings, Sl
 
 use super::super::file::{self, App, Named, Secret};
 use super::super::units::{Refusal, duration, duration_above_zero, size};
-use super::{Check, Spanned, words};
+use super::{Check, Spanned, addresses, words};
 
 /// The app's settings; where a value was refused, its default stands in for it.
 pub(super) fn settings(check: &mut Check<'_>, from: &App) -> AppSettings {
@@ -29,7 +29,7 @@ pub(super) fn settings(check: &mut Check<'_>, from: &App) -> AppSettings {
 
 fn hosts(check: &mut Check<'_>, from: &[Spanned<String>]) -> Vec<String> {
     from.iter()
-        .filter_map(|host| check.read(host, words::host))
+        .filter_map(|host| check.read(host, addresses::host))
         .collect()
 }
 
@@ -121,7 +121,7 @@ fn http_probe(check: &mut Check<'_>, to: &mut Probe, from: &file::Probe) {
     if let ProbeKind::Http { path, status, host } = &mut to.kind {
         check.set(path, &from.path, words::probe_path);
         check.set(status, &from.status, words::status);
-        check.set_some(host, &from.host, words::host_header);
+        check.set_some(host, &from.host, addresses::host_header);
     }
 }
 

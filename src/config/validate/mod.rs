@@ -1,5 +1,6 @@
 //! File → settings: every value checked, every fault collected, every default filled in.
 
+mod addresses;
 mod app;
 mod shared;
 mod words;
@@ -13,19 +14,18 @@ use toml::Spanned;
 use crate::model::{EngineSettings, ProxySettings, RegistrySettings, Settings};
 
 use super::defaults;
-use super::fault::Fault;
+use super::fault::Finding;
 use super::file::{Engine, Field, File, Proxy, Registry};
 use super::units::{Refusal, duration_above_zero};
 
-/// The settings that `file`, whose text is `source`, gives; relative paths start at `folder`.
+/// The settings that `file` gives; relative paths start at `folder`.
 ///
 /// # Errors
 /// Every fault that was found, in no certain order.
-pub(super) fn settings(source: &str, folder: &Path, file: &File) -> Result<Settings, Vec<Fault>> {
+pub(super) fn settings(folder: &Path, file: &File) -> Result<Settings, Vec<Finding>> {
     let mut check = Check {
-        source,
         folder,
-        faults: Vec::new(),
+        findings: Vec::new(),
     };
     let mut settings = defaults::settings();
     check.path(&mut settings.state, &file.state);
@@ -40,23 +40,23 @@ pub(super) fn settings(source: &str, folder: &Path, file: &File) -> Result<Setti
     }
     shared::ports(&mut check, &settings.proxy, file);
     shared::hosts(&mut check, file);
-    if check.faults.is_empty() {
+    if check.findings.is_empty() {
         Ok(settings)
     } else {
-        Err(check.faults)
+        Err(check.findings)
     }
 }
 
 fn engine(check: &mut Check<'_>, to: &mut EngineSettings, from: &Engine) {
-    check.set(&mut to.host, &from.host, words::engine_host);
-    check.set(&mut to.network, &from.network, words::network);
-    check.set(&mut to.subnet, &from.subnet, words::subnet);
+    check.set(&mut to.host, &from.host, addresses::engine_host);
+    check.set(&mut to.network, &from.network, addresses::network);
+    check.set(&mut to.subnet, &from.subnet, addresses::subnet);
     check.set(&mut to.builder, &from.builder, words::builder);
 }
 
 fn registry(check: &mut Check<'_>, to: &mut RegistrySettings, from: &Registry) {
-    check.set(&mut to.address, &from.address, words::registry_address);
-    check.set(&mut to.prefix, &from.prefix, words::registry_prefix);
+    check.set(&mut to.address, &from.address, addresses::registry_address);
+    check.set(&mut to.prefix, &from.prefix, addresses::registry_prefix);
     check.set_some(&mut to.username, &from.username, words::one_line);
     let mut password_file = PathBuf::new();
     check.path(&mut password_file, &from.password_file);
@@ -71,16 +71,16 @@ fn registry(check: &mut Check<'_>, to: &mut RegistrySettings, from: &Registry) {
         _ => {}
     }
     let allowed = from.plain_http.as_ref().is_some_and(|allowed| *allowed.get_ref());
-    to.plain_http = allowed || words::is_loopback_registry(&to.address);
+    to.plain_http = allowed || addresses::is_loopback_registry(&to.address);
 }
 
 fn proxy(check: &mut Check<'_>, to: &mut ProxySettings, from: &Proxy) {
-    check.set(&mut to.listen, &from.listen, words::listen);
-    check.set(&mut to.slot_listen, &from.slot_listen, words::ip);
+    check.set(&mut to.listen, &from.listen, addresses::listen);
+    check.set(&mut to.slot_listen, &from.slot_listen, addresses::ip);
     check.set_some(
         &mut to.metrics_listen,
         &from.metrics_listen,
-        words::loopback_listen,
+        addresses::loopback_listen,
     );
     check.set(&mut to.header_timeout, &from.header_timeout, duration_above_zero);
     check.set(&mut to.idle_timeout, &from.idle_timeout, duration_above_zero);
@@ -94,9 +94,8 @@ fn proxy(check: &mut Check<'_>, to: &mut ProxySettings, from: &Proxy) {
 
 /// What the checks need to know, and what they found.
 struct Check<'a> {
-    source: &'a str,
     folder: &'a Path,
-    faults: Vec<Fault>,
+    findings: Vec<Finding>,
 }
 
 impl Check<'_> {
@@ -105,8 +104,7 @@ impl Check<'_> {
     }
 
     fn refuse_span(&mut self, span: Range<usize>, refusal: Refusal) {
-        self.faults
-            .push(Fault::at(self.source, span, &refusal.message).with_hint(refusal.hint));
+        self.findings.push(Finding { span, refusal });
     }
 
     /// What `read` makes of the value; a refusal is a fault at its place.

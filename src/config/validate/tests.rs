@@ -20,12 +20,12 @@ fn uncommented() -> String {
 }
 
 fn parsed(text: &str) -> File {
-    parse::file(text).unwrap_or_else(|faults| panic!("{faults:#?}"))
+    parse::file(text).unwrap_or_else(|findings| panic!("{}", findings[0].refusal))
 }
 
 fn settings(text: &str) -> Settings {
-    super::settings(text, Path::new("/etc/deployer"), &parsed(text))
-        .unwrap_or_else(|faults| panic!("{faults:#?}"))
+    super::settings(Path::new("/etc/deployer"), &parsed(text))
+        .unwrap_or_else(|findings| panic!("{}", findings[0].refusal))
 }
 
 #[test]

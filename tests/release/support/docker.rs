@@ -21,6 +21,16 @@ pub(crate) struct Container {
     pub(crate) state: String,
 }
 
+impl Container {
+    /// The image that it runs.
+    pub(crate) fn image(&self) -> String {
+        docker(&["inspect", "--format", "{{.Image}}", &self.id])
+            .good()
+            .trim()
+            .to_owned()
+    }
+}
+
 /// The Engine's address, as deployer's configuration wants it.
 pub(crate) fn host() -> String {
     std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".into())

@@ -14,6 +14,7 @@
 //! With `DEPLOYER_TEST_KEEP=1` in the environment the world's folder (configuration, state, logs) stays, and its path
 //! is printed.
 
+mod config;
 pub(crate) mod docker;
 pub(crate) mod http;
 mod lease;
@@ -23,13 +24,13 @@ pub(crate) mod traffic;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+pub(crate) use config::Options;
 use docker::Container;
 use http::{Failure, Reply, Request};
 use lease::Lease;
@@ -46,24 +47,8 @@ const DAEMON_DEADLINE: Duration = Duration::from_secs(30);
 /// How long one request of a test may take.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(20);
 
-/// The user of a registry that wants a password.
-const REGISTRY_USER: &str = "deployer";
-
 /// Lines of a log that a failed test prints.
 const LOG_TAIL: usize = 40;
-
-/// How a world differs from the usual one.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Options {
-    /// The registry wants this password.
-    pub(crate) registry_password: Option<String>,
-    /// Lines for the section `[engine]`.
-    pub(crate) engine: String,
-    /// Lines for the section `[registry]`.
-    pub(crate) registry: String,
-    /// Lines for the section `[proxy]`.
-    pub(crate) proxy: String,
-}
 
 /// An app of a world.
 #[derive(Debug, Clone)]
@@ -114,7 +99,7 @@ impl World {
         };
         docker::remove_all(&world.network(), &world.registry_address().to_string());
         fs::create_dir(world.path("home")).expect("a home");
-        fs::write(world.config(), world.configuration()).expect("the configuration is written");
+        fs::write(world.config(), config::deployer(&world)).expect("the configuration is written");
         world.start_registry();
         world.start_proxy();
         world
@@ -349,7 +334,7 @@ impl World {
     #[track_caller]
     pub(crate) fn start_registry(&mut self) {
         let config = self.path("registry.yml");
-        fs::write(&config, self.registry_configuration()).expect("the registry's configuration is written");
+        fs::write(&config, config::registry(self)).expect("the registry's configuration is written");
         let mut command = Command::new("docker-registry");
         command.arg("serve").arg(config).env_clear();
         let mut registry = Daemon::start(&mut command, &self.path("registry.log"));
@@ -370,58 +355,15 @@ impl World {
         });
     }
 
-    // --- configuration ---
-
-    fn configuration(&self) -> String {
-        let Options {
-            engine,
-            registry,
-            proxy,
-            ..
-        } = &self.options;
-        let login = self.options.registry_password.as_ref().map(|password| {
-            let file = self.path("registry-password");
-            fs::write(&file, password).expect("the password is written");
-            fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("the password is hidden");
-            format!("username = {REGISTRY_USER:?}\npassword_file = {file:?}\n")
-        });
-        format!(
-            "state = {:?}\n\n[engine]\nhost = {:?}\nnetwork = {:?}\nsubnet = {:?}\n{engine}\n\n\
-             [registry]\naddress = \"{}\"\n{}{registry}\n\n[proxy]\nlisten = \"{}\"\n{proxy}\n",
-            self.path("state"),
-            docker::host(),
-            self.network(),
-            self.lease.subnet(),
-            self.registry_address(),
-            login.unwrap_or_default(),
-            self.public(),
-        )
-    }
-
-    fn registry_configuration(&self) -> String {
-        let auth = self.options.registry_password.as_ref().map(|password| {
-            let file = self.path("htpasswd");
-            let line = run(
-                Command::new("htpasswd").args(["-nbB", "-C", "5", REGISTRY_USER, password]),
-                &[],
-            );
-            fs::write(&file, line.good()).expect("the registry's users are written");
-            format!("auth:\n  htpasswd: {{ realm: test, path: {file:?} }}\n")
-        });
-        format!(
-            "version: 0.1\nlog: {{ level: warn }}\nstorage:\n  filesystem: {{ rootdirectory: {:?} }}\n  \
-             delete: {{ enabled: true }}\nhttp: {{ addr: \"{}\" }}\n{}",
-            self.path("registry"),
-            self.registry_address(),
-            auth.unwrap_or_default(),
-        )
-    }
-
     fn show_logs(&self) {
         for name in ["proxy.log", "proxy-upgraded.log", "registry.log"] {
             let log = fs::read(self.path(name)).unwrap_or_default();
             let log = String::from_utf8_lossy(&log);
-            let lines: Vec<_> = log.lines().collect();
+            // The registry takes it for an error that a push asks what it has already.
+            let lines: Vec<_> = log
+                .lines()
+                .filter(|line| !line.contains("blob unknown"))
+                .collect();
             if !lines.is_empty() {
                 let tail = &lines[lines.len().saturating_sub(LOG_TAIL)..];
                 eprintln!("--- the end of {name}\n{}", tail.join("\n"));

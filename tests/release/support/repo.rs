@@ -8,6 +8,18 @@ use std::process::Command;
 
 use super::process::{Output, run};
 
+/// How a verdict begins, however a release ends.
+const VERDICTS: [&str; 8] = [
+    "live: ",
+    "standby: ",
+    "failed: ",
+    "cancelled: ",
+    "interrupted: ",
+    "superseded: ",
+    "unfinished: ",
+    "no release: ",
+];
+
 /// A git repository with the remotes `green` and `blue`.
 pub(crate) struct Repo {
     path: PathBuf,
@@ -25,9 +37,14 @@ pub(crate) struct Push {
 }
 
 impl Push {
-    /// The last line that the server said.
+    /// The line that says how the release ended; hints may follow it. Empty where there is none.
     pub(crate) fn verdict(&self) -> &str {
-        self.remote.last().map_or("", String::as_str)
+        let is_verdict = |line: &&String| VERDICTS.iter().any(|word| line.starts_with(word));
+        self.remote
+            .iter()
+            .rev()
+            .find(is_verdict)
+            .map_or("", String::as_str)
     }
 
     /// What the server said, as one text.

@@ -1,0 +1,14 @@
+#!/bin/bash
+# What deployer is compared with: the usual post-receive, one docker command after another. The app runs with --init,
+# without which each push would wait ten seconds for a process 1 that does not heed SIGTERM.
+set -e
+git --work-tree='@WORKTREE@' checkout -q -f main
+docker stop '@NAME@' || true
+docker rm '@NAME@' || true
+docker rmi '@REGISTRY@/hook:latest' '@NAME@' || true
+docker build -t '@NAME@' '@WORKTREE@'
+docker tag '@NAME@' '@REGISTRY@/hook:latest'
+docker push '@REGISTRY@/hook:latest'
+docker pull '@REGISTRY@/hook:latest'
+docker run -d --init --name '@NAME@' -p '127.0.0.1:@PORT@:8080' '@REGISTRY@/hook:latest'
+echo deployed

@@ -1,0 +1,9 @@
+//! The git edge against the real git: what a push brings, and worktrees that are exactly the tree.
+
+mod support;
+
+mod exact_worktrees;
+mod hostile_trees;
+mod interrupted_checkouts;
+mod pushes;
+mod slot_repositories;

@@ -1,0 +1,126 @@
+//! A slot's repository as git sees it.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use deployer::git::{GitError, ObjectId, SlotRepository};
+use tempfile::TempDir;
+
+use crate::support::{FILE, Slot, git, run};
+
+#[test]
+fn a_new_repository_is_what_git_expects() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("git/shop/green.git");
+    SlotRepository::create(&path, "live", "#!/bin/sh\nexit 0\n").unwrap();
+    let told = |args: &[&str]| run(git(&path).args(args));
+    assert_eq!(told(&["rev-parse", "--is-bare-repository"]), "true");
+    assert_eq!(told(&["symbolic-ref", "HEAD"]), "refs/heads/live");
+    assert_eq!(
+        told(&["config", "--bool", "receive.advertisePushOptions"]),
+        "true"
+    );
+    assert_eq!(told(&["config", "--bool", "receive.fsckObjects"]), "true");
+    assert_eq!(told(&["fsck", "--strict"]), "");
+    let hook = path.join("hooks/post-receive");
+    assert_eq!(fs::read_to_string(&hook).unwrap(), "#!/bin/sh\nexit 0\n");
+    assert_eq!(fs::metadata(hook).unwrap().mode() & 0o777, 0o755);
+    for entry in fs::read_dir(path.join("hooks")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(
+            name == "post-receive" || name.ends_with(".sample"),
+            "not deployer's: {name}"
+        );
+    }
+}
+
+#[test]
+fn making_it_again_mends_it_and_keeps_what_was_pushed() {
+    let slot = Slot::new();
+    let commit = slot.files(&[(FILE, "a", "1")]);
+    let path = slot.repository.path();
+    run(git(path).args(["update-ref", "refs/heads/main", commit.as_str()]));
+    run(git(path).args(["config", "receive.advertisePushOptions", "false"]));
+    run(git(path).args(["config", "http.receivepack", "true"]));
+    fs::remove_file(path.join("hooks/post-receive")).unwrap();
+
+    let again = SlotRepository::create(path, "live", "new hook").unwrap();
+    assert_eq!(again.tip("main").unwrap(), Some(ObjectId::from(&commit)));
+    assert_eq!(again.tip("live").unwrap(), None);
+    let told = |args: &[&str]| run(git(path).args(args));
+    assert_eq!(
+        told(&["config", "--bool", "receive.advertisePushOptions"]),
+        "true"
+    );
+    assert_eq!(
+        told(&["config", "http.receivepack"]),
+        "true",
+        "not ours, not touched"
+    );
+    assert_eq!(told(&["config", "--get-all", "core.hooksPath"]), "hooks");
+    assert_eq!(told(&["symbolic-ref", "HEAD"]), "refs/heads/live");
+    assert_eq!(
+        fs::read_to_string(path.join("hooks/post-receive")).unwrap(),
+        "new hook"
+    );
+}
+
+#[test]
+fn what_is_no_slot_repository_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let open = |name: &str| SlotRepository::open(&folder.path().join(name)).err();
+    assert!(matches!(open("nothing"), Some(GitError::NotARepository { .. })));
+    run(git(folder.path()).args(["init", "-q", "clone"]));
+    assert!(matches!(open("clone"), Some(GitError::NotARepository { .. })));
+    run(git(folder.path()).args(["init", "-q", "--bare", "--object-format=sha256", "sha256"]));
+    assert!(matches!(open("sha256"), Some(GitError::NotARepository { .. })));
+    for branch in ["", "a b", "a..b", "-x/", "x.lock", "a\nb"] {
+        let made = SlotRepository::create(&folder.path().join("x"), branch, "");
+        assert!(
+            matches!(made.err(), Some(GitError::BadBranch { .. })),
+            "{branch:?}"
+        );
+    }
+}
+
+#[test]
+fn another_users_repository_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("green.git");
+    SlotRepository::create(&path, "main", "").unwrap();
+    // Only root can give a folder away; anyone else owns all that they can make.
+    if std::os::unix::fs::chown(&path, Some(65_534), None).is_ok() {
+        assert!(matches!(
+            SlotRepository::open(&path).err(),
+            Some(GitError::Owner { .. })
+        ));
+    }
+}
+
+#[test]
+fn a_commits_facts_are_printable_and_a_tag_leads_to_its_commit() {
+    let slot = Slot::new();
+    let tree = slot.tree(&[]);
+    let message = format!("\u{1b}]0;title\u{7} {}\n\nbody", "x".repeat(300));
+    let path = slot.repository.path();
+    let id = run(git(path)
+        .env("GIT_AUTHOR_NAME", "A\u{9b}nn")
+        .env("GIT_COMMITTER_DATE", "2024-02-29T12:00:00+02:00")
+        .args(["commit-tree", "-m", &message, &tree.to_string()]));
+    run(git(path).args(["tag", "-a", "-m", "v1", "v1", &id]));
+    run(git(path).args(["tag", "-a", "-m", "v1 again", "outer", "v1"]));
+    let tag = run(git(path).args(["rev-parse", "outer"]));
+
+    let line = format!("{id} {tag} refs/heads/main\n");
+    let update = deployer::git::RefUpdate::read(line.as_bytes()).unwrap();
+    let facts = slot.repository.commit_facts(update[0].new.unwrap()).unwrap();
+    assert_eq!(facts.commit.as_str(), id);
+    assert!(facts.subject.starts_with("\\u{1b}]0;title\\u{7} xxx") && facts.subject.ends_with('…'));
+    assert_eq!(facts.author, "A\\u{9b}nn");
+    assert_eq!(facts.time.to_string(), "2024-02-29T10:00:00Z");
+
+    let gone = format!("{id} {} refs/heads/main\n", "1".repeat(40));
+    let update = deployer::git::RefUpdate::read(gone.as_bytes()).unwrap();
+    let error = slot.repository.commit_facts(update[0].new.unwrap()).unwrap_err();
+    assert!(matches!(error, GitError::NoCommit { .. }), "{error}");
+}

@@ -1,0 +1,72 @@
+//! What a world's deployer and registry are told.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use super::process::run;
+use super::{World, docker};
+
+/// The user of a registry that wants a password.
+const REGISTRY_USER: &str = "deployer";
+
+/// How a world differs from the usual one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Options {
+    /// The registry wants this password.
+    pub(crate) registry_password: Option<String>,
+    /// Lines for the section `[engine]`.
+    pub(crate) engine: String,
+    /// Lines for the section `[registry]`.
+    pub(crate) registry: String,
+    /// Lines for the section `[proxy]`.
+    pub(crate) proxy: String,
+}
+
+/// The configuration of a world's deployer, without its apps. Writes the password's file where there is a password.
+pub(super) fn deployer(world: &World) -> String {
+    let Options {
+        registry_password,
+        engine,
+        registry,
+        proxy,
+    } = &world.options;
+    let login = registry_password.as_ref().map(|password| {
+        let file = world.path("registry-password");
+        fs::write(&file, password).expect("the password is written");
+        fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("the password is hidden");
+        format!("username = {REGISTRY_USER:?}\npassword_file = {file:?}\n")
+    });
+    format!(
+        "state = {:?}\n\n[engine]\nhost = {:?}\nnetwork = {:?}\nsubnet = {:?}\n{engine}\n\n\
+         [registry]\naddress = \"{}\"\n{}{registry}\n\n[proxy]\nlisten = \"{}\"\n{proxy}\n",
+        world.path("state"),
+        docker::host(),
+        world.network(),
+        world.lease.subnet(),
+        world.registry_address(),
+        login.unwrap_or_default(),
+        world.public(),
+    )
+}
+
+/// The configuration of a world's registry. Writes the file of its users where there is a password.
+pub(super) fn registry(world: &World) -> String {
+    let auth = world.options.registry_password.as_ref().map(|password| {
+        let file = world.path("htpasswd");
+        // The cheapest cost that bcrypt has: each push asks many times.
+        let line = run(
+            Command::new("htpasswd").args(["-nbB", "-C", "4", REGISTRY_USER, password]),
+            &[],
+        );
+        fs::write(&file, line.good()).expect("the registry's users are written");
+        format!("auth:\n  htpasswd: {{ realm: test, path: {file:?} }}\n")
+    });
+    format!(
+        "version: 0.1\nlog: {{ level: error, accesslog: {{ disabled: true }} }}\nstorage:\n  filesystem: {{ rootdirectory: {:?} }}\n  \
+         delete: {{ enabled: true }}\nhttp: {{ addr: \"{}\" }}\n{}",
+        world.path("registry"),
+        world.registry_address(),
+        auth.unwrap_or_default(),
+    )
+}

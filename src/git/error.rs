@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::text::printable;
+use crate::model::escaped;
 
 /// Why a repository could not be made or read, or a tree not be checked out.
 ///
@@ -130,7 +130,7 @@ impl GitError {
     /// The error for `doing` something to `path`, a full disk told apart.
     pub(super) fn io(doing: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         let source = source.into();
-        let path = PathBuf::from(printable(path.as_os_str().as_encoded_bytes(), 500));
+        let path = PathBuf::from(escaped(path.as_os_str().as_encoded_bytes(), 500));
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { path },
             io::ErrorKind::CrossesDevices | io::ErrorKind::ResourceBusy => Self::Mount { path },
@@ -143,7 +143,7 @@ impl GitError {
         Self::Repository {
             repository: repository.to_owned(),
             doing: doing.into(),
-            detail: printable(source.message().as_bytes(), 300),
+            detail: escaped(source.message().as_bytes(), 300),
         }
     }
 
@@ -155,7 +155,7 @@ impl GitError {
             },
             _ => Self::NotARepository {
                 path: path.to_owned(),
-                detail: printable(source.message().as_bytes(), 300),
+                detail: escaped(source.message().as_bytes(), 300),
             },
         }
     }

@@ -10,7 +10,6 @@ mod error;
 mod push;
 mod repository;
 mod seen;
-mod text;
 mod tree;
 mod worktree;
 

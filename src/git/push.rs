@@ -7,8 +7,8 @@ use std::process::Command;
 
 use git2::Oid;
 
-use super::text::printable;
 use crate::model::Commit;
+use crate::model::escaped;
 
 /// Bytes of the hook's standard input that are read. A line is about 110 bytes.
 const INPUT_MAX: u64 = 1 << 20;
@@ -86,7 +86,7 @@ impl RefUpdate {
 
     fn parse(line: &[u8]) -> Result<Self, PushError> {
         let bad = || PushError::Line {
-            line: printable(line, 120),
+            line: escaped(line, 120),
         };
         let mut words = line.splitn(3, |&b| b == b' ');
         let mut next = || words.next().filter(|word| !word.is_empty()).ok_or_else(bad);
@@ -136,7 +136,7 @@ pub fn what_was_pushed(updates: &[RefUpdate], branch: &str) -> Pushed {
     let others = || {
         let names = updates.iter().map(|update| update.reference.as_str());
         let others = names.filter(|name| *name != reference).take(NAMED_MAX);
-        others.map(|name| printable(name.as_bytes(), 200)).collect()
+        others.map(|name| escaped(name.as_bytes(), 200)).collect()
     };
     match updates.iter().rfind(|update| update.reference == reference) {
         Some(RefUpdate { new: Some(new), .. }) => Pushed::Branch {
@@ -183,7 +183,7 @@ impl PushOptions {
             if option == "no-promote" {
                 options.no_promote = true;
             } else if options.unknown.len() < NAMED_MAX {
-                options.unknown.push(printable(option.as_encoded_bytes(), 100));
+                options.unknown.push(escaped(option.as_encoded_bytes(), 100));
             }
         }
         options

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 
 use super::error::GitError;
 use super::push::{ObjectId, whole_name};
-use super::text::printable;
 use super::worktree::{self, CheckedOut};
+use crate::model::escaped;
 use crate::model::{Commit, SlotName};
 
 /// The hook with its three places to fill in.
@@ -134,8 +134,8 @@ impl SlotRepository {
         let id = commit.id().to_string();
         Ok(CommitFacts {
             commit: id.parse().expect("git's ids are 40 hexadecimal digits"),
-            subject: printable(commit.summary_bytes().unwrap_or_default(), 100),
-            author: printable(commit.author().name_bytes(), 100),
+            subject: escaped(commit.summary_bytes().unwrap_or_default(), 100),
+            author: escaped(commit.author().name_bytes(), 100),
             time: Timestamp::from_second(commit.time().seconds()).unwrap_or(Timestamp::UNIX_EPOCH),
         })
     }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use git2::Oid;
 use rustix::fs::Stat;
@@ -23,6 +24,11 @@ const MAGIC: &[u8] = b"deployer worktree 1\n";
 const SIZE_MAX: u64 = 1 << 30;
 /// Bytes of the digest at the end.
 const DIGEST: usize = 32;
+
+/// Bytes from which on reading a file again takes longer than a tick of the clock.
+const LARGE: u64 = 1 << 20;
+/// Milliseconds that a tick of the file system's clock takes at most: 10 where the kernel has 100 a second.
+const TICK_MAX: u32 = 20;
 
 /// A point in time of the file system's clock: seconds and nanoseconds.
 type Time = (i64, u32);
@@ -128,11 +134,16 @@ impl Seen {
 #[derive(Default)]
 pub(super) struct Seeing {
     body: Vec<u8>,
+    /// When the last of the large files changed.
+    large_changed: Time,
 }
 
 impl Seeing {
     /// Adds the record of the file at `path`.
     pub(super) fn add(&mut self, path: &[u8], record: &Record) {
+        if record.size > LARGE {
+            self.large_changed = self.large_changed.max(record.changed);
+        }
         self.text(path);
         let kind = match record.kind {
             Kind::File => 0,
@@ -150,12 +161,11 @@ impl Seeing {
     /// believed anyway.
     pub(super) fn save(self, path: &Path) -> io::Result<()> {
         let new = beside(path, ".new");
-        let mut file = File::create(&new)?;
-        let stat = rustix::fs::fstat(&file)?;
+        let (mut file, taken) = self.create(&new)?;
         let mut head = Self::default();
         head.body.extend(MAGIC);
         head.text(&boot());
-        head.time(changed(&stat));
+        head.time(taken);
         let digest = Sha256::new()
             .chain_update(&head.body)
             .chain_update(&self.body)
@@ -164,6 +174,22 @@ impl Seeing {
             file.write_all(part)?;
         }
         std::fs::rename(new, path)
+    }
+
+    /// Makes the file `path`, and tells when: later than the last change of a large file, which would otherwise
+    /// not be believed and be read again by the next checkout.
+    fn create(&self, path: &Path) -> io::Result<(File, Time)> {
+        let mut waits = TICK_MAX;
+        loop {
+            let file = File::create(path)?;
+            let taken = changed(&rustix::fs::fstat(&file)?);
+            if taken > self.large_changed || waits == 0 {
+                return Ok((file, taken));
+            }
+            std::fs::remove_file(path)?;
+            std::thread::sleep(Duration::from_millis(1));
+            waits -= 1;
+        }
     }
 
     fn text(&mut self, text: &[u8]) {
@@ -222,4 +248,74 @@ fn boot() -> Vec<u8> {
     let mut id = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     id.truncate(64);
     id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A saved file of two records, taken at (10, 0).
+    fn saved(boot: &[u8]) -> Vec<u8> {
+        let mut all = Seeing::default();
+        all.body.extend(MAGIC);
+        all.text(boot);
+        all.time((10, 0));
+        all.add(b"a/b", &record((9, 999_999_999)));
+        all.add(b"\xff\n", &record((10, 0)));
+        let digest = Sha256::digest(&all.body);
+        all.body.extend(&digest[..]);
+        all.body
+    }
+
+    fn record(changed: Time) -> Record {
+        Record {
+            id: Oid::hash_object(git2::ObjectType::Blob, b"x").unwrap(),
+            kind: Kind::Executable,
+            pointer: true,
+            size: 5 << 32,
+            inode: u64::MAX,
+            changed,
+        }
+    }
+
+    #[test]
+    fn only_records_older_than_their_file_are_believed() {
+        let seen = Seen::parse(&saved(b"boot"), b"boot").unwrap();
+        assert_eq!(seen.len(), 2);
+        let (old, young) = (record((9, 999_999_999)), record((10, 0)));
+        assert!(seen.same(b"a/b", &old).unwrap().pointer);
+        assert!(seen.same(b"\xff\n", &young).is_none());
+        assert!(seen.same(b"a", &old).is_none());
+        let other = Oid::hash_object(git2::ObjectType::Blob, b"y").unwrap();
+        for changed in [
+            Record { id: other, ..old },
+            Record {
+                kind: Kind::File,
+                ..old
+            },
+            Record { size: 5, ..old },
+            Record { inode: 1, ..old },
+            Record {
+                changed: (9, 999_999_998),
+                ..old
+            },
+        ] {
+            assert!(seen.same(b"a/b", &changed).is_none());
+        }
+    }
+
+    #[test]
+    fn nothing_is_believed_after_a_reboot_or_from_a_damaged_file() {
+        let data = saved(b"boot");
+        assert!(Seen::parse(&data, b"other boot").is_none());
+        assert!(Seen::parse(&saved(b""), b"").is_none());
+        for length in 0..data.len() {
+            assert!(Seen::parse(&data[..length], b"boot").is_none());
+        }
+        for bit in 0..data.len() * 8 {
+            let mut damaged = data.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(Seen::parse(&damaged, b"boot").is_none());
+        }
+    }
 }

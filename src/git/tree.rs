@@ -7,7 +7,7 @@ use std::path::Path;
 use git2::{Oid, Repository};
 
 use super::error::GitError;
-use super::text::printable;
+use crate::model::escaped;
 
 /// Entries (files, links, folders, submodules) of one checkout. The largest public repositories have half as many.
 const ENTRIES_MAX: u64 = 1_000_000;
@@ -218,5 +218,5 @@ pub(super) fn joined(path: &[u8], name: &[u8]) -> Vec<u8> {
 
 /// A tree's path as people read it.
 pub(super) fn shown(path: &[u8]) -> String {
-    printable(path, 200)
+    escaped(path, 200)
 }

@@ -17,7 +17,7 @@ pub use settings::{
     ProxySettings, RegistrySettings, Restart, RunSettings, Settings, SlotPorts, Standby, Volume,
 };
 pub use slot::{Lane, Slot, SlotName};
-pub use text::printable;
+pub use text::{escaped, printable};
 
 /// A text that is not what its type wants: what was wanted, and the value that was given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -57,6 +57,7 @@ pub(super) async fn serve_metrics(server: Arc<Server>, listener: TcpListener) {
 }
 
 async fn serve(server: Arc<Server>, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, caller: Caller) {
+    let _call = server.call();
     let service = service_fn(|request| {
         let server = Arc::clone(&server);
         async move { Ok::<_, Infallible>(answer(&server, request, caller).await) }

@@ -130,7 +130,7 @@ impl Lease {
     /// The answer has ended well: the connection can serve again.
     fn end(self, now: u64) {
         let Self { tally, link } = self;
-        tally.claim.in_flight.upstream().keep(tally.worker, link, now);
+        tally.claim.in_flight.seat().keep(link, now);
     }
 }
 

@@ -119,27 +119,24 @@ async fn ask(
     loop {
         let now = client.pulse.now();
         let claim = claim(client, host, &tried, last, now)?;
-        let upstream = Arc::clone(claim.in_flight.upstream());
+        let seat = Arc::clone(claim.in_flight.seat());
+        let upstream = &*seat.upstream;
         client.pulse.serve_by(upstream.id);
         let mut tally = Tally::new(claim, client.worker.index, begun);
 
         let repeatable = is_repeatable(&request);
         let idle = if idle_allowed {
-            upstream.take_idle(
-                client.worker.index,
-                now,
-                if repeatable { u64::MAX / 2 } else { FRESH },
-            )
+            seat.take_idle(now, if repeatable { u64::MAX / 2 } else { FRESH })
         } else {
             None
         };
         let reused = idle.is_some();
         let mut link = match idle {
             Some(link) => link,
-            None => match obeying(&client.pulse, Link::open(&upstream)).await? {
+            None => match obeying(&client.pulse, Link::open(upstream)).await? {
                 Ok(link) => link,
                 Err(error) => {
-                    last = pass_over(&tally.claim, &upstream, &error, now);
+                    last = pass_over(&tally.claim, upstream, &error, now);
                     tried.push(upstream.address);
                     tally.forget();
                     continue;
@@ -176,7 +173,7 @@ fn claim(client: &Client, host: &Host, tried: &[SocketAddrV4], last: Page, now: 
     client
         .plane
         .switch
-        .claim(client.door, host.as_str(), tried, now)
+        .claim(client.worker.index, client.door, host.as_str(), tried, now)
         .map_err(|nowhere| {
             let (app, slot, page) = match nowhere {
                 Nowhere::Unknown => {

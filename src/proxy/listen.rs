@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::net::{SocketFlags, acceptfrom_with, listen, sockopt};
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 use super::connection::{Accepted, Plane};
 use super::say;
@@ -70,7 +70,7 @@ pub(super) struct Doors {
 #[derive(Debug)]
 struct Open {
     socket: Arc<TcpListener>,
-    accepting: AbortHandle,
+    accepting: JoinHandle<()>,
 }
 
 impl Doors {
@@ -109,15 +109,21 @@ impl Doors {
     /// Accepts at `door` from now on.
     pub(super) fn open(&self, door: Door, socket: TcpListener) -> io::Result<()> {
         let accepted = tokio::net::TcpListener::from_std(socket.try_clone()?)?;
-        let accepting = tokio::spawn(accept_all(Arc::clone(&self.plane), door, accepted)).abort_handle();
+        let accepting = tokio::spawn(accept_all(Arc::clone(&self.plane), door, accepted));
         let socket = Arc::new(socket);
         lock(&self.open).insert(door, Open { socket, accepting });
         Ok(())
     }
 
-    /// Closes every slot port that is not among `ports`.
-    pub(super) fn close_others(&self, ports: &[u16]) {
-        self.close(|door| matches!(door, Door::Slot(port) if !ports.contains(&port)));
+    /// Closes every slot port that is not among `ports`; they are free when this returns.
+    pub(super) async fn close_others(&self, ports: &[u16]) {
+        self.close(|door| matches!(door, Door::Slot(port) if !ports.contains(&port)))
+            .await;
+    }
+
+    /// Takes what waits in the queues, and closes every door.
+    pub(super) async fn close_all(&self) {
+        self.close(|_| true).await;
     }
 
     /// Stops accepting, without touching what waits in the queues: another proxy has the same sockets.
@@ -125,11 +131,6 @@ impl Doors {
         for (_, open) in lock(&self.open).drain() {
             open.accepting.abort();
         }
-    }
-
-    /// Takes what waits in the queues, and closes every door.
-    pub(super) fn close_all(&self) {
-        self.close(|_| true);
     }
 
     /// Every socket that is open.
@@ -140,17 +141,15 @@ impl Doors {
             .collect()
     }
 
-    fn close(&self, which: impl Fn(Door) -> bool) {
-        let plane = &self.plane;
-        lock(&self.open).retain(|&door, open| {
-            if which(door) {
-                open.accepting.abort();
-                while let Ok((stream, peer)) = accept(&open.socket) {
-                    plane.accept(Accepted { stream, peer, door });
-                }
+    async fn close(&self, which: impl Fn(Door) -> bool) {
+        let closing: Vec<(Door, Open)> = lock(&self.open).extract_if(|&door, _| which(door)).collect();
+        for (door, open) in closing {
+            open.accepting.abort();
+            let _ = open.accepting.await;
+            while let Ok((stream, peer)) = accept(&open.socket) {
+                self.plane.accept(Accepted { stream, peer, door });
             }
-            !which(door)
-        });
+        }
     }
 }
 

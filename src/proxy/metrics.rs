@@ -72,8 +72,9 @@ pub(super) struct Shown<'a> {
     pub(super) in_flight: [u64; 2],
 }
 
-/// The page in Prometheus' text format. `unrouted` are requests that belong to no app, by status.
-pub(super) fn page(apps: &[Shown<'_>], connections: usize, unrouted: u64) -> String {
+/// The page in Prometheus' text format. `gauges` are no app's: name, help and
+/// value. `unrouted` are requests that belong to no app.
+pub(super) fn page(apps: &[Shown<'_>], gauges: &[(&str, &str, usize)], unrouted: u64) -> String {
     let mut to = String::with_capacity(4096);
     heading(
         &mut to,
@@ -136,8 +137,10 @@ pub(super) fn page(apps: &[Shown<'_>], connections: usize, unrouted: u64) -> Str
         "Requests that were no app's: unknown host, or refused.",
     );
     let _ = writeln!(to, "deployer_unrouted_total {unrouted}");
-    heading(&mut to, "connections", "gauge", "Open connections of clients.");
-    let _ = writeln!(to, "deployer_connections {connections}");
+    for (name, help, value) in gauges {
+        heading(&mut to, name, "gauge", help);
+        let _ = writeln!(to, "deployer_{name} {value}");
+    }
     to
 }
 
@@ -158,6 +161,9 @@ fn histogram(to: &mut String, counters: &Counters, slot: Slot, labels: &str) {
     let all: u64 = (0..5)
         .map(|class| counters.sum(slot, |counters| &counters.classes[class]))
         .sum();
+    if all == 0 {
+        return;
+    }
     let mut below = 0;
     for (bucket, bound) in BOUNDS.iter().enumerate() {
         below += counters.sum(slot, |counters| &counters.buckets[bucket]);

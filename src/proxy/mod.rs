@@ -27,6 +27,8 @@ mod page;
 mod pulse;
 mod route;
 mod server;
+mod start;
+mod succession;
 mod table;
 mod takeover;
 mod tunnel;
@@ -35,7 +37,7 @@ mod upstream;
 pub use control::{Applied, Checked, Control, Drained, ProxyInfo};
 pub use error::ProxyError;
 pub use route::{AppRoute, SlotRoute, Target};
-pub use server::{ServerOptions, run, serve};
+pub use start::{ServerOptions, run, serve};
 
 /// Says one line on stderr. A reader that has gone is no reason to stop.
 macro_rules! say {

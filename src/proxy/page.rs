@@ -53,7 +53,8 @@ impl Page {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         // After a request that was refused unread, or broke off, nobody knows where the next one begins.
-        if status.is_client_error() && self != Page::NotFound || self == Page::Cut {
+        let refused = status.is_client_error() && self != Page::NotFound;
+        if refused || matches!(self, Page::NotImplemented | Page::Cut) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::metrics::{Counters, Shown};
 use super::route::AppRoute;
-use super::upstream::{InFlight, Upstream, lock};
+use super::upstream::{InFlight, Seat, Whole, lock};
 use crate::model::{AppName, ReleaseId, Slot};
 
 /// A route with the token that lets a request ask which release has answered it.
@@ -50,7 +50,7 @@ pub(super) enum Nowhere {
     Exhausted(Arc<App>, Slot),
 }
 
-/// One app in the table.
+/// One app in a worker's table.
 #[derive(Debug)]
 pub(super) struct App {
     pub(super) name: AppName,
@@ -64,26 +64,26 @@ pub(super) struct App {
 #[derive(Debug)]
 struct Lane {
     release: ReleaseId,
-    upstreams: Vec<Arc<Upstream>>,
+    seats: Vec<Arc<Seat>>,
     turn: AtomicUsize,
 }
 
+/// What one worker routes by. Each has a table of its own, so that the counts of its `Arc`s are its own as well.
 #[derive(Debug, Default)]
 struct Table {
     generation: u64,
     hosts: HashMap<String, Arc<App>>,
     default: Option<Arc<App>>,
     ports: HashMap<u16, (Arc<App>, Slot)>,
-    routes: Vec<StoredRoute>,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Switch {
-    table: ArcSwap<Table>,
-    /// The generation of the table that is in force.
+    /// By worker.
+    tables: Box<[ArcSwap<Table>]>,
+    /// The generation of the tables that are in force.
     generation: AtomicU64,
-    workers: usize,
     known: Mutex<Known>,
     /// Requests that were no app's.
     pub(super) unrouted: AtomicU64,
@@ -92,7 +92,13 @@ pub(super) struct Switch {
 /// What outlives a table.
 #[derive(Debug, Default)]
 struct Known {
-    upstreams: HashMap<SocketAddrV4, Arc<Upstream>>,
+    routes: Vec<StoredRoute>,
+    /// By address, those that are routed.
+    upstreams: HashMap<SocketAddrV4, Whole>,
+    /// Those that a route has left, as long as something is in flight on them. An instance that left the public
+    /// route and stays on its slot's port is here too, beside a fresh one with the same address: what is in
+    /// flight since the flip is not mixed with what was before it.
+    left: Vec<Whole>,
     counters: BTreeMap<AppName, Arc<Counters>>,
     last_id: u64,
 }
@@ -101,9 +107,8 @@ impl Switch {
     /// A switch that routes nothing yet.
     pub(super) fn new(workers: usize) -> Self {
         Self {
-            table: ArcSwap::default(),
+            tables: (0..workers).map(|_| ArcSwap::default()).collect(),
             generation: AtomicU64::new(0),
-            workers,
             known: Mutex::default(),
             unrouted: AtomicU64::new(0),
         }
@@ -113,34 +118,23 @@ impl Switch {
     /// before is counted on its upstream.
     pub(super) fn set(&self, routes: Vec<StoredRoute>) {
         let mut known = lock(&self.known);
+        let workers = self.tables.len();
+        known.leave(&routes);
+        known.meet(&routes, workers);
         let generation = self.generation.load(SeqCst) + 1;
-        let table = known.table(generation, routes, self.workers);
-        let routed: HashSet<SocketAddrV4> = table.addresses().collect();
-        for upstream in known
-            .upstreams
-            .values()
-            .filter(|upstream| routed.contains(&upstream.address))
-        {
-            upstream.set_routed(true);
+        for (worker, table) in self.tables.iter().enumerate() {
+            table.store(Arc::new(known.table(generation, &routes, worker)));
         }
-        let before = self.table.swap(Arc::new(table));
         self.generation.store(generation, SeqCst);
-        for upstream in known
-            .upstreams
-            .values()
-            .filter(|upstream| !routed.contains(&upstream.address))
-        {
-            upstream.set_routed(false);
-        }
-        known
-            .upstreams
-            .retain(|address, upstream| routed.contains(address) || upstream.in_flight() > 0);
-        known.count_flips(&before.routes, &self.table.load().routes);
+        known.left.iter().for_each(Whole::leave_route);
+        known.left.retain(|whole| whole.in_flight() > 0);
+        known.count_flips(&routes);
+        known.routes = routes;
     }
 
     /// The routes in force.
     pub(super) fn routes(&self) -> Vec<StoredRoute> {
-        self.table.load().routes.clone()
+        lock(&self.known).routes.clone()
     }
 
     /// Routes one request: in at `door`, for `host` (lower case, no port), passing over the instances `tried`.
@@ -149,24 +143,24 @@ impl Switch {
     /// the table and then looks at the counts misses nobody.
     pub(super) fn claim(
         &self,
+        worker: usize,
         door: Door,
         host: &str,
         tried: &[SocketAddrV4],
         now: u64,
     ) -> Result<Claim, Nowhere> {
         loop {
-            let table = self.table.load();
+            let table = self.tables[worker].load();
             let (app, slot) = table.find(door, host).ok_or(Nowhere::Unknown)?;
             let slot = slot.ok_or_else(|| Nowhere::NotLive(Arc::clone(app), Slot::Blue))?;
             let lane = app.slots[slot as usize]
                 .as_ref()
                 .ok_or_else(|| Nowhere::NotLive(Arc::clone(app), slot))?;
-            let upstream = lane
+            let seat = lane
                 .next(tried, now)
                 .ok_or_else(|| Nowhere::Exhausted(Arc::clone(app), slot))?;
-            upstream.join();
-            let in_flight = InFlight::joined(Arc::clone(upstream));
-            if self.generation.load(SeqCst) == table.generation {
+            let in_flight = seat.join();
+            if self.generation.load(SeqCst) <= table.generation {
                 return Ok(Claim {
                     in_flight,
                     app: Arc::clone(app),
@@ -177,27 +171,31 @@ impl Switch {
         }
     }
 
-    /// The upstreams at `addresses` that are known.
-    pub(super) fn upstreams(&self, addresses: &[SocketAddrV4]) -> Vec<Arc<Upstream>> {
+    /// The upstreams at `addresses`, those that a route has left included.
+    pub(super) fn upstreams(&self, addresses: &[SocketAddrV4]) -> Vec<Whole> {
         let known = lock(&self.known);
-        let mut wanted: Vec<_> = addresses.to_vec();
-        wanted.sort_unstable();
-        wanted.dedup();
-        wanted
-            .iter()
-            .filter_map(|address| known.upstreams.get(address).cloned())
-            .collect()
+        let all = known.upstreams.values().chain(&known.left);
+        let wanted = all.filter(|whole| addresses.contains(&whole.upstream.address));
+        wanted.cloned().collect()
+    }
+
+    /// The upstreams at `addresses` that a route has left with something in flight.
+    pub(super) fn left(&self, addresses: &[SocketAddrV4]) -> Vec<Whole> {
+        let known = lock(&self.known);
+        let left = known.left.iter();
+        let wanted = left.filter(|whole| addresses.contains(&whole.upstream.address));
+        wanted.cloned().collect()
     }
 
     /// Closes the connections to upstreams that were idle for too long.
     pub(super) fn sweep(&self, now: u64) {
-        let upstreams: Vec<_> = lock(&self.known).upstreams.values().cloned().collect();
-        upstreams.iter().for_each(|upstream| upstream.sweep(now));
+        let mut known = lock(&self.known);
+        known.left.retain(|whole| whole.in_flight() > 0);
+        known.upstreams.values().for_each(|whole| whole.sweep(now));
     }
 
-    /// The page of metrics.
-    pub(super) fn metrics(&self, connections: usize) -> String {
-        let table = self.table.load();
+    /// The page of metrics, with `gauges` that are no app's: name, help and value.
+    pub(super) fn metrics(&self, gauges: &[(&str, &str, usize)]) -> String {
         let known = lock(&self.known);
         let shown: Vec<Shown<'_>> = known
             .counters
@@ -205,21 +203,47 @@ impl Switch {
             .map(|(app, counters)| Shown {
                 app: app.as_str(),
                 counters,
-                in_flight: Slot::BOTH.map(|slot| table.in_flight(app, slot)),
+                in_flight: Slot::BOTH.map(|slot| known.in_flight(app, slot)),
             })
             .collect();
-        super::metrics::page(&shown, connections, self.unrouted.load(Relaxed))
+        super::metrics::page(&shown, gauges, self.unrouted.load(Relaxed))
     }
 }
 
 impl Known {
-    fn table(&mut self, generation: u64, routes: Vec<StoredRoute>, workers: usize) -> Table {
+    /// Sets aside the upstreams that the public port, or everything, leaves when `new` comes into force.
+    fn leave(&mut self, new: &[StoredRoute]) {
+        let (was_public, is_public) = (public(&self.routes), public(new));
+        let routed: HashSet<SocketAddrV4> = new.iter().flat_map(|stored| addresses(&stored.route)).collect();
+        let leaves = |address: &SocketAddrV4| {
+            !routed.contains(address) || (was_public.contains(address) && !is_public.contains(address))
+        };
+        let left = self.upstreams.extract_if(|address, _| leaves(address));
+        self.left.extend(left.map(|(_, whole)| whole));
+    }
+
+    /// Makes what `routes` need and is not there.
+    fn meet(&mut self, routes: &[StoredRoute], workers: usize) {
+        for route in routes.iter().map(|stored| &stored.route) {
+            let counters = self.counters.entry(route.app.clone());
+            counters.or_insert_with(|| Arc::new(Counters::new(workers)));
+            for address in addresses(route) {
+                let last_id = &mut self.last_id;
+                self.upstreams.entry(address).or_insert_with(|| {
+                    *last_id += 1;
+                    Whole::new(*last_id, address, workers)
+                });
+            }
+        }
+    }
+
+    fn table(&self, generation: u64, routes: &[StoredRoute], worker: usize) -> Table {
         let mut table = Table {
             generation,
             ..Table::default()
         };
-        for stored in &routes {
-            let app = Arc::new(self.app(stored, workers));
+        for stored in routes {
+            let app = Arc::new(self.app(stored, worker));
             for host in &stored.route.hosts {
                 table.hosts.insert(host.clone(), Arc::clone(&app));
             }
@@ -230,57 +254,59 @@ impl Known {
                 table.default = Some(app);
             }
         }
-        table.routes = routes;
         table
     }
 
-    fn app(&mut self, stored: &StoredRoute, workers: usize) -> App {
+    fn app(&self, stored: &StoredRoute, worker: usize) -> App {
         let route = &stored.route;
-        let counters = self.counters.entry(route.app.clone());
-        let counters = Arc::clone(counters.or_insert_with(|| Arc::new(Counters::new(workers))));
+        let seat = |address| Arc::clone(&self.upstreams[address].seats[worker]);
         App {
             name: route.app.clone(),
             check: stored.check.clone(),
-            counters,
+            counters: Arc::clone(&self.counters[&route.app]),
             live: route.live,
             slots: Slot::BOTH.map(|slot| {
                 let target = route.slots.get(&slot)?.target.as_ref()?;
                 Some(Lane {
                     release: target.release,
-                    upstreams: target
-                        .upstreams
-                        .iter()
-                        .map(|&address| self.upstream(address, workers))
-                        .collect(),
-                    turn: AtomicUsize::new(0),
+                    seats: target.upstreams.iter().map(seat).collect(),
+                    turn: AtomicUsize::new(worker),
                 })
             }),
         }
     }
 
-    fn upstream(&mut self, address: SocketAddrV4, workers: usize) -> Arc<Upstream> {
-        let last_id = &mut self.last_id;
-        let upstream = self.upstreams.entry(address).or_insert_with(|| {
-            *last_id += 1;
-            Arc::new(Upstream::new(*last_id, address, workers))
-        });
-        Arc::clone(upstream)
-    }
-
-    fn count_flips(&self, before: &[StoredRoute], after: &[StoredRoute]) {
+    fn count_flips(&self, after: &[StoredRoute]) {
         for new in after.iter().map(|stored| &stored.route) {
-            let old = before
+            let old = self
+                .routes
                 .iter()
                 .map(|stored| &stored.route)
                 .find(|old| old.app == new.app);
-            let goes = |route: &AppRoute| (route.live, route.live_target().cloned());
-            if old.is_some_and(|old| goes(old) != goes(new))
-                && let Some(counters) = self.counters.get(&new.app)
-            {
-                counters.flips.fetch_add(1, Relaxed);
+            if old.is_some_and(|old| (old.live, old.live_target()) != (new.live, new.live_target())) {
+                self.counters[&new.app].flips.fetch_add(1, Relaxed);
             }
         }
     }
+
+    fn in_flight(&self, app: &AppName, slot: Slot) -> u64 {
+        let route = self
+            .routes
+            .iter()
+            .map(|stored| &stored.route)
+            .find(|route| route.app == *app);
+        let target = route.and_then(|route| route.slots.get(&slot)?.target.as_ref());
+        let upstreams = target.into_iter().flat_map(|target| &target.upstreams);
+        upstreams
+            .filter_map(|address| self.upstreams.get(address))
+            .map(Whole::in_flight)
+            .sum()
+    }
+}
+
+fn addresses(route: &AppRoute) -> impl Iterator<Item = SocketAddrV4> {
+    let targets = route.slots.values().filter_map(|slot| slot.target.as_ref());
+    targets.flat_map(|target| target.upstreams.iter().copied())
 }
 
 impl Table {
@@ -294,42 +320,29 @@ impl Table {
             Door::Slot(port) => self.ports.get(&port).map(|(app, slot)| (app, Some(*slot))),
         }
     }
+}
 
-    fn addresses(&self) -> impl Iterator<Item = SocketAddrV4> {
-        let targets = self.routes.iter().flat_map(|stored| stored.route.slots.values());
-        targets
-            .filter_map(|slot| slot.target.as_ref())
-            .flat_map(|target| target.upstreams.iter().copied())
-    }
-
-    fn in_flight(&self, app: &AppName, slot: Slot) -> u64 {
-        let app = self
-            .ports
-            .values()
-            .map(|(app, _)| app)
-            .find(|known| known.name == *app);
-        let lane = app.and_then(|app| app.slots[slot as usize].as_ref());
-        lane.map_or(0, |lane| {
-            lane.upstreams.iter().map(|upstream| upstream.in_flight()).sum()
-        })
-    }
+/// Every address that the public port goes to.
+fn public(routes: &[StoredRoute]) -> HashSet<SocketAddrV4> {
+    let live = routes.iter().filter_map(|stored| stored.route.live_target());
+    live.flat_map(|target| target.upstreams.iter().copied()).collect()
 }
 
 impl Lane {
     /// The next instance in turn that answers, else one that may answer again; none that was `tried`.
-    fn next(&self, tried: &[SocketAddrV4], now: u64) -> Option<&Arc<Upstream>> {
-        if let [only] = self.upstreams.as_slice() {
-            return (tried.is_empty() && !only.is_dead(now)).then_some(only);
+    fn next(&self, tried: &[SocketAddrV4], now: u64) -> Option<&Arc<Seat>> {
+        if let [only] = self.seats.as_slice() {
+            return (tried.is_empty() && !only.upstream.is_dead(now)).then_some(only);
         }
         let turn = self.turn.fetch_add(1, Relaxed);
         let in_turn = || {
-            let count = self.upstreams.len();
-            (0..count).map(move |step| &self.upstreams[(turn.wrapping_add(step)) % count])
+            let count = self.seats.len();
+            (0..count).map(move |step| &self.seats[turn.wrapping_add(step) % count])
         };
-        let untried = |upstream: &&Arc<Upstream>| !tried.contains(&upstream.address);
+        let untried = |seat: &&Arc<Seat>| !tried.contains(&seat.upstream.address);
         in_turn()
             .filter(untried)
-            .find(|upstream| !upstream.is_passed_over(now))
-            .or_else(|| in_turn().filter(untried).find(|upstream| !upstream.is_dead(now)))
+            .find(|seat| !seat.upstream.is_passed_over(now))
+            .or_else(|| in_turn().filter(untried).find(|seat| !seat.upstream.is_dead(now)))
     }
 }

@@ -56,7 +56,7 @@ struct Tunnel {
 impl Tunnel {
     async fn carry(self, to_client: OnUpgrade, to_upstream: OnUpgrade) {
         let pulse = Arc::new(Pulse::new(Arc::clone(&self.plane.clock), Phase::Tunnel));
-        pulse.serve_by(self.tally.claim.in_flight.upstream().id);
+        pulse.serve_by(self.tally.claim.in_flight.seat().upstream.id);
         let _registered = self.worker.register(Arc::clone(&pulse));
         let mut both = pin!(async {
             let (client, upstream) = tokio::try_join!(to_client, to_upstream).ok()?;

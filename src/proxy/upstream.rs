@@ -17,13 +17,12 @@ const IDLE_MAX: u64 = 30_000;
 /// Idle connections kept per worker and upstream.
 const IDLE_COUNT: usize = 256;
 
-/// See the module.
+/// What all workers know of an upstream.
 #[derive(Debug)]
 pub(super) struct Upstream {
     /// Known by this in a [`super::pulse::Pulse`]; never 0.
     pub(super) id: u64,
     pub(super) address: SocketAddrV4,
-    in_flight: AtomicU64,
     /// Whether anyone waits for `ended`.
     awaited: AtomicBool,
     ended: Notify,
@@ -32,8 +31,25 @@ pub(super) struct Upstream {
     passed_over_until: AtomicU64,
     /// Whether the last failure to connect took long, so that another try is not worth a client's time.
     failed_slowly: AtomicBool,
-    /// Idle connections by worker; a worker uses its own alone, so the lock is never contended.
-    idle: Box<[Mutex<Vec<Idle>>]>,
+}
+
+/// One worker's part of an upstream: what every request writes to. On memory of its own, because two workers
+/// that write to one line of it wait for each other.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(super) struct Seat {
+    pub(super) upstream: Arc<Upstream>,
+    in_flight: AtomicU64,
+    /// Idle connections. The sweep looks in now and then; else the worker is alone here.
+    idle: Mutex<Vec<Idle>>,
+}
+
+/// An upstream with every worker's part of it.
+#[derive(Debug, Clone)]
+pub(super) struct Whole {
+    pub(super) upstream: Arc<Upstream>,
+    /// By worker.
+    pub(super) seats: Arc<[Arc<Seat>]>,
 }
 
 #[derive(Debug)]
@@ -43,49 +59,6 @@ struct Idle {
 }
 
 impl Upstream {
-    pub(super) fn new(id: u64, address: SocketAddrV4, workers: usize) -> Self {
-        Self {
-            id,
-            address,
-            in_flight: AtomicU64::new(0),
-            awaited: AtomicBool::new(false),
-            ended: Notify::new(),
-            routed: AtomicBool::new(true),
-            passed_over_until: AtomicU64::new(0),
-            failed_slowly: AtomicBool::new(false),
-            idle: (0..workers).map(|_| Mutex::default()).collect(),
-        }
-    }
-
-    /// Counts one more in flight. The order matters to [`super::table::Switch::claim`].
-    pub(super) fn join(&self) {
-        self.in_flight.fetch_add(1, SeqCst);
-    }
-
-    /// Counts one less in flight.
-    pub(super) fn leave(&self) {
-        if self.in_flight.fetch_sub(1, SeqCst) == 1 && self.awaited.load(SeqCst) {
-            self.ended.notify_waiters();
-        }
-    }
-
-    pub(super) fn in_flight(&self) -> u64 {
-        self.in_flight.load(SeqCst)
-    }
-
-    /// Returns once nothing is in flight.
-    pub(super) async fn ended(&self) {
-        self.awaited.store(true, SeqCst);
-        loop {
-            let mut ended = std::pin::pin!(self.ended.notified());
-            ended.as_mut().enable();
-            if self.in_flight() == 0 {
-                return;
-            }
-            ended.await;
-        }
-    }
-
     /// Notes that the instance could not be reached at `now`; gives whether this is news.
     pub(super) fn pass_over(&self, now: u64, slowly: bool) -> bool {
         self.failed_slowly.store(slowly, Relaxed);
@@ -105,10 +78,18 @@ impl Upstream {
     pub(super) fn is_dead(&self, now: u64) -> bool {
         self.is_passed_over(now) && self.failed_slowly.load(Relaxed)
     }
+}
 
-    /// An idle connection of `worker` that was used at most `age` milliseconds before `now`.
-    pub(super) fn take_idle(&self, worker: usize, now: u64, age: u64) -> Option<Link> {
-        let mut idle = lock(&self.idle[worker]);
+impl Seat {
+    /// Counts one more in flight. The order matters to [`super::table::Switch::claim`].
+    pub(super) fn join(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, SeqCst);
+        InFlight(Arc::clone(self))
+    }
+
+    /// An idle connection that was used at most `age` milliseconds before `now`.
+    pub(super) fn take_idle(&self, now: u64, age: u64) -> Option<Link> {
+        let mut idle = lock(&self.idle);
         // The last one back is the first one out: it is the likeliest to be open still. One that is not ready
         // yet is still ending its last exchange, and stays.
         let mut at = idle.len();
@@ -126,27 +107,67 @@ impl Upstream {
     }
 
     /// Keeps a connection whose exchange is over.
-    pub(super) fn keep(&self, worker: usize, link: Link, now: u64) {
-        if self.routed.load(Relaxed) && !link.is_closed() {
-            let mut idle = lock(&self.idle[worker]);
+    pub(super) fn keep(&self, link: Link, now: u64) {
+        if self.upstream.routed.load(Relaxed) && !link.is_closed() {
+            let mut idle = lock(&self.idle);
             if idle.len() < IDLE_COUNT {
                 idle.push(Idle { link, since: now });
             }
         }
     }
+}
 
-    /// Whether a route goes here from now on; where none does, idle connections are closed.
-    pub(super) fn set_routed(&self, routed: bool) {
-        self.routed.store(routed, Relaxed);
-        if !routed {
-            self.idle.iter().for_each(|idle| lock(idle).clear());
+impl Whole {
+    pub(super) fn new(id: u64, address: SocketAddrV4, workers: usize) -> Self {
+        let upstream = Arc::new(Upstream {
+            id,
+            address,
+            awaited: AtomicBool::new(false),
+            ended: Notify::new(),
+            routed: AtomicBool::new(true),
+            passed_over_until: AtomicU64::new(0),
+            failed_slowly: AtomicBool::new(false),
+        });
+        let seat = |_| {
+            Arc::new(Seat {
+                upstream: Arc::clone(&upstream),
+                in_flight: AtomicU64::new(0),
+                idle: Mutex::default(),
+            })
+        };
+        Self {
+            seats: (0..workers).map(seat).collect(),
+            upstream,
         }
+    }
+
+    pub(super) fn in_flight(&self) -> u64 {
+        self.seats.iter().map(|seat| seat.in_flight.load(SeqCst)).sum()
+    }
+
+    /// Returns once nothing is in flight.
+    pub(super) async fn ended(&self) {
+        self.upstream.awaited.store(true, SeqCst);
+        loop {
+            let mut ended = std::pin::pin!(self.upstream.ended.notified());
+            ended.as_mut().enable();
+            if self.in_flight() == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// No route goes here any more: idle connections are closed, and no other is kept.
+    pub(super) fn leave_route(&self) {
+        self.upstream.routed.store(false, Relaxed);
+        self.seats.iter().for_each(|seat| lock(&seat.idle).clear());
     }
 
     /// Closes the connections that were idle for too long.
     pub(super) fn sweep(&self, now: u64) {
-        for idle in &self.idle {
-            lock(idle).retain(|idle| now < idle.since + IDLE_MAX && !idle.link.is_closed());
+        for seat in self.seats.iter() {
+            lock(&seat.idle).retain(|idle| now < idle.since + IDLE_MAX && !idle.link.is_closed());
         }
     }
 }
@@ -158,21 +179,18 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// One request in flight on an upstream, counted until this is dropped.
 #[derive(Debug)]
-pub(super) struct InFlight(Arc<Upstream>);
+pub(super) struct InFlight(Arc<Seat>);
 
 impl InFlight {
-    /// Takes over a count that [`Upstream::join`] has made.
-    pub(super) fn joined(upstream: Arc<Upstream>) -> Self {
-        Self(upstream)
-    }
-
-    pub(super) fn upstream(&self) -> &Arc<Upstream> {
+    pub(super) fn seat(&self) -> &Arc<Seat> {
         &self.0
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.leave();
+        if self.0.in_flight.fetch_sub(1, SeqCst) == 1 && self.0.upstream.awaited.load(SeqCst) {
+            self.0.upstream.ended.notify_waiters();
+        }
     }
 }

@@ -8,8 +8,8 @@ use reqwest::{Method, Url};
 
 use super::auth::{self, Challenge};
 use super::error::RegistryError;
-use super::text::printable;
 use super::transport::{Answer, Transport};
+use crate::model::escaped;
 use crate::model::{Credentials, Digest, RegistrySettings};
 
 /// The kinds of manifest that an image's digest may stand for.
@@ -171,6 +171,25 @@ impl Registry {
         }
     }
 
+    /// Begins an upload to the repository `path` and cancels it: what to ask when a push failed and the Engine
+    /// passed on no reason. A full disk, for one, reaches it as "unknown error".
+    ///
+    /// # Errors
+    /// [`RegistryError::NoSpace`] and the like, when the registry does not take uploads.
+    pub async fn try_upload(&self, path: &str) -> Result<(), RegistryError> {
+        let url = self.url(&format!("{path}/blobs/uploads/"))?;
+        let answer = self.ask(Method::POST, url.clone(), JSON).await?;
+        if answer.status != 202 {
+            return Err(self.refused(&answer));
+        }
+        let upload = answer.header("location").and_then(|to| url.join(to).ok());
+        if let Some(upload) = upload.filter(|upload| upload.origin() == url.origin()) {
+            // Left alone, the registry forgets it by itself.
+            let _ = self.ask_once(Method::DELETE, upload, JSON).await;
+        }
+        Ok(())
+    }
+
     /// Asks, and asks again what may pass.
     async fn ask(&self, method: Method, url: Url, accept: &'static str) -> Result<Answer, RegistryError> {
         let mut asked = 1;
@@ -258,7 +277,7 @@ impl Registry {
     fn not_a_registry(&self, detail: impl Into<String>) -> RegistryError {
         RegistryError::NotARegistry {
             address: self.settings.address.clone(),
-            detail: printable(detail.into().as_bytes(), 300),
+            detail: escaped(detail.into().as_bytes(), 300),
         }
     }
 

@@ -4,8 +4,8 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
-use super::text::printable;
 use super::transport::Answer;
+use crate::model::escaped;
 
 /// Why the registry did not do what it was asked. Text that came from it is printable and cut to 300 characters.
 #[derive(Debug, thiserror::Error)]
@@ -158,7 +158,7 @@ impl RegistryError {
         let mut next = error.source();
         while let Some(cause) = next {
             if let Some(tls) = tls_error(cause) {
-                let detail = printable(tls.to_string().as_bytes(), 300);
+                let detail = escaped(tls.to_string().as_bytes(), 300);
                 return Self::Tls { address, detail };
             }
             if let Some(http) = cause.downcast_ref::<hyper::Error>()
@@ -175,7 +175,7 @@ impl RegistryError {
             last = cause.to_string();
             next = cause.source();
         }
-        let detail = printable(last.as_bytes(), 300);
+        let detail = escaped(last.as_bytes(), 300);
         Self::Unreachable { address, detail }
     }
 
@@ -187,7 +187,7 @@ impl RegistryError {
         }
         let detail = match &answer.body[..] {
             [] => "it gave no reason".to_owned(),
-            body => printable(body.trim_ascii(), 300),
+            body => escaped(body.trim_ascii(), 300),
         };
         match answer.status {
             401 | 403 => Self::Denied { address, detail },
@@ -200,11 +200,14 @@ impl RegistryError {
     }
 }
 
-/// A TLS error, also where it is wrapped in one of the system's.
-fn tls_error<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    let inner = cause.downcast_ref::<io::Error>().and_then(|io| io.get_ref());
-    let inner = inner.and_then(|inner| inner.downcast_ref());
-    cause.downcast_ref().or(inner)
+/// A TLS error, also where it is wrapped in errors of the system's kind, which hide it from `source`.
+fn tls_error<'a>(mut cause: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    loop {
+        if let Some(tls) = cause.downcast_ref() {
+            return Some(tls);
+        }
+        cause = cause.downcast_ref::<io::Error>()?.get_ref()?;
+    }
 }
 
 /// Whether a refusal's reason is a full disk. The registry's filesystem driver gives the bare error number.

@@ -7,7 +7,6 @@
 mod auth;
 mod client;
 mod error;
-mod text;
 mod transport;
 
 pub use client::{Deleted, Registry};

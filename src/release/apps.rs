@@ -1,6 +1,7 @@
 //! Making, showing and removing apps.
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -75,7 +76,7 @@ fn hosts_are_free(context: &Context, name: &AppName) -> Result<()> {
     Ok(())
 }
 
-/// The lowest address block and the first pair of ports that no other app has.
+/// The lowest address block and the first pair of ports that neither another app nor another program has.
 fn given_to_next(context: &Context, name: &AppName) -> Result<AppFile> {
     let mut blocks = HashSet::new();
     let mut ports = HashSet::from([context.settings.proxy.listen.port()]);
@@ -96,11 +97,13 @@ fn given_to_next(context: &Context, name: &AppName) -> Result<AppFile> {
         .find(|index| !blocks.contains(index))
         .expect("numbers do not end");
     AddressPlan::new(context.settings.engine.subnet, index)?;
+    let listen = context.settings.proxy.slot_listen;
     let mut pairs = (FIRST_PORTS.green..u16::MAX).step_by(2).map(|green| SlotPorts {
         green,
         blue: green + 1,
     });
-    let free = pairs.find(|pair| !ports.contains(&pair.green) && !ports.contains(&pair.blue));
+    let is_free = |port: u16| !ports.contains(&port) && TcpListener::bind((listen, port)).is_ok();
+    let free = pairs.find(|pair| is_free(pair.green) && is_free(pair.blue));
     let ports = context
         .settings
         .app(name)

@@ -45,18 +45,19 @@ pub(super) async fn flip(run: &mut Run<'_>) -> Done {
     Ok((Learned::Nothing, what))
 }
 
-/// Puts back the route that was in force before this release, unless the proxy never left it.
-pub(super) async fn flip_back(run: &mut Run<'_>) -> anyhow::Result<()> {
+/// Puts back the route that was in force before this release, unless the proxy never left it. Says so, where
+/// there was anything to do.
+pub(super) async fn flip_back(run: &mut Run<'_>) -> anyhow::Result<Option<String>> {
     let wanted = route_of(run.context, &run.app, &run.before)?;
     let routes = patiently(|| run.context.proxy.routes()).await?;
     let in_force = routes.into_iter().find(|route| route.app == run.app.name);
     match in_force {
-        None if run.before.slots.is_empty() => {}
-        Some(route) if goes_to_the_same(&route, &wanted) => {}
+        None if run.before.slots.is_empty() => return Ok(None),
+        Some(route) if goes_to_the_same(&route, &wanted) => return Ok(None),
         Some(_) if run.before.slots.is_empty() => run.context.proxy.remove_route(&run.app.name).await?,
         _ => drop(put(run, &wanted).await?),
     }
-    Ok(())
+    Ok(Some("traffic goes where it went before".to_owned()))
 }
 
 /// Whether two routes send every request to the same upstreams, whatever their ports and hosts: a configuration

@@ -5,6 +5,7 @@ use anyhow::Context as _;
 use super::entry::Learned;
 use super::retry::retrying;
 use super::run::{Done, Run};
+use crate::engine::EngineError;
 use crate::model::ImageRef;
 
 pub(super) async fn push(run: &mut Run<'_>) -> Done {
@@ -12,12 +13,16 @@ pub(super) async fn push(run: &mut Run<'_>) -> Done {
     let credentials = run.context.registry()?.credentials()?;
     let engine = run.context.engine().await?;
     let log = &mut run.log;
-    let digest = retrying(log, async |log| {
+    let pushed = retrying(log, async |log| {
         engine
             .push(&tag, credentials.as_ref(), &mut |line: &str| log.output(line))
             .await
     })
-    .await?;
+    .await;
+    let digest = match pushed {
+        Ok(digest) => digest,
+        Err(error) => return Err(the_registrys_own_reason(run, error).await),
+    };
     let repository = run.context.settings.registry.repository(&run.app.name);
     let what = digest.to_string();
     Ok((
@@ -26,4 +31,19 @@ pub(super) async fn push(run: &mut Run<'_>) -> Done {
         },
         what,
     ))
+}
+
+/// The Engine hides why a registry failed: the registry itself may name the cause, such as a full disk.
+async fn the_registrys_own_reason(run: &Run<'_>, error: EngineError) -> anyhow::Error {
+    let EngineError::RegistryFailed { .. } = error else {
+        return error.into();
+    };
+    let path = run.context.settings.registry.path(&run.app.name);
+    match run.context.registry() {
+        Ok(registry) => match registry.try_upload(&path).await {
+            Err(reason) => reason.into(),
+            Ok(()) => error.into(),
+        },
+        Err(_) => error.into(),
+    }
 }

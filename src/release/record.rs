@@ -1,20 +1,24 @@
 //! record: state says what is so, and what is past its keeping goes.
 
+use std::time::Duration;
+
 use super::entry::Learned;
-use super::prune;
+use super::prune::{self, Mode};
 use super::run::{Done, Run};
 use super::say;
+
+/// How long pruning may hold up the end of a release; what is left is for the next one.
+const PRUNING: Duration = Duration::from_secs(30);
 
 pub(super) async fn record(run: &mut Run<'_>) -> Done {
     let after = run.after()?;
     run.context.store.write_state(run.lock, &after)?;
-    let what = match prune::prune(run.context, &run.app, run.lock, prune::Mode::Remove).await {
-        Ok(pruned) if pruned.is_empty() => String::new(),
-        Ok(pruned) => format!(
-            "{} past their keeping pruned",
-            say::count(pruned.images.len() as u64, "image")
-        ),
-        Err(error) => format!("pruning put off: {error:#}"),
+    let pruning = prune::prune(run.context, &run.app, run.lock, Mode::Remove);
+    let what = match tokio::time::timeout(PRUNING, pruning).await {
+        Ok(Ok(pruned)) if pruned.is_empty() => String::new(),
+        Ok(Ok(pruned)) => format!("{} pruned", say::count(pruned.images.len() as u64, "old image")),
+        Ok(Err(error)) => format!("pruning put off: {error:#}"),
+        Err(_) => format!("pruning put off: it took longer than {}", say::time(PRUNING)),
     };
     Ok((Learned::Nothing, what))
 }

@@ -192,13 +192,15 @@ impl<'a> Run<'a> {
     }
 
     async fn take_back(&mut self, step: Step) -> anyhow::Result<()> {
-        match step {
+        let taken_back = match step {
             Step::Flip => flip::flip_back(self).await,
             _ => start::take_back(self).await,
-        }
-        .with_context(|| format!("{step} could not be taken back"))?;
+        };
+        let what = taken_back.with_context(|| format!("{step} could not be taken back"))?;
         self.journal.append(Entry::Undone { step })?;
-        self.log.line(&say::step_undone(step));
+        if let Some(what) = what {
+            self.log.line(&say::step_undone(step, &what));
+        }
         Ok(())
     }
 

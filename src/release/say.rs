@@ -59,14 +59,8 @@ pub fn step_left(step: Step, why: &str) -> String {
 }
 
 /// A step that was taken back.
-pub fn step_undone(step: Step) -> String {
-    format!(
-        " {step:<8}           taken back: {}",
-        match step {
-            Step::Flip => "traffic goes where it went before",
-            _ => "the new instances are gone",
-        }
-    )
+pub fn step_undone(step: Step, what: &str) -> String {
+    format!(" {step:<8}           taken back: {what}")
 }
 
 /// A release waits for another one.

@@ -5,7 +5,7 @@ use futures_util::future::try_join_all;
 
 use super::context::{App, Context};
 use super::entry::Learned;
-use super::route::route_of;
+use super::route::{self, route_of};
 use super::run::{Done, Run};
 use super::say;
 use crate::engine::{Engine, Instance, InstanceSpec};
@@ -24,10 +24,10 @@ pub(super) async fn start(run: &mut Run<'_>) -> Done {
         port: running.port,
         instances: running.instances,
     };
-    let plan = AddressPlan::new(run.context.settings.engine.subnet, run.app.file.index)?;
-    let first = plan.address(run.slot(), running.lane, 0);
+    let at = route::upstreams(run.context, &run.app, run.slot(), &running)?;
+    let at: Vec<String> = at.iter().map(ToString::to_string).collect();
     let instances = say::count(running.instances.into(), "instance");
-    Ok((learned, format!("{instances} from {first}:{} on", running.port)))
+    Ok((learned, format!("{instances} at {}", at.join(", "))))
 }
 
 /// What the release will run, with the port that the image or the configuration names.
@@ -143,8 +143,10 @@ pub(super) async fn instances_of(
     Ok(instances)
 }
 
-/// Takes a start back: a new release's instances go; those of a promoted standby stop if they were stopped.
-pub(super) async fn take_back(run: &mut Run<'_>) -> anyhow::Result<()> {
+/// Takes a start back: a new release's instances go; those of a promoted standby stop if they were stopped. Says
+/// what was done, where there was anything to do.
+pub(super) async fn take_back(run: &mut Run<'_>) -> anyhow::Result<Option<String>> {
+    let mut gone = 0;
     let engine = run.context.engine().await?;
     match (&run.record.origin, run.ran_before()) {
         (Origin::Promote { .. }, Some(running)) => {
@@ -159,11 +161,12 @@ pub(super) async fn take_back(run: &mut Run<'_>) -> anyhow::Result<()> {
             for instance in engine.instances(Some(&run.app.name)).await? {
                 if instance.release == run.record.id {
                     engine.remove(&instance.id).await?;
+                    gone += 1;
                 }
             }
         }
     }
-    Ok(())
+    Ok((gone > 0).then(|| format!("{} removed again", say::count(gone, "new instance"))))
 }
 
 /// Makes sure that no route names instances that are about to go. The journal says so already; this is for the

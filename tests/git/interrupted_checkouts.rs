@@ -79,7 +79,7 @@ fn a_process_killed_at_any_moment_leaves_nothing_that_lasts() {
             .collect();
         slot.commit(slot.tree(&entries))
     });
-    for round in 0..6 {
+    for round in 0..4 {
         slot.checkout(&one);
         let mut child = std::process::Command::new(std::env::current_exe().unwrap())
             .args([
@@ -95,7 +95,7 @@ fn a_process_killed_at_any_moment_leaves_nothing_that_lasts() {
             .spawn()
             .unwrap();
         // Killed once it has come so far that this file is new: at another place each round.
-        let file = slot.worktree().join(format!("f{}", round * 200));
+        let file = slot.worktree().join(format!("f{}", round * 300));
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
         while !fs::read(&file).is_ok_and(|text| text.starts_with(b"2")) {
             assert!(
@@ -113,10 +113,13 @@ fn a_process_killed_at_any_moment_leaves_nothing_that_lasts() {
 #[test]
 #[ignore = "the process that another test kills"]
 fn child_that_is_killed() {
-    let var = |name: &str| std::env::var(name).unwrap();
-    let repository = deployer::git::SlotRepository::open(var("TEST_REPOSITORY").as_ref()).unwrap();
-    let commit = var("TEST_COMMIT").parse().unwrap();
+    let Ok(commit) = std::env::var("TEST_COMMIT") else {
+        return;
+    };
+    let path = |name: &str| std::path::PathBuf::from(std::env::var(name).unwrap());
+    let repository = deployer::git::SlotRepository::open(&path("TEST_REPOSITORY")).unwrap();
+    let commit = commit.parse().unwrap();
     repository
-        .checkout(&commit, var("TEST_WORKTREE").as_ref(), &|| true)
+        .checkout(&commit, &path("TEST_WORKTREE"), &|| true)
         .unwrap();
 }

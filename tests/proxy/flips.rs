@@ -47,8 +47,8 @@ impl Count {
             };
             match request(&mut open) {
                 Ok(from) => {
-                    let expected = if before % 4 == 0 { "blue" } else { "green" };
-                    if before % 2 == 0 && self.flips.load(SeqCst) == before && from != expected {
+                    let expected = if before.is_multiple_of(4) { "blue" } else { "green" };
+                    if before.is_multiple_of(2) && self.flips.load(SeqCst) == before && from != expected {
                         self.late.fetch_add(1, SeqCst);
                     }
                     client = keep.then_some(open).filter(|open| !open.said_close());
@@ -88,7 +88,8 @@ pub(crate) fn slow(client: &mut Client) -> io::Result<String> {
 
 /// Keep-alive GETs and POSTs, slow answers, and a connection per request.
 pub(crate) fn clients(count: &Arc<Count>, address: std::net::SocketAddr) -> Vec<thread::JoinHandle<()>> {
-    let kinds: [(bool, fn(&mut Client) -> io::Result<String>); 6] = [
+    type Request = fn(&mut Client) -> io::Result<String>;
+    let kinds: [(bool, Request); 6] = [
         (true, get),
         (true, get),
         (true, post),
@@ -162,6 +163,7 @@ fn a_drain_waits_for_what_is_in_flight_and_counts_it() {
     let control = proxy.control.clone();
     let address = blue.address;
     let drain = thread::spawn(move || wait(control.drain(&[address], Duration::from_secs(20))).unwrap());
+    until("the drain", || proxy.metrics().contains("deployer_draining 1\n"));
     for (ended, mut client) in held.into_iter().enumerate() {
         assert_eq!(
             wait(proxy.control.in_flight(&[blue.address])).unwrap(),
@@ -220,17 +222,57 @@ fn a_drain_cuts_at_its_deadline_whatever_the_request_is_doing() {
 }
 
 #[test]
+fn a_drain_neither_waits_for_nor_cuts_what_came_to_the_standby_after_the_flip() {
+    let proxy = Proxy::start();
+    let (blue, green) = (
+        Upstream::start("blue", "127.0.0.2"),
+        Upstream::start("green", "127.0.0.3"),
+    );
+    let flip = |slot| wait(proxy.control.put_route(&proxy.route(slot, &[&blue], &[&green]))).unwrap();
+    flip(Slot::Blue);
+    let hold = |mut client: Client| {
+        client.say("GET /hold HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        client
+    };
+    let in_flight = || wait(proxy.control.in_flight(&[blue.address])).unwrap();
+    let mut before = hold(proxy.client());
+    until("one in flight", || in_flight() == 1);
+    flip(Slot::Green);
+    let mut after = hold(proxy.client_of(Slot::Blue));
+    until("two in flight", || in_flight() == 2);
+
+    let drained = wait(proxy.control.drain(&[blue.address], Duration::from_millis(100))).unwrap();
+
+    assert_eq!(drained, Drained { finished: 0, cut: 1 });
+    assert_eq!(before.response().unwrap().status, 503);
+    assert_eq!(in_flight(), 1);
+    blue.release();
+    blue.release();
+    assert_eq!(after.response().unwrap().text(), "blue");
+    assert_eq!(
+        wait(proxy.control.drain(&[blue.address], Duration::from_secs(20))).unwrap(),
+        Drained::default()
+    );
+}
+
+#[test]
 fn a_drain_that_is_called_off_cuts_nothing() {
     let proxy = Proxy::start();
-    let blue = Upstream::start("blue", "127.0.0.2");
-    proxy.send_to(&[&blue]);
+    let (blue, green) = (
+        Upstream::start("blue", "127.0.0.2"),
+        Upstream::start("green", "127.0.0.3"),
+    );
+    let flip = |slot| wait(proxy.control.put_route(&proxy.route(slot, &[&blue], &[&green]))).unwrap();
+    flip(Slot::Blue);
     let mut client = proxy.client();
     client.say("GET /hold HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     until("one in flight", || {
         wait(proxy.control.in_flight(&[blue.address])).unwrap() == 1
     });
+    flip(Slot::Green);
     wait(async {
-        let drain = proxy.control.drain(&[blue.address], Duration::from_millis(400));
+        let upstreams = [blue.address];
+        let drain = proxy.control.drain(&upstreams, Duration::from_millis(400));
         tokio::time::timeout(Duration::from_millis(100), drain)
             .await
             .unwrap_err();

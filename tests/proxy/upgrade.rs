@@ -75,7 +75,7 @@ fn what_the_older_proxy_has_in_flight_is_counted_drained_and_cut_through_the_new
         .unwrap();
     assert_eq!(upgraded.head().unwrap().status, 101);
     let mut held = proxy.client();
-    held.say("GET /hold HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    held.say("GET /slow/4000 HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     until("two in flight", || {
         wait(proxy.control.in_flight(&[blue.address])).unwrap() == 2
     });
@@ -105,8 +105,7 @@ fn what_the_older_proxy_has_in_flight_is_counted_drained_and_cut_through_the_new
     assert_eq!(&came, b"still");
     let control = proxy.control.clone();
     let address = blue.address;
-    let drain = thread::spawn(move || wait(control.drain(&[address], Duration::from_secs(1))).unwrap());
-    blue.release();
+    let drain = thread::spawn(move || wait(control.drain(&[address], Duration::from_secs(6))).unwrap());
     assert_eq!(held.response().unwrap().text(), "blue");
     assert_eq!(drain.join().unwrap(), Drained { finished: 1, cut: 1 });
     assert!(upgraded.is_closed());

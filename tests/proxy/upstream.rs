@@ -5,7 +5,7 @@
 //! `/hold` (answers when told to), `/die` (breaks off), `/once` (closes after the answer without a word),
 //! `/silent` (an answer that stops half way), and any upgrade to `echo`.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
@@ -108,6 +108,7 @@ impl Shared {
             if field(&head, "upgrade").is_some() {
                 return echo_for_ever(reader, stream);
             }
+            let path = path.split('?').next().unwrap_or_default();
             let (number, path) = match path.trim_start_matches('/').split_once('/') {
                 Some((path, number)) => (number.parse().unwrap_or(0), path),
                 None => (0_u64, path.trim_start_matches('/')),
@@ -196,7 +197,7 @@ impl Shared {
         self.say(stream, head, b"9\r\ndata: 0\n\n\r\n")?;
         for number in 1..=9 {
             self.wait_for_release();
-            write!(stream, "9\r\ndata: {number}\n\n\r\n")?;
+            stream.write_all(format!("9\r\ndata: {number}\n\n\r\n").as_bytes())?;
         }
         stream.write_all(b"0\r\n\r\n")
     }

@@ -180,6 +180,22 @@ fn registry_that_is_down() {
 }
 
 #[test]
+fn registry_without_space() {
+    let (mut world, _, repo) = live("registry-full", "");
+    world.stop_registry();
+    fs::create_dir_all(world.path("registry")).unwrap();
+    let tmpfs = crate::support::process::Tmpfs::mount(&world.path("registry"), "64k,nr_inodes=12");
+    world.start_registry();
+    repo.write("large", vec![7; 1 << 20]);
+    repo.version("v2");
+
+    fails(&world, &repo, "blue", "push", &["registry", "disk"]);
+
+    world.stop_registry();
+    drop(tmpfs);
+}
+
+#[test]
 fn registry_that_does_not_take_the_password() {
     let options = Options {
         registry_password: Some("right+/?".into()),

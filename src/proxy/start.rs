@@ -1,0 +1,302 @@
+//! The start: possess the folder, restore the routes, accept.
+
+use std::fs::{self, File, OpenOptions};
+use std::future::Future;
+use std::io::{self, Read, Seek, Write};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::FlockOperation;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::api::{self, Caller};
+use super::connection::Plane;
+use super::control::ProxyInfo;
+use super::error::ProxyError;
+use super::file;
+use super::listen::{Doors, Inherited, taken};
+use super::notify;
+use super::pulse::{Limits, SWEEP};
+use super::say;
+use super::server::{Server, ports};
+use super::succession::{Predecessor, Tasks, offer};
+use super::table::{Door, StoredRoute};
+use super::takeover::{self, Handover};
+use crate::model::ProxySettings;
+
+/// What a proxy needs to know.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// Where it listens, and its timeouts.
+    pub settings: ProxySettings,
+    /// Its folder: `STATE/proxy`. Made with mode 0700 where it is missing.
+    pub state: PathBuf,
+    /// Take over from the proxy that runs, if one does.
+    pub upgrade: bool,
+    /// Worker threads; one per core serves best.
+    pub threads: usize,
+}
+
+/// Runs the proxy in this process until SIGTERM or SIGINT, or until a newer one has taken over, and everything
+/// in flight has ended. Says `proxy ready on ADDRESS (pid NUMBER)` on stdout once it accepts connections.
+///
+/// On SIGTERM the listening sockets are closed at once, since nobody would serve what is accepted later; the
+/// requests in flight have 30 seconds. To change the program with nothing refused, use `upgrade`.
+///
+/// # Errors
+/// When it cannot start: another proxy runs, the port is taken, or the routes are of a newer version.
+pub fn run(options: ServerOptions) -> Result<(), ProxyError> {
+    allow_many_files();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| ProxyError::failed(format!("cannot start: {error}")))?;
+    runtime.block_on(async {
+        let failed = |error: io::Error| ProxyError::failed(format!("cannot listen for signals: {error}"));
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let shutdown = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        serve(options, shutdown).await
+    })
+}
+
+/// As [`run`], on a runtime that is there, until `shutdown` comes. The worker threads stay until the process ends.
+///
+/// # Errors
+/// As for [`run`].
+pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -> Result<(), ProxyError> {
+    let ServerOptions {
+        settings,
+        state,
+        upgrade,
+        threads,
+    } = options;
+    prepare_folder(&state)?;
+    let mut possession = Possession::take(&state, upgrade)?;
+
+    let loaded = file::load(&state)?;
+    let plane = Plane::start(threads, Limits::from(&settings))
+        .map_err(|error| ProxyError::failed(format!("cannot start the workers: {error}")))?;
+    plane.switch.set(loaded.routes.clone());
+    tokio::spawn(sweep(Arc::clone(&plane)));
+
+    let public = listen(&mut possession.inherited, settings.listen)?;
+    let address = public.local_addr().unwrap_or(settings.listen);
+    let doors = Doors::new(Arc::clone(&plane), settings.slot_listen);
+    let (slot_sockets, closed_ports) = slot_sockets(&doors, &loaded.routes, &mut possession.inherited);
+    let metrics = match settings.metrics_listen {
+        Some(address) => Some(metrics_socket(&mut possession.inherited, address)?),
+        None => None,
+    };
+    let control = ControlSocket::bind(&state, "control.sock")?;
+    let takeover = ControlSocket::bind(&state, "takeover.sock")?;
+    for (door, socket) in slot_sockets.into_iter().chain([(Door::Public, public)]) {
+        let opened = doors.open(door, socket);
+        opened.map_err(|error| ProxyError::failed(format!("cannot accept connections: {error}")))?;
+    }
+
+    let info = ProxyInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        listen: address,
+        slot_listen: settings.slot_listen,
+        started: jiff::Timestamp::now(),
+        recovered_from: loaded.aside,
+        closed_ports,
+    };
+    let predecessor = possession.handover.map(Predecessor::commit).transpose()?;
+    let metrics_copy = metrics.as_ref().map(|(_, socket)| Arc::clone(socket));
+    let server = Arc::new(Server::new(
+        plane,
+        doors,
+        state,
+        info,
+        possession.lock,
+        metrics_copy,
+        predecessor,
+    ));
+    let control = control.install()?;
+    let takeover = takeover.install()?;
+    tokio::spawn(api::serve_unix(Arc::clone(&server), control, Caller::Anyone));
+    let tasks = Tasks {
+        takeover: tokio::spawn(offer(Arc::clone(&server), takeover)),
+        metrics: metrics.map(|(socket, _)| tokio::spawn(api::serve_metrics(Arc::clone(&server), socket))),
+    };
+
+    let _ = writeln!(
+        io::stdout(),
+        "proxy ready on {address} (pid {})",
+        std::process::id()
+    );
+    if let Err(error) = notify::ready() {
+        say!("systemd cannot be told that the proxy is ready: {error}");
+    }
+    server.live(shutdown, tasks).await;
+    Ok(())
+}
+
+async fn sweep(plane: Arc<Plane>) {
+    let mut rounds = tokio::time::interval(SWEEP);
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    for round in 0_u64.. {
+        rounds.tick().await;
+        plane.sweep();
+        if round.is_multiple_of(10) {
+            plane.switch.sweep(plane.clock.now());
+        }
+    }
+}
+
+/// The folder's lock, and what a former proxy or systemd has left for this one.
+struct Possession {
+    lock: OwnedFd,
+    inherited: Inherited,
+    handover: Option<Handover>,
+}
+
+impl Possession {
+    fn take(folder: &Path, upgrade: bool) -> Result<Self, ProxyError> {
+        if upgrade && let Some(mut handover) = takeover::request(folder)? {
+            let lock = handover.lock.try_clone();
+            return Ok(Self {
+                lock: lock
+                    .map_err(|error| ProxyError::failed(format!("cannot take the lock over: {error}")))?,
+                inherited: Inherited::new(std::mem::take(&mut handover.sockets)),
+                handover: Some(handover),
+            });
+        }
+        Ok(Self {
+            lock: lock_folder(folder)?,
+            inherited: Inherited::new(notify::sockets()),
+            handover: None,
+        })
+    }
+}
+
+fn lock_folder(folder: &Path) -> Result<OwnedFd, ProxyError> {
+    let path = folder.join("lock");
+    let failed = |error: io::Error| ProxyError::failed(format!("cannot lock {}: {error}", path.display()));
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed)?;
+    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut pid = String::new();
+        let _ = (&mut file).take(20).read_to_string(&mut pid);
+        return Err(ProxyError::failed(format!(
+            "another proxy runs already on {} (pid {}). Hint: `deployer proxy run --upgrade` takes over from it",
+            folder.display(),
+            pid.trim()
+        )));
+    }
+    note_pid(&mut file).map_err(failed)?;
+    Ok(file.into())
+}
+
+fn note_pid(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.seek(io::SeekFrom::Start(0))?;
+    writeln!(file, "{}", std::process::id())
+}
+
+fn prepare_folder(folder: &Path) -> Result<(), ProxyError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.and_then(|()| fs::set_permissions(folder, fs::Permissions::from_mode(0o700)))
+        .map_err(|error| ProxyError::failed(format!("cannot use the folder {}: {error}", folder.display())))
+}
+
+fn listen(inherited: &mut Inherited, address: SocketAddr) -> Result<std::net::TcpListener, ProxyError> {
+    inherited
+        .listen(address)
+        .map_err(|error| ProxyError::failed(taken(address, &error)))
+}
+
+fn metrics_socket(
+    inherited: &mut Inherited,
+    address: SocketAddr,
+) -> Result<(TcpListener, Arc<std::net::TcpListener>), ProxyError> {
+    let socket = listen(inherited, address)?;
+    let copy = socket.try_clone().and_then(TcpListener::from_std);
+    let copy = copy.map_err(|error| ProxyError::failed(taken(address, &error)))?;
+    Ok((copy, Arc::new(socket)))
+}
+
+/// The slot ports' sockets, and why some could not be had: the public port serves without them.
+fn slot_sockets(
+    doors: &Doors,
+    routes: &[StoredRoute],
+    inherited: &mut Inherited,
+) -> (Vec<(Door, std::net::TcpListener)>, Vec<String>) {
+    let (mut sockets, mut closed) = (Vec::new(), Vec::new());
+    for port in ports(routes) {
+        match doors.prepare(&[port], inherited) {
+            Ok(prepared) => sockets.extend(prepared),
+            Err(reason) => {
+                say!("{reason}; the slot is served without its own port");
+                closed.push(reason);
+            }
+        }
+    }
+    (sockets, closed)
+}
+
+/// A unix socket that is bound, and not yet where it is looked for.
+struct ControlSocket {
+    listener: UnixListener,
+    new: PathBuf,
+    path: PathBuf,
+}
+
+impl ControlSocket {
+    fn bind(folder: &Path, name: &str) -> Result<Self, ProxyError> {
+        let (path, new) = (folder.join(name), folder.join(format!("{name}.new")));
+        let listener = bind_unix(&new)
+            .map_err(|error| ProxyError::failed(format!("cannot listen at {}: {error}", path.display())))?;
+        Ok(Self { listener, new, path })
+    }
+
+    /// Puts it in the place of a former one, in one step.
+    fn install(self) -> Result<UnixListener, ProxyError> {
+        fs::rename(&self.new, &self.path).map_err(|error| {
+            ProxyError::failed(format!("cannot listen at {}: {error}", self.path.display()))
+        })?;
+        Ok(self.listener)
+    }
+}
+
+/// Listens at `path`, for this user alone, in the place of what was there.
+pub(super) fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Two descriptors per connection: the usual soft limit of 1,024 would end at 500 clients.
+fn allow_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if setrlimit(Resource::Nofile, raised).is_err() {
+        say!("the limit of open files stays at {:?}", limit.current);
+    }
+}

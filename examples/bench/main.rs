@@ -63,6 +63,7 @@ fn main() -> Result<()> {
 async fn measure(args: &Args) -> Result<()> {
     let world = World::open(&args.deployer, &args.work)?;
     let mut report = Report::default();
+    let load_before = load()?;
     let wants = |part| args.parts.is_empty() || args.parts.contains(&part);
     if wants(Part::Memory) {
         memory::proxy(&world, "freshly started", &mut report).await?;
@@ -83,9 +84,20 @@ async fn measure(args: &Args) -> Result<()> {
     if wants(Part::Proxy) {
         proxy::measure(&world, &mut report)?;
     }
+    report.note(format!(
+        "{} cores; the machine's load was {load_before} when this began and {} when it ended.",
+        std::thread::available_parallelism()?,
+        load()?
+    ));
     println!("\n{}", report.markdown());
     if let Some(path) = &args.json {
         std::fs::write(path, report.json()).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+/// The load of the last minute: how many processes ran, or wanted to.
+fn load() -> Result<String> {
+    let told = std::fs::read_to_string("/proc/loadavg")?;
+    Ok(told.split(' ').next().unwrap_or_default().to_owned())
 }

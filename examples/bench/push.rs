@@ -19,31 +19,43 @@ const STEPS: [&str; 7] = ["checkout", "build", "push", "pull", "start", "probe",
 
 pub(crate) async fn measure(world: &World, runs: usize, report: &mut Report) -> Result<()> {
     let (tree, hook, mut floor) = (world.app(APP)?, Hook::new(world)?, Floor::new(world).await?);
-    let mut ours = Times::default();
-    let mut hooks = Times::default();
-    let (mut floors, mut floor_steps, mut our_steps) = (Samples::default(), Vec::new(), Vec::new());
+    let (mut ours, mut hooks, mut floors) = (Times::default(), Times::default(), Samples::default());
+    let (mut our_steps, mut floor_steps) = (Vec::new(), Vec::new());
     // The first round fills the caches of all three and is not counted.
     for number in 0..=runs as u64 {
-        let (time, steps) = deployer_round(world, &tree, number)?;
-        let laps = {
-            // As much is asked meanwhile as in the other two's rounds.
-            let _load = Poller::start(world.settings.proxy.listen, &world.host(APP)?);
-            floor.round(number).await?
-        };
-        let hook_time = hook_round(&hook, number)?;
-        if number > 0 {
-            ours.add(time);
-            our_steps.push(steps);
-            floors
-                .0
-                .push(laps.iter().map(|(_, took)| milliseconds(*took)).sum());
-            floor_steps.push(laps);
-            hooks.add(hook_time);
+        let is_counted = number > 0;
+        // Each has each place in turn, so that none always follows the same other one.
+        for place in 0..3 {
+            match (place + number) % 3 {
+                0 => {
+                    let (time, steps) = deployer_round(world, &tree, number)?;
+                    if is_counted {
+                        ours.add(time);
+                        our_steps.push(steps);
+                    }
+                }
+                1 => {
+                    let laps = floor_round(world, &mut floor, number).await?;
+                    if is_counted {
+                        floors
+                            .0
+                            .push(laps.iter().map(|(_, took)| milliseconds(*took)).sum());
+                        floor_steps.push(laps);
+                    }
+                }
+                _ => {
+                    let time = hook_round(&hook, number)?;
+                    if is_counted {
+                        hooks.add(time);
+                    }
+                }
+            }
+        }
+        if let (Some(ours), Some(floor), Some(hook)) =
+            (ours.took.0.last(), floors.0.last(), hooks.took.0.last())
+        {
             eprintln!(
-                "push {number}: deployer {:.0} ms, floor {:.0} ms, hand-written hook {:.0} ms",
-                ours.took.0[ours.took.0.len() - 1],
-                floors.0[floors.0.len() - 1],
-                hooks.took.0[hooks.took.0.len() - 1]
+                "push {number}: deployer {ours:.0} ms, floor {floor:.0} ms, hand-written hook {hook:.0} ms"
             );
         }
     }
@@ -134,6 +146,12 @@ fn steps_of(world: &World, begun: Timestamp) -> Result<Vec<(&'static str, f64)>>
         steps.push((name, time.with_context(|| format!("{name} has no time"))?));
     }
     Ok(steps)
+}
+
+/// As much is asked meanwhile as in the other two's rounds.
+async fn floor_round(world: &World, floor: &mut Floor<'_>, number: u64) -> Result<Steps> {
+    let _load = Poller::start(world.settings.proxy.listen, &world.host(APP)?);
+    floor.round(number).await
 }
 
 fn hook_round(hook: &Hook, number: u64) -> Result<Time> {

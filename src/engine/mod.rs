@@ -4,6 +4,7 @@
 //! [`Engine::instances`] reads them back.
 
 mod build;
+mod cache;
 mod context;
 mod env_file;
 mod error;

@@ -54,3 +54,10 @@ pub enum Origin {
         from: Option<Slot>,
     },
 }
+
+impl Origin {
+    /// Whether the release's image is built from a tree.
+    pub fn builds(&self) -> bool {
+        matches!(self, Origin::Push { .. } | Origin::Redeploy { .. })
+    }
+}

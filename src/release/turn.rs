@@ -8,7 +8,6 @@ use super::context::Context;
 use super::entry::{Outcome, Why};
 use super::history::{self, Past};
 use super::say;
-use crate::model::Origin;
 use crate::store::{AppLock, Log, Record, ReleaseDir};
 
 /// How often the ones ahead are looked at.
@@ -64,17 +63,13 @@ fn ahead_of(context: &Context, release: &ReleaseDir) -> Result<Vec<ReleaseDir>> 
 
 /// The newest push to the same slot that came after this one, when this one is a push too.
 fn superseding(context: &Context, release: &ReleaseDir, record: &Record) -> Result<Option<Record>> {
-    if !is_tree(&record.origin) {
+    if !record.origin.builds() {
         return Ok(None);
     }
     let mut all = context.store.releases(release.app())?;
     all.retain(|other| other.id() > release.id());
     let mut newest = all.iter().rev().filter_map(|other| other.record().ok().flatten());
-    Ok(newest.find(|other| other.slot == record.slot && is_tree(&other.origin)))
-}
-
-fn is_tree(origin: &Origin) -> bool {
-    matches!(origin, Origin::Push { .. } | Origin::Redeploy { .. })
+    Ok(newest.find(|other| other.slot == record.slot && other.origin.builds()))
 }
 
 fn about(context: &Context, first: &ReleaseDir) -> Option<String> {

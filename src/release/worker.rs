@@ -1,5 +1,7 @@
 //! The worker: the detached process that owns one release from its turn to its end.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 
 use super::context::Context;
@@ -10,6 +12,9 @@ use super::say;
 use super::turn::{self, Turn};
 use crate::model::{AppName, ReleaseId};
 use crate::store::{Journal, Log, Record, ReleaseDir, WorkerLock};
+
+/// How long a build's context stays in the Engine's cache: longer than any build that may still use it.
+const CONTEXT_KEPT: Duration = Duration::from_secs(60 * 60);
 
 /// Brings release `id` of `app` to its end. `lock` was taken by whoever received the release.
 ///
@@ -27,7 +32,18 @@ pub async fn work(context: &Context, app: &AppName, id: ReleaseId, lock: &Worker
     if let Err(error) = go(context, &release, &record, lock, &mut log).await {
         log.line(&say::unfinished(app, id, &format!("{error:#}")));
     }
+    lock.release();
+    if record.origin.builds() {
+        tidy(context).await;
+    }
     Ok(())
+}
+
+/// What nobody waits for: contexts of earlier builds leave the Engine's cache. Where it fails the next release does it.
+async fn tidy(context: &Context) {
+    if let Ok(engine) = context.engine().await {
+        let _ = engine.forget_contexts(CONTEXT_KEPT).await;
+    }
 }
 
 async fn go(
@@ -44,10 +60,8 @@ async fn go(
                 log.line(&format!(" note: {told}"));
             }
             recover::orphans(context, &mut lock).await?;
-            Run::new(context, &mut lock, worker, release)?
-                .go()
-                .await
-                .map(drop)
+            Run::new(context, &mut lock, worker, release)?.go().await?;
+            Ok(())
         }
     }
 }

@@ -87,6 +87,11 @@ impl WorkerLock {
         Ok(Self { file })
     }
 
+    /// Ends the work on the release while this process goes on: whoever follows the release has seen its end.
+    pub fn release(&self) {
+        let _ = self.file.unlock();
+    }
+
     /// The lock as a child's standard input: the child holds it as long as it lives.
     pub fn into_stdio(self) -> Stdio {
         self.file.into()

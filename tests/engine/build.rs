@@ -69,6 +69,31 @@ async fn either_builder_builds_with_arguments_labels_and_target_and_tells_its_li
 }
 
 #[tokio::test]
+async fn contexts_of_ended_builds_are_forgotten_and_what_they_made_is_not() {
+    let folder = tree(&[(
+        "Dockerfile",
+        &format!("FROM {}\nCOPY Dockerfile /copied\n", base()),
+    )]);
+    let [(_, engine), _] = engines().await;
+    let tag = Tag::new();
+    let request = request(folder.path(), &tag.0);
+    build(&engine, &request).await.0.unwrap();
+    engine.forget_contexts(Duration::from_secs(3600)).await.unwrap();
+    let cache = docker(&["system", "df", "-v", "--format", "{{json .BuildCache}}"]);
+    assert!(
+        cache.contains("http://build-context-"),
+        "a fresh context must stay"
+    );
+
+    let forgotten = engine.forget_contexts(Duration::ZERO).await.unwrap();
+
+    assert!(forgotten > 0, "the context of a build that has ended must go");
+    let (again, lines) = build(&engine, &request).await;
+    again.unwrap();
+    assert!(lines.iter().any(|line| line.contains("CACHED")), "{lines:?}");
+}
+
+#[tokio::test]
 async fn a_failing_step_is_told_with_its_code_and_last_lines() {
     let dockerfile = format!("FROM {}\nRUN echo one; echo two >&2; exit 7\n", base());
     let folder = tree(&[("Dockerfile", &dockerfile)]);

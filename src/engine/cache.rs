@@ -1,0 +1,94 @@
+//! BuildKit's cache, as far as deployer fills it: each build leaves its whole context there, which no later build
+//! ever uses, because the next context is another one to BuildKit.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bollard::query_parameters::PruneBuildOptions;
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::{Engine, EngineError};
+
+/// What BuildKit calls a context that came with a request.
+const CONTEXT: &str = "http url http://build-context-";
+/// The first API that gives the build cache alone, without weighing every image and container.
+const API_WITH_TYPES: (usize, usize) = (1, 42);
+/// The most bytes of an answer about the cache.
+const ANSWER_MAX: usize = 64 << 20;
+
+/// The Engine's answer about its disk, the build cache alone. bollard knows its newest form only.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DiskUsage {
+    #[serde(default)]
+    build_cache: Option<Vec<CacheRecord>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct CacheRecord {
+    #[serde(rename = "ID")]
+    id: String,
+    #[serde(rename = "Description", default)]
+    description: String,
+    #[serde(rename = "InUse", default)]
+    in_use: bool,
+    #[serde(rename = "CreatedAt")]
+    created: Timestamp,
+}
+
+impl Engine {
+    /// Removes the contexts that no build uses and that were sent at least `age` ago from BuildKit's cache, and
+    /// gives how many there were. What the builds made of them stays in the cache.
+    ///
+    /// # Errors
+    /// The Engine's.
+    pub async fn forget_contexts(&self, age: Duration) -> Result<usize, EngineError> {
+        let until = Timestamp::now() - age;
+        let records = self.build_cache().await?;
+        let contexts = records.iter().filter(|record| {
+            record.description.starts_with(CONTEXT) && !record.in_use && record.created <= until
+        });
+        let mut forgotten = 0;
+        for context in contexts {
+            let options = PruneBuildOptions {
+                all: Some(true),
+                filters: Some(HashMap::from([("id".to_owned(), vec![context.id.clone()])])),
+                ..PruneBuildOptions::default()
+            };
+            let pruned = self.docker.prune_build(Some(options)).await;
+            let pruned = pruned.map_err(|api| self.call("prune the build cache").error(api))?;
+            forgotten += pruned.caches_deleted.map_or(0, |deleted| deleted.len());
+        }
+        Ok(forgotten)
+    }
+
+    async fn build_cache(&self) -> Result<Vec<CacheRecord>, EngineError> {
+        let failed = |reason: &dyn std::fmt::Display| {
+            EngineError::other("look at the build cache", reason.to_string())
+        };
+        let Some(socket) = self.settings.host.strip_prefix("unix://") else {
+            return Ok(Vec::new());
+        };
+        let api = self.docker.client_version();
+        let alone = (api.major_version, api.minor_version) >= API_WITH_TYPES;
+        let what = if alone { "?type=build-cache" } else { "" };
+        let url = format!("http://localhost/v{api}/system/df{what}");
+        let client = reqwest::Client::builder()
+            .unix_socket(socket)
+            .tls_certs_only([])
+            .timeout(super::ANSWER);
+        let client = client.build().map_err(|error| failed(&error))?;
+        let answer = client.get(url).send().await.map_err(|error| failed(&error))?;
+        let mut answer = answer.error_for_status().map_err(|error| failed(&error))?;
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&error))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > ANSWER_MAX {
+                return Err(failed(&"the answer is too long"));
+            }
+        }
+        let usage: DiskUsage = serde_json::from_slice(&body).map_err(|error| failed(&error))?;
+        Ok(usage.build_cache.unwrap_or_default())
+    }
+}

@@ -5,8 +5,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::query_parameters::PruneBuildOptions;
+use bytes::Bytes;
+use http::Request;
+use http::header::HOST;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use serde::Deserialize;
+use tokio::net::UnixStream;
 
 use super::{Engine, EngineError};
 
@@ -14,6 +20,8 @@ use super::{Engine, EngineError};
 const CONTEXT: &str = "http url http://build-context-";
 /// The first API that gives the build cache alone, without weighing every image and container.
 const API_WITH_TYPES: (usize, usize) = (1, 42);
+/// Contexts that one call forgets: what is left is for the next one.
+const AT_ONCE: usize = 100;
 /// The most bytes of an answer about the cache.
 const ANSWER_MAX: usize = 64 << 20;
 
@@ -50,7 +58,7 @@ impl Engine {
             record.description.starts_with(CONTEXT) && !record.in_use && record.created <= until
         });
         let mut forgotten = 0;
-        for context in contexts {
+        for context in contexts.take(AT_ONCE) {
             let options = PruneBuildOptions {
                 all: Some(true),
                 filters: Some(HashMap::from([("id".to_owned(), vec![context.id.clone()])])),
@@ -64,31 +72,37 @@ impl Engine {
     }
 
     async fn build_cache(&self) -> Result<Vec<CacheRecord>, EngineError> {
-        let failed = |reason: &dyn std::fmt::Display| {
-            EngineError::other("look at the build cache", reason.to_string())
-        };
         let Some(socket) = self.settings.host.strip_prefix("unix://") else {
             return Ok(Vec::new());
         };
         let api = self.docker.client_version();
         let alone = (api.major_version, api.minor_version) >= API_WITH_TYPES;
-        let what = if alone { "?type=build-cache" } else { "" };
-        let url = format!("http://localhost/v{api}/system/df{what}");
-        let client = reqwest::Client::builder()
-            .unix_socket(socket)
-            .tls_certs_only([])
-            .timeout(super::ANSWER);
-        let client = client.build().map_err(|error| failed(&error))?;
-        let answer = client.get(url).send().await.map_err(|error| failed(&error))?;
-        let mut answer = answer.error_for_status().map_err(|error| failed(&error))?;
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&error))? {
-            body.extend_from_slice(&chunk);
-            if body.len() > ANSWER_MAX {
-                return Err(failed(&"the answer is too long"));
-            }
+        let path = format!(
+            "/v{api}/system/df{}",
+            if alone { "?type=build-cache" } else { "" }
+        );
+        let usage = tokio::time::timeout(super::ANSWER, ask(socket, &path)).await;
+        match usage.map_err(anyhow::Error::from).flatten() {
+            Ok(usage) => Ok(usage.build_cache.unwrap_or_default()),
+            Err(error) => Err(EngineError::other("look at the build cache", error)),
         }
-        let usage: DiskUsage = serde_json::from_slice(&body).map_err(|error| failed(&error))?;
-        Ok(usage.build_cache.unwrap_or_default())
     }
+}
+
+async fn ask(socket: &str, path: &str) -> anyhow::Result<DiskUsage> {
+    let stream = TokioIo::new(UnixStream::connect(socket).await?);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+    tokio::spawn(connection);
+    let request = Request::get(path)
+        .header(HOST, "localhost")
+        .body(Empty::<Bytes>::new())?;
+    let answer = sender.send_request(request).await?;
+    anyhow::ensure!(
+        answer.status().is_success(),
+        "the Engine answered {}",
+        answer.status()
+    );
+    let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await;
+    let body = body.map_err(|error| anyhow::anyhow!(error))?;
+    Ok(serde_json::from_slice(&body.to_bytes())?)
 }

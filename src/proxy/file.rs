@@ -74,7 +74,7 @@ pub(super) fn load(folder: &Path) -> Result<Loaded, ProxyError> {
             fs::rename(&path, &aside).map_err(failed)?;
             say!(
                 "{} cannot be understood ({error}) and was moved to {}. NO ROUTE IS IN FORCE: every request is \
-                 answered 404 until `deployer recover` has found the routes again",
+                 answered 503 until `deployer recover` has found the routes again",
                 path.display(),
                 aside.display()
             );

@@ -180,6 +180,10 @@ fn claim(client: &Client, host: &Host, tried: &[SocketAddrV4], last: Page, now: 
                     client.count_unrouted();
                     return Page::NotFound;
                 }
+                Nowhere::NoRoutes => {
+                    client.count_unrouted();
+                    return Page::Unavailable;
+                }
                 Nowhere::NotLive(app, slot) => (app, slot, Page::Unavailable),
                 Nowhere::Exhausted(app, slot) => (app, slot, last),
             };

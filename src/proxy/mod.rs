@@ -1,4 +1,4 @@
-//! The data plane: connection → [`connection`] → head checked → [`table`] → [`upstream`] → answer.
+//! The data plane: connection → `connection` → head checked → `table` → `upstream` → answer.
 //!
 //! A flip is one call over the control socket, "for this app, this is the whole route now" ([`AppRoute`],
 //! [`Control::put_route`]). It answers when the route is durable and in force; from then on no new request
@@ -8,7 +8,7 @@
 //! workers: a thread per core with a runtime, and idle upstream connections, of its own. What a request costs
 //! is spent on its worker alone; what workers share is read, but for the count of requests in flight.
 //!
-//! [`run`] serves until SIGTERM, or until a newer proxy takes over its sockets ([`takeover`]).
+//! [`run`] serves until SIGTERM, or until a newer proxy takes over its sockets (`takeover`).
 
 mod api;
 mod body;

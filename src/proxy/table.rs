@@ -44,6 +44,8 @@ pub(super) struct Claim {
 pub(super) enum Nowhere {
     /// No app has this host, or no slot this port.
     Unknown,
+    /// There is no route at all: a server that was just set up, or one that has lost its routes.
+    NoRoutes,
     /// The app runs nothing there.
     NotLive(Arc<App>, Slot),
     /// Every instance was tried, or is known not to answer.
@@ -151,7 +153,12 @@ impl Switch {
     ) -> Result<Claim, Nowhere> {
         loop {
             let table = self.tables[worker].load();
-            let (app, slot) = table.find(door, host).ok_or(Nowhere::Unknown)?;
+            let (app, slot) = table
+                .find(door, host)
+                .ok_or_else(|| match table.ports.is_empty() {
+                    true => Nowhere::NoRoutes,
+                    false => Nowhere::Unknown,
+                })?;
             let slot = slot.ok_or_else(|| Nowhere::NotLive(Arc::clone(app), Slot::Blue))?;
             let lane = app.slots[slot as usize]
                 .as_ref()
@@ -344,5 +351,69 @@ impl Lane {
             .filter(untried)
             .find(|seat| !seat.upstream.is_passed_over(now))
             .or_else(|| in_turn().filter(untried).find(|seat| !seat.upstream.is_dead(now)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::proxy::{SlotRoute, Target};
+
+    fn to(address: &str) -> Vec<StoredRoute> {
+        let target = Target {
+            release: ReleaseId(1),
+            upstreams: vec![address.parse().unwrap()],
+        };
+        let slot = SlotRoute {
+            port: 1,
+            target: Some(target),
+        };
+        vec![StoredRoute {
+            route: AppRoute {
+                app: "shop".parse().unwrap(),
+                hosts: Vec::new(),
+                live: Some(Slot::Blue),
+                slots: [(Slot::Blue, slot)].into(),
+            },
+            check: String::new(),
+        }]
+    }
+
+    #[test]
+    fn whoever_counts_after_a_flip_misses_nobody() {
+        let addresses = ["127.0.0.2:80", "127.0.0.3:80"];
+        let switch = Switch::new(2);
+        // Whether the address is out of the routes, and was seen with nothing in flight since.
+        let drained = [AtomicBool::new(false), AtomicBool::new(false)];
+        let (stop, claims, missed) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+        switch.set(to(addresses[0]));
+        std::thread::scope(|scope| {
+            for worker in 0..2 {
+                let (switch, drained, stop, claims, missed) = (&switch, &drained, &stop, &claims, &missed);
+                scope.spawn(move || {
+                    while !stop.load(SeqCst) {
+                        let claim = switch.claim(worker, Door::Public, "", &[], 0).unwrap();
+                        let at = usize::from(claim.in_flight.seat().upstream.address.ip().octets()[3] - 2);
+                        missed.fetch_add(u64::from(drained[at].load(SeqCst)), Relaxed);
+                        claims.fetch_add(1, Relaxed);
+                    }
+                });
+            }
+            for flip in 0..20_000 {
+                let (old, new) = (flip % 2, (flip + 1) % 2);
+                let whole = switch.upstreams(&[addresses[old].parse().unwrap()]);
+                drained[new].store(false, SeqCst);
+                switch.set(to(addresses[new]));
+                while whole.iter().any(|whole| whole.in_flight() > 0) {
+                    std::hint::spin_loop();
+                }
+                drained[old].store(true, SeqCst);
+            }
+            stop.store(true, SeqCst);
+        });
+        assert!(claims.load(SeqCst) > 20_000);
+        assert_eq!(missed.load(SeqCst), 0, "of {} claims", claims.load(SeqCst));
     }
 }

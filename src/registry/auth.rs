@@ -17,7 +17,10 @@ use crate::model::{Credentials, RegistrySettings};
 const SECRET_MAX: usize = 64 << 10;
 
 /// The configured user with the password as its file holds it now; none where no user is configured.
-pub(super) fn credentials(settings: &RegistrySettings) -> Result<Option<Credentials>, RegistryError> {
+///
+/// # Errors
+/// When the password's file is missing, unreadable, empty, or open to others than its owner.
+pub fn credentials(settings: &RegistrySettings) -> Result<Option<Credentials>, RegistryError> {
     let Some(username) = settings.username.clone() else {
         return Ok(None);
     };

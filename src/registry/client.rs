@@ -9,8 +9,7 @@ use reqwest::{Method, Url};
 use super::auth::{self, Challenge};
 use super::error::RegistryError;
 use super::transport::{Answer, Transport};
-use crate::model::escaped;
-use crate::model::{Credentials, Digest, RegistrySettings};
+use crate::model::{Digest, RegistrySettings, escaped};
 
 /// The kinds of manifest that an image's digest may stand for.
 const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
@@ -69,14 +68,6 @@ impl Registry {
             settings: settings.clone(),
             base,
         })
-    }
-
-    /// The user and the password, read anew; none where no user is configured.
-    ///
-    /// # Errors
-    /// When the password's file is missing, unreadable, empty, or open to others than its owner.
-    pub fn credentials(&self) -> Result<Option<Credentials>, RegistryError> {
-        auth::credentials(&self.settings)
     }
 
     /// Checks that a registry answers and accepts the user.
@@ -233,7 +224,7 @@ impl Registry {
 
     /// What to send in answer to a 401, and whether that proves who we are.
     async fn authorization(&self, asked: &Answer) -> Result<(HeaderValue, bool), RegistryError> {
-        let credentials = self.credentials()?;
+        let credentials = auth::credentials(&self.settings)?;
         let user = credentials.as_ref().and_then(auth::basic);
         match Challenge::of(&asked.headers, self.settings.plain_http) {
             Some(Challenge::Basic) => Ok((user.ok_or_else(|| self.unauthorized())?, false)),

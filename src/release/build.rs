@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use super::entry::Learned;
 use super::run::{Done, Run};
 use crate::engine::BuildRequest;
+use crate::git::SlotRepository;
+use crate::registry;
 
 pub(super) async fn build(run: &mut Run<'_>) -> Done {
     let root = run.context.store.worktree(&run.app.name, run.slot());
@@ -12,7 +14,7 @@ pub(super) async fn build(run: &mut Run<'_>) -> Done {
     let commit = run.commit()?;
     let repository = run.context.settings.registry.repository(&run.app.name);
     let tag = format!("{repository}:{}-{}", commit.short(), run.record.id);
-    let credentials = run.context.registry()?.credentials()?;
+    let credentials = registry::credentials(&run.context.settings.registry)?;
     let request = BuildRequest {
         context: root.join(&settings.context),
         root,
@@ -20,13 +22,7 @@ pub(super) async fn build(run: &mut Run<'_>) -> Done {
         args: settings.args.clone(),
         target: settings.target.clone(),
         tag: tag.clone(),
-        labels: BTreeMap::from([
-            ("org.opencontainers.image.revision".to_owned(), commit.to_string()),
-            (
-                "org.opencontainers.image.source".to_owned(),
-                format!("{}", run.slot_name()),
-            ),
-        ]),
+        labels: annotations(run)?,
         credentials: credentials.map(|given| (run.context.settings.registry.address.clone(), given)),
     };
     let engine = run.context.engine().await?;
@@ -36,4 +32,20 @@ pub(super) async fn build(run: &mut Run<'_>) -> Done {
     built?;
     let what = tag.clone();
     Ok((Learned::Built { tag }, what))
+}
+
+/// The OCI annotations. The time is the commit's, so that the same commit built again is the same image.
+fn annotations(run: &Run<'_>) -> anyhow::Result<BTreeMap<String, String>> {
+    let commit = run.commit()?;
+    let repository = run.context.store.repository(&run.app.name, run.slot());
+    let facts = SlotRepository::open(&repository)?.commit_facts(commit.into())?;
+    let annotations = [
+        ("revision", commit.to_string()),
+        ("created", facts.time.to_string()),
+        ("source", repository.display().to_string()),
+        ("title", run.app.name.to_string()),
+    ];
+    Ok(annotations
+        .map(|(key, value)| (format!("org.opencontainers.image.{key}"), value))
+        .into())
 }

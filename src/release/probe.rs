@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 
 use super::entry::Learned;
 use super::route;
@@ -49,14 +49,18 @@ pub(super) async fn probe(run: &mut Run<'_>) -> Done {
         match answer {
             Ok(answer) => ready = answer,
             Err(why) => {
-                show_log(run, &instance.clone()).await;
+                show_log(run, instance).await;
                 bail!("instance {}: {why:#}", instance.index);
             }
         }
     }
-    for instance in &instances {
-        engine.settle(&instance.id, run.app.settings.run.restart).await?;
-    }
+    let restart = run.app.settings.run.restart;
+    try_join_all(
+        instances
+            .iter()
+            .map(|instance| engine.settle(&instance.id, restart)),
+    )
+    .await?;
     Ok((Learned::Nothing, format!("ready: {ready}")))
 }
 
@@ -85,6 +89,7 @@ async fn show_log(run: &mut Run<'_>, instance: &Instance) {
 fn client(timeout: Duration) -> anyhow::Result<reqwest::Client> {
     Ok(reqwest::Client::builder()
         .no_proxy()
+        .tls_certs_only([])
         .redirect(reqwest::redirect::Policy::none())
         .timeout(timeout)
         .user_agent("deployer-probe")

@@ -4,6 +4,7 @@ use super::entry::Learned;
 use super::retry::retrying;
 use super::run::{Done, Run};
 use crate::model::Origin;
+use crate::registry;
 
 pub(super) async fn pull(run: &mut Run<'_>) -> Done {
     let image = run.image()?;
@@ -12,7 +13,7 @@ pub(super) async fn pull(run: &mut Run<'_>) -> Done {
     if goes_back && engine.image(&image.to_string()).await?.is_some() {
         return Ok((Learned::Image { image }, "on this host already".to_owned()));
     }
-    let credentials = run.context.registry()?.credentials()?;
+    let credentials = registry::credentials(&run.context.settings.registry)?;
     let log = &mut run.log;
     retrying(log, async |log| {
         engine

@@ -7,10 +7,11 @@ use super::retry::retrying;
 use super::run::{Done, Run};
 use crate::engine::EngineError;
 use crate::model::ImageRef;
+use crate::registry;
 
 pub(super) async fn push(run: &mut Run<'_>) -> Done {
     let tag = run.facts().tag.context("there is no image to push")?;
-    let credentials = run.context.registry()?.credentials()?;
+    let credentials = registry::credentials(&run.context.settings.registry)?;
     let engine = run.context.engine().await?;
     let log = &mut run.log;
     let pushed = retrying(log, async |log| {

@@ -9,7 +9,7 @@ use super::context::{App, Context};
 use super::entry::{Entry, Facts, Learned, Outcome, Step, Why, way};
 use super::next::{Next, next};
 use super::{build, checkout, drain, flip, probe, pull, push, record, retire, say, start};
-use crate::model::{Commit, ImageRef, Lane, Origin, Slot, SlotName};
+use crate::model::{Commit, ImageRef, Lane, Origin, Slot};
 use crate::store::{
     AppLock, AppState, FLIPS_KEPT, Flip, Journal, Live, Log, Record, ReleaseDir, Running, WorkerLock,
 };
@@ -228,14 +228,6 @@ impl<'a> Run<'a> {
     /// What the journal has learned.
     pub(super) fn facts(&self) -> Facts {
         Facts::of(self.entries())
-    }
-
-    /// The slot's whole name.
-    pub(super) fn slot_name(&self) -> SlotName {
-        SlotName {
-            app: Some(self.app.name.clone()),
-            slot: self.record.slot,
-        }
     }
 
     /// Whether the release goes live: a push as it was asked to, a promotion always, a rollback when its slot

@@ -350,7 +350,7 @@ fn a_client_that_goes_away_ends_its_request() {
 fn an_answer_before_the_end_of_the_upload_reaches_the_client() {
     let proxy = Proxy::start();
     let mut client = proxy.client();
-    // Nothing is live: 404 without reading ten megabytes.
+    // No route: 503 without reading ten megabytes.
     client
         .say("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 10000000\r\n\r\n")
         .unwrap();
@@ -359,7 +359,7 @@ fn an_answer_before_the_end_of_the_upload_reaches_the_client() {
         let block = vec![0; 100_000];
         (0..100).map_while(|_| stream.write_all(&block).ok()).count()
     });
-    assert_eq!(client.head().unwrap().status, 404);
+    assert_eq!(client.head().unwrap().status, 503);
     drop(client);
     sender.join().unwrap();
 }

@@ -41,7 +41,7 @@ fn a_routes_file_that_cannot_be_read_is_put_aside_and_said() {
     let whole = fs::read(&file).unwrap();
     fs::write(&file, &whole[..whole.len() / 2]).unwrap();
     proxy.child = proxy.another(&[]).unwrap();
-    assert_eq!(proxy.client().get("/").unwrap().status, 404);
+    assert_eq!(proxy.client().get("/").unwrap().status, 503);
     let info = wait(proxy.control.info()).unwrap();
     let aside = info.recovered_from.expect("it says where the file is");
     assert_eq!(fs::read(aside).unwrap(), whole[..whole.len() / 2]);
@@ -69,7 +69,7 @@ fn a_second_proxy_is_refused() {
         "{said}"
     );
     assert!(said.contains(&proxy.child.id().to_string()), "{said}");
-    assert_eq!(proxy.client().get("/").unwrap().status, 404);
+    assert_eq!(proxy.client().get("/").unwrap().status, 503);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -16,6 +17,7 @@ use sha2::{Digest, Sha256};
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddrV4,
     shared: Arc<Shared>,
+    accepting: Mutex<Option<JoinHandle<()>>>,
 }
 
 struct Shared {
@@ -45,7 +47,7 @@ impl Upstream {
             released: (Mutex::new(0), Condvar::new()),
         });
         let accepting = Arc::clone(&shared);
-        std::thread::spawn(move || {
+        let accepting = std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 if accepting.stopped.load(SeqCst) {
                     return;
@@ -58,7 +60,11 @@ impl Upstream {
                 });
             }
         });
-        Self { address, shared }
+        Self {
+            address,
+            shared,
+            accepting: Mutex::new(Some(accepting)),
+        }
     }
 
     /// The request lines that have come.
@@ -80,7 +86,10 @@ impl Upstream {
     /// Refuses connections from now on, and breaks off those that are open.
     pub(crate) fn stop(&self) {
         self.shared.stopped.store(true, SeqCst);
-        let _ = TcpStream::connect(self.address);
+        if let Some(accepting) = self.accepting.lock().unwrap().take() {
+            let _ = TcpStream::connect(self.address);
+            accepting.join().unwrap();
+        }
         for stream in self.shared.open.lock().unwrap().drain(..) {
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
-use deployer::registry::{Registry, RegistryError};
+use deployer::registry::{Registry, RegistryError, credentials};
 use tempfile::TempDir;
 
 use crate::support::{Server, answer, run, scripted, secret};
@@ -52,7 +52,7 @@ async fn the_password_is_read_anew_at_every_use() {
         secret(&path, &format!("{PASSWORD}{ending}"));
         registry.check().await.unwrap();
     }
-    assert_eq!(registry.credentials().unwrap().unwrap().password, PASSWORD);
+    assert_eq!(credentials(&settings).unwrap().unwrap().password, PASSWORD);
     assert_eq!(registry.digest("shop", "v1").await.unwrap(), None);
 }
 
@@ -62,7 +62,7 @@ fn a_password_file_that_is_no_safe_file_is_refused() {
     let path = folder.path().join("password");
     let mut settings = crate::support::settings(1);
     settings.username = Some("ann".into());
-    let refused = |settings: &_| Registry::new(settings).unwrap().credentials().unwrap_err();
+    let refused = |settings: &_| credentials(settings).unwrap_err();
     assert!(matches!(refused(&settings), RegistryError::NoPassword { .. }));
 
     settings.password_file = Some(path.clone());

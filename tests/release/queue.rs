@@ -99,6 +99,29 @@ fn newer_push_to_the_same_slot_supersedes_a_waiting_one() {
 }
 
 #[test]
+fn command_that_needs_a_busy_app_says_what_it_waits_for() {
+    let mut world = World::new("busy");
+    let shop = world.app("shop", "");
+    let repo = world.repo(&shop);
+    repo.unwell("v1", "SLOWSTART", "12000");
+    let mut push = begin(&repo, "blue");
+    wait_for("release 1 to be probed", DEADLINE, || {
+        (step_of(&world, 1)? == "probe").then_some(())
+    });
+
+    let prune = world.deployer(&["prune"]);
+
+    assert_eq!(prune.code, Some(4), "{}", prune.stdout);
+    assert!(
+        prune.stderr.contains("shop is busy: release 1 is at probe"),
+        "{}",
+        prune.stderr
+    );
+    world.deployer(&["cancel", "1"]).good();
+    push.wait().expect("the push ends");
+}
+
+#[test]
 fn cancelled_release_leaves_nothing_and_the_next_push_works() {
     let mut world = World::new("cancel");
     let shop = world.app("shop", "");

@@ -85,9 +85,8 @@ async fn measure(args: &Args) -> Result<()> {
         proxy::measure(&world, &mut report)?;
     }
     report.note(format!(
-        "{} cores; the machine's load was {load_before} when this began and {} when it ended.",
-        std::thread::available_parallelism()?,
-        load()?
+        "{} cores; the machine's load was {load_before} before this began.",
+        std::thread::available_parallelism()?
     ));
     println!("\n{}", report.markdown());
     if let Some(path) = &args.json {

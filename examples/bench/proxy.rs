@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use anyhow::Result;
 use serde_json::Value;
 
-use crate::report::{Goal, Line, Report, Samples, number};
+use crate::report::{Goal, Line, Report, Samples, Table, number};
 use crate::world::World;
 
 const SCRIPT: &str = "script/bench-proxy";
@@ -55,10 +55,9 @@ pub(crate) fn measure(world: &World, report: &mut Report) -> Result<()> {
             .map(|column| seen[*column].as_f64().map_or("–".to_owned(), number));
         [name.clone()].into_iter().chain(cells).collect()
     });
-    let rows = rows.collect();
-    report.table(
-        "The proxies with the same upstream, medians of alternating rounds:".to_owned(),
-        vec![
+    report.table(Table {
+        heading: "The proxies with the same upstream, medians of alternating rounds:",
+        columns: &[
             "proxy",
             "CPU µs per request",
             "ratio to nginx",
@@ -66,7 +65,7 @@ pub(crate) fn measure(world: &World, report: &mut Report) -> Result<()> {
             "requests/s",
             "memory MiB",
         ],
-        rows,
-    );
+        rows: rows.collect(),
+    });
     Ok(())
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::floor::{Floor, Steps};
 use crate::hook::Hook;
 use crate::poll::Poller;
-use crate::report::{Goal, Line, Report, Samples, number};
+use crate::report::{Goal, Line, Report, Samples, Table, number};
 use crate::world::{Tree, World, is_live, milliseconds};
 
 const APP: &str = "shop";
@@ -197,9 +197,9 @@ fn steps_table(ours: &[Vec<(&'static str, f64)>], floor: &[Steps], total: &Sampl
         number(rest.median()),
         "–".to_owned(),
     ]);
-    report.table(
-        "Where a push's time goes until live, in ms (medians; the floor's `connect` stands beside `receive`):".to_owned(),
-        vec!["step", "deployer", "floor"],
+    report.table(Table {
+        heading: "Where a push's time goes until live, in ms (medians; the floor's `connect` stands beside `receive`):",
+        columns: &["step", "deployer", "floor"],
         rows,
-    );
+    });
 }

@@ -59,7 +59,11 @@ impl Samples {
     }
 
     fn json(&self) -> Value {
-        json!({ "median": self.median(), "min": self.min(), "max": self.max(), "samples": self.0 })
+        let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
+        let samples: Vec<f64> = self.0.iter().copied().map(rounded).collect();
+        json!({
+            "median": rounded(self.median()), "min": rounded(self.min()), "max": rounded(self.max()), "samples": samples,
+        })
     }
 }
 
@@ -79,7 +83,7 @@ pub(crate) enum Goal {
 pub(crate) struct Line {
     /// What was measured.
     pub(crate) what: &'static str,
-    /// Of which qualities: `ms`, `MiB`, `µs`.
+    /// In which unit: `ms`, `MiB`, `µs`.
     pub(crate) unit: &'static str,
     /// What deployer takes.
     pub(crate) ours: Samples,
@@ -152,12 +156,19 @@ impl Line {
     }
 }
 
+/// A table that stands below the lines.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) heading: &'static str,
+    pub(crate) columns: &'static [&'static str],
+    pub(crate) rows: Vec<Vec<String>>,
+}
+
 /// All that was measured.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     lines: Vec<Line>,
-    /// Further tables: heading, columns, rows.
-    tables: Vec<(String, Vec<&'static str>, Vec<Vec<String>>)>,
+    tables: Vec<Table>,
     notes: Vec<String>,
 }
 
@@ -168,9 +179,8 @@ impl Report {
         self.lines.push(line);
     }
 
-    /// Adds a table that stands below the lines.
-    pub(crate) fn table(&mut self, heading: String, columns: Vec<&'static str>, rows: Vec<Vec<String>>) {
-        self.tables.push((heading, columns, rows));
+    pub(crate) fn table(&mut self, table: Table) {
+        self.tables.push(table);
     }
 
     /// Adds a sentence, for what could not be measured.
@@ -187,10 +197,10 @@ impl Report {
         for line in &self.lines {
             let _ = writeln!(told, "{}", line.row());
         }
-        for (heading, columns, rows) in &self.tables {
-            let _ = writeln!(told, "\n{heading}\n\n| {} |", columns.join(" | "));
-            let _ = writeln!(told, "|{}", "---|".repeat(columns.len()));
-            for row in rows {
+        for table in &self.tables {
+            let _ = writeln!(told, "\n{}\n\n| {} |", table.heading, table.columns.join(" | "));
+            let _ = writeln!(told, "|{}", "---|".repeat(table.columns.len()));
+            for row in &table.rows {
                 let _ = writeln!(told, "| {} |", row.join(" | "));
             }
         }
@@ -204,7 +214,7 @@ impl Report {
         let tables = self
             .tables
             .iter()
-            .map(|(heading, columns, rows)| json!({ "heading": heading, "columns": columns, "rows": rows }));
+            .map(|table| json!({ "heading": table.heading, "columns": table.columns, "rows": table.rows }));
         let report = json!({
             "version": 1,
             "lines": self.lines.iter().map(Line::json).collect::<Vec<_>>(),

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, bail};
 
 use super::context::{App, Context};
+use super::history;
 use super::route::route_of;
 use super::run::Run;
+use super::say;
 use super::start::ensure;
 use super::turn;
 use crate::engine::{Engine, Instance};
@@ -41,17 +43,21 @@ pub async fn orphans(context: &Context, lock: &mut AppLock) -> Result<Vec<String
     Ok(told)
 }
 
-/// Makes an app's state readable: where it is damaged it is put aside, and written anew from what runs and what the
-/// proxy routes. Gives a sentence for everything that was done.
+/// Makes an app's state readable: where it is damaged or lost a copy is kept, and it is written anew from what runs
+/// and what the proxy routes. Gives a sentence for everything that was done.
 ///
 /// # Errors
 /// When the engine or the proxy, which tell what is so, do not answer.
 pub async fn state(context: &Context, lock: &AppLock) -> Result<Vec<String>> {
-    match context.store.state(lock.app()) {
-        Err(error @ StoreError::Unreadable { .. }) => {
-            rebuild_state(context, &context.app(lock.app())?, lock, &error).await
-        }
-        _ => Ok(Vec::new()),
+    let app = context.app(lock.app())?;
+    let wrong = match context.store.state(&app.name) {
+        Err(error @ StoreError::Unreadable { .. }) => Some(error.to_string()),
+        Err(error) => return Err(error.into()),
+        Ok(state) => history::forgotten(&history::of(context, &app.name)?, &state).map(say::state_is_lost),
+    };
+    match wrong {
+        Some(why) => rebuild_state(context, &app, lock, why).await,
+        None => Ok(Vec::new()),
     }
 }
 
@@ -125,17 +131,12 @@ async fn remove_strays(context: &Context, app: &App, state: &AppState) -> Result
     Ok((!strays.is_empty()).then(|| {
         format!(
             "{} that no slot runs removed",
-            super::say::count(strays.len() as u64, "container")
+            say::count(strays.len() as u64, "container")
         )
     }))
 }
 
-async fn rebuild_state(
-    context: &Context,
-    app: &App,
-    lock: &AppLock,
-    why: &StoreError,
-) -> Result<Vec<String>> {
+async fn rebuild_state(context: &Context, app: &App, lock: &AppLock, why: String) -> Result<Vec<String>> {
     let engine = context.engine().await?;
     let routes = context.proxy.routes().await.with_context(|| {
         format!("{why}; the proxy, which could tell what is live, does not answer either")
@@ -144,12 +145,13 @@ async fn rebuild_state(
     let state = state_of(engine, app, route.as_ref()).await?;
     let aside = context.store.keep_state_aside(lock)?;
     context.store.write_state(lock, &state)?;
-    Ok(vec![
-        why.to_string(),
-        format!("it is kept as {}", aside.display()),
+    let mut told = vec![why];
+    told.extend(aside.map(|aside| format!("it is kept as {}", aside.display())));
+    told.push(
         "state was written anew from the containers' labels and the proxy's route; the list of flips is lost"
             .to_owned(),
-    ])
+    );
+    Ok(told)
 }
 
 async fn state_of(engine: &Engine, app: &App, route: Option<&AppRoute>) -> Result<AppState> {

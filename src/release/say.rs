@@ -174,6 +174,11 @@ pub fn unfinished(app: &AppName, id: ReleaseId, why: &str) -> String {
     )
 }
 
+/// State says that nothing was released, and a release knows better.
+pub fn state_is_lost(release: ReleaseId) -> String {
+    format!("state knows of no release, although release {release} was good")
+}
+
 /// A push that names another branch.
 pub fn other_branch(app: &AppName, slot: Slot, branch: &str, pushed: &str) -> String {
     format!("no release: {app}/{slot} releases the branch {branch}, and this push was of {pushed}")

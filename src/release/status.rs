@@ -7,6 +7,7 @@ use super::context::{App, Context};
 use super::entry::{Outcome, Step};
 use super::history::{self, Past};
 use super::route::route_of;
+use super::say;
 use crate::engine::Instance;
 use crate::model::{AppName, Commit, Digest, ReleaseId, Slot};
 use crate::proxy::AppRoute;
@@ -105,6 +106,13 @@ fn one(
         AppState::default()
     });
     let all = history::of(context, &app.name)?;
+    if let Some(release) = history::forgotten(&all, &state).filter(|_| problems.is_empty()) {
+        problems.push(format!(
+            "{}: `deployer recover {}` writes it anew",
+            say::state_is_lost(release),
+            app.name
+        ));
+    }
     let under_way = under_way(&all);
     for orphan in under_way.iter().filter(|under_way| !under_way.has_worker) {
         problems.push(format!(
@@ -160,7 +168,7 @@ fn missing(app: &App, state: &AppState, instances: &[Instance]) -> Vec<String> {
             (up < running.instances).then(|| {
                 format!(
                     "{slot}: only {up} of {} run: `deployer logs {}/{slot}` may show why, `deployer recover {}` starts them again",
-                    super::say::count(running.instances.into(), "instance"), app.name, app.name
+                    say::count(running.instances.into(), "instance"), app.name, app.name
                 )
             })
         })

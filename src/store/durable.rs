@@ -53,12 +53,27 @@ pub(super) fn append(path: &Path) -> Result<File, StoreError> {
 
 /// Puts a file that cannot be read aside, so that it is neither lost nor read again. Gives its new name.
 pub(super) fn keep_aside(path: &Path) -> Result<PathBuf, StoreError> {
+    let aside = aside(path);
+    fs::rename(path, &aside).map_err(StoreError::io("move", path))?;
+    Ok(aside)
+}
+
+/// Like [`keep_aside`], and leaves `path` where it is until it is replaced: a crash in between leaves a file that
+/// cannot be read, never none. `None` when there is no such file.
+pub(super) fn keep_copy_aside(path: &Path) -> Result<Option<PathBuf>, StoreError> {
+    let aside = aside(path);
+    match fs::hard_link(path, &aside) {
+        Ok(()) => Ok(Some(aside)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::io("keep a copy of", path)(error)),
+    }
+}
+
+fn aside(path: &Path) -> PathBuf {
     let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ");
     let mut name = path.file_name().expect("a file has a name").to_owned();
     name.push(format!(".unreadable-{stamp}"));
-    let aside = path.with_file_name(name);
-    fs::rename(path, &aside).map_err(StoreError::io("move", path))?;
-    Ok(aside)
+    path.with_file_name(name)
 }
 
 /// Writes `content` under a format number and a checksum.
@@ -146,6 +161,23 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_copy_kept_aside_leaves_no_moment_without_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file.json");
+        assert_eq!(keep_copy_aside(&path).unwrap(), None);
+        fs::write(&path, "damaged").unwrap();
+
+        let aside = keep_copy_aside(&path).unwrap().unwrap();
+
+        assert!(matches!(
+            read_sealed::<u32>(&path, 1),
+            Err(StoreError::Unreadable { .. })
+        ));
+        write_sealed(&path, 1, &7).unwrap();
+        assert_eq!(fs::read(aside).unwrap(), b"damaged");
     }
 
     #[test]

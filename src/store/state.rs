@@ -95,12 +95,13 @@ impl Store {
         durable::write_sealed(&self.state_file(lock.app()), FORMAT, state)
     }
 
-    /// Puts the locked app's unreadable state aside, and gives its new name.
+    /// Keeps a copy of the locked app's unreadable state, and gives its name. The state itself stays until it is
+    /// written anew: at no moment does it look as if the app had never been released. `None` when there is no file.
     ///
     /// # Errors
-    /// When it cannot be renamed.
-    pub fn keep_state_aside(&self, lock: &AppLock) -> Result<PathBuf, StoreError> {
-        durable::keep_aside(&self.state_file(lock.app()))
+    /// When the copy cannot be made.
+    pub fn keep_state_aside(&self, lock: &AppLock) -> Result<Option<PathBuf>, StoreError> {
+        durable::keep_copy_aside(&self.state_file(lock.app()))
     }
 
     fn state_file(&self, app: &AppName) -> PathBuf {

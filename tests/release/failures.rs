@@ -395,3 +395,27 @@ fn an_instance_that_dies_while_live_is_told_and_recovered() {
         world.get("/version").ok().filter(|reply| reply.status == 200)
     });
 }
+
+#[test]
+fn state_that_is_lost_is_no_clean_start() {
+    let (world, _, repo) = live("lost-state", "");
+    let file = world.state("apps/shop/state.json");
+    fs::remove_file(&file).unwrap();
+    assert!(
+        world
+            .deployer(&["status"])
+            .good()
+            .contains("deployer recover shop")
+    );
+    let traffic = world.traffic();
+    repo.version("v2");
+
+    let push = repo.push("green");
+
+    assert!(push.said().contains("written anew"), "{}", push.said());
+    push.live();
+    assert_eq!(world.version(), "v2");
+    assert_eq!(world.containers().len(), 1);
+    let outcome = traffic.stop();
+    assert_eq!(outcome.failures(), 0, "{outcome}");
+}

@@ -12,7 +12,7 @@ use super::push::without_git;
 
 /// Bytes that a checkout reads through the library. It maps the repository's packs and holds whole files, and
 /// what it has touched counts as this process's memory.
-const LIBRARY_MAX: u64 = 16 << 20;
+const LIBRARY_MAX: u64 = 8 << 20;
 
 /// Reads contents: a few through the library, and once they are many or large, through `git cat-file`, which
 /// streams them and takes its memory along when it ends.

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::context::{App, Context};
 use super::history;
-use super::route::route_of;
+use super::route::{goes_to_the_same, route_of};
 use super::run::Run;
 use super::say;
 use super::start::ensure;
@@ -53,12 +53,35 @@ pub async fn state(context: &Context, lock: &AppLock) -> Result<Vec<String>> {
     let wrong = match context.store.state(&app.name) {
         Err(error @ StoreError::Unreadable { .. }) => Some(error.to_string()),
         Err(error) => return Err(error.into()),
-        Ok(state) => history::forgotten(&history::of(context, &app.name)?, &state).map(say::state_is_lost),
+        Ok(state) => doubt(context, &app, &state).await?,
     };
     match wrong {
         Some(why) => rebuild_state(context, &app, lock, why).await,
         None => Ok(Vec::new()),
     }
+}
+
+/// Why a state that can be read is not what is so: it was lost, or a flip that it does not know of stands in a
+/// journal that cannot be read.
+async fn doubt(context: &Context, app: &App, state: &AppState) -> Result<Option<String>> {
+    if let Some(release) = history::forgotten(&history::of(context, &app.name)?, state) {
+        return Ok(Some(say::state_is_lost(release)));
+    }
+    let Some((_, damage)) = history::damaged(context, &app.name)?.into_iter().next() else {
+        return Ok(None);
+    };
+    let wanted = route_of(context, app, state)?;
+    let agrees = match routed(context, app).await.with_context(|| damage.to_string())? {
+        Some(route) => goes_to_the_same(&route, &wanted),
+        None => state.slots.is_empty(),
+    };
+    Ok((!agrees).then(|| damage.to_string()))
+}
+
+/// The app's route at the proxy.
+async fn routed(context: &Context, app: &App) -> Result<Option<AppRoute>, ProxyError> {
+    let routes = context.proxy.routes().await?;
+    Ok(routes.into_iter().find(|route| route.app == app.name))
 }
 
 /// Makes an app's state, containers and route agree again. Gives a sentence for everything that was mended.
@@ -69,6 +92,10 @@ pub async fn recover(context: &Context, lock: &mut AppLock) -> Result<Vec<String
     let app = context.app(lock.app())?;
     lock.says("recover", None, None);
     let mut told = state(context, lock).await?;
+    for (release, damage) in history::damaged(context, &app.name)? {
+        let aside = release.keep_journal_aside()?;
+        told.push(format!("{damage}; it is kept as {}", aside.display()));
+    }
     told.extend(orphans(context, lock).await?);
     lock.says("recover", None, None);
     let state = context.store.state(&app.name)?;
@@ -100,8 +127,8 @@ async fn bring_up(context: &Context, app: &App, state: &AppState) -> Result<Vec<
 /// Gives the proxy the route that follows from state, when it has another one.
 async fn mend_route(context: &Context, app: &App, state: &AppState) -> Result<Option<String>> {
     let wanted = route_of(context, app, state)?;
-    let has = match context.proxy.routes().await {
-        Ok(routes) => routes.into_iter().find(|route| route.app == app.name),
+    let has = match routed(context, app).await {
+        Ok(route) => route,
         Err(ProxyError::Unreachable { .. }) if state.slots.is_empty() => return Ok(None),
         Err(error) => return Err(error.into()),
     };
@@ -138,10 +165,9 @@ async fn remove_strays(context: &Context, app: &App, state: &AppState) -> Result
 
 async fn rebuild_state(context: &Context, app: &App, lock: &AppLock, why: String) -> Result<Vec<String>> {
     let engine = context.engine().await?;
-    let routes = context.proxy.routes().await.with_context(|| {
+    let route = routed(context, app).await.with_context(|| {
         format!("{why}; the proxy, which could tell what is live, does not answer either")
     })?;
-    let route = routes.into_iter().find(|route| route.app == app.name);
     let state = state_of(engine, app, route.as_ref()).await?;
     let aside = context.store.keep_state_aside(lock)?;
     context.store.write_state(lock, &state)?;

@@ -419,3 +419,36 @@ fn state_that_is_lost_is_no_clean_start() {
     let outcome = traffic.stop();
     assert_eq!(outcome.failures(), 0, "{outcome}");
 }
+
+#[test]
+fn journal_that_is_damaged_takes_nothing_away_that_serves() {
+    let (world, _, repo) = live("damaged-journal", "");
+    let (state, journal) = (
+        world.state("apps/shop/state.json"),
+        world.state("apps/shop/releases/2/journal"),
+    );
+    let before = fs::read(&state).unwrap();
+    repo.version("v2");
+    repo.push("green").live();
+    // As if its worker was killed before it wrote state, and the disk had lost a piece of the journal.
+    fs::write(&state, before).unwrap();
+    let mut damaged = fs::read(&journal).unwrap();
+    damaged[80] ^= 1;
+    fs::write(&journal, damaged).unwrap();
+    let status = world.deployer(&["status"]).good();
+    assert!(status.contains("line 1 is damaged"), "{status}");
+    let traffic = world.traffic();
+    repo.version("v3");
+
+    let push = repo.push("green");
+
+    assert!(push.said().contains("written anew"), "{}", push.said());
+    push.live();
+    assert_eq!(world.version(), "v3");
+    let said = world.deployer(&["recover"]).good();
+    assert!(said.contains("line 1 is damaged; it is kept as"), "{said}");
+    assert!(world.deployer(&["recover"]).good().contains("nothing to mend"));
+    assert_eq!(world.containers().len(), 1);
+    let outcome = traffic.stop();
+    assert_eq!(outcome.failures(), 0, "{outcome}");
+}

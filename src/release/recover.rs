@@ -1,20 +1,24 @@
 //! Recovery: what killed runs left is brought to its end, and what runs agrees again with what state says.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
 use super::context::{App, Context};
-use super::history;
+use super::history::{self, Past};
 use super::route::{goes_to_the_same, route_of};
 use super::run::Run;
 use super::say;
-use super::start::ensure;
+use super::start::{ensure, instances_of, settle};
 use super::turn;
 use crate::engine::{Engine, Instance};
 use crate::model::Slot;
 use crate::proxy::{AppRoute, ProxyError};
-use crate::store::{AppLock, AppState, Running, StoreError};
+use crate::store::{AppLock, AppState, Running, StoreError, WorkerLock};
+
+/// How long a worker that has given the app's lock back may take to end.
+const WORKER_ENDS: Duration = Duration::from_secs(5);
 
 /// Brings every release to its end whose worker was killed: back when its flip was not yet intended, else
 /// forward. Gives a sentence for each.
@@ -24,7 +28,7 @@ use crate::store::{AppLock, AppState, Running, StoreError};
 pub async fn orphans(context: &Context, lock: &mut AppLock) -> Result<Vec<String>> {
     let mut told = Vec::new();
     for past in turn::orphans(context, lock)? {
-        let Some(worker) = past.dir.try_work()? else {
+        let Some(worker) = take_over(&past).await? else {
             continue;
         };
         let mut run = Run::new(context, lock, &worker, &past.dir)?;
@@ -41,6 +45,22 @@ pub async fn orphans(context: &Context, lock: &mut AppLock) -> Result<Vec<String
         ));
     }
     Ok(told)
+}
+
+/// Becomes the worker of a release whose own has given up, when that has ended. `None` when the release waits for
+/// its turn and got a worker meanwhile.
+async fn take_over(past: &Past) -> Result<Option<WorkerLock>> {
+    let began = Instant::now();
+    loop {
+        match past.dir.try_work()? {
+            None if past.step.is_none() => return Ok(None),
+            None if began.elapsed() > WORKER_ENDS => {
+                bail!("the worker of release {} has not ended yet", past.record.id)
+            }
+            None => tokio::time::sleep(Duration::from_millis(20)).await,
+            taken => return Ok(taken),
+        }
+    }
 }
 
 /// Makes an app's state readable: where it is damaged or lost a copy is kept, and it is written anew from what runs
@@ -110,10 +130,12 @@ async fn bring_up(context: &Context, app: &App, state: &AppState) -> Result<Vec<
     let engine = context.engine().await?;
     let mut told = Vec::new();
     for (slot, running) in state.slots.iter().filter(|(_, running)| !running.stopped) {
-        let up = super::start::instances_of(engine, app, *slot, running).await?;
+        let up = instances_of(engine, app, *slot, running).await?;
         let up = up.iter().filter(|instance| instance.running).count();
         if up < usize::from(running.instances) {
             ensure(context, app, *slot, running).await?;
+            let all = instances_of(engine, app, *slot, running).await?;
+            settle(engine, app, &all).await?;
             told.push(format!(
                 "{slot}: {} of {} instances started again",
                 usize::from(running.instances) - up,

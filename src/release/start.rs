@@ -137,6 +137,21 @@ pub(super) async fn ensure(
     Ok(())
 }
 
+/// Sets what the Engine does when one of these ends by itself: they are ready, or were when they were made.
+///
+/// # Errors
+/// The engine's.
+pub(super) async fn settle(engine: &Engine, app: &App, instances: &[Instance]) -> anyhow::Result<()> {
+    let restart = app.settings.run.restart;
+    try_join_all(
+        instances
+            .iter()
+            .map(|instance| engine.settle(&instance.id, restart)),
+    )
+    .await?;
+    Ok(())
+}
+
 /// The instances of what a slot runs, in the order of their index.
 ///
 /// # Errors

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::Duration;
 
+use crate::support::docker::docker;
 use crate::support::{App, Options, Repo, World, wait_for};
 
 /// A world whose slot green is live with v1, the next pushes being the ones that fail.
@@ -381,7 +382,7 @@ fn full_disk_under_the_worktree() {
 fn an_instance_that_dies_while_live_is_told_and_recovered() {
     let (world, _, _) = live("dies", "restart = \"no\"");
     let container = world.containers().remove(0);
-    crate::support::docker::docker(&["kill", &container.id]).good();
+    docker(&["kill", &container.id]).good();
     wait_for("the container to end", Duration::from_secs(20), || {
         (world.containers()[0].state == "exited").then_some(())
     });
@@ -451,4 +452,22 @@ fn journal_that_is_damaged_takes_nothing_away_that_serves() {
     assert_eq!(world.containers().len(), 1);
     let outcome = traffic.stop();
     assert_eq!(outcome.failures(), 0, "{outcome}");
+}
+
+#[test]
+fn an_instance_that_is_made_anew_comes_back_by_itself_as_before() {
+    let (world, _, _) = live("made-anew", "restart = \"always\"");
+    let container = world.containers().remove(0);
+    docker(&["rm", "-f", &container.id]).good();
+
+    world.deployer(&["recover"]).good();
+
+    let container = world.containers().remove(0);
+    let policy = docker(&[
+        "inspect",
+        "--format",
+        "{{.HostConfig.RestartPolicy.Name}}",
+        &container.id,
+    ]);
+    assert_eq!(policy.good().trim(), "always");
 }

@@ -48,6 +48,20 @@ pub fn of(context: &Context, app: &AppName) -> Result<Vec<Past>, StoreError> {
         .collect())
 }
 
+/// The releases whose journal is damaged, each with why: what they did is told by nobody but what runs.
+///
+/// # Errors
+/// When the folder of releases cannot be listed.
+pub fn damaged(context: &Context, app: &AppName) -> Result<Vec<(ReleaseDir, StoreError)>, StoreError> {
+    let all = context.store.releases(app)?.into_iter();
+    Ok(all
+        .filter_map(|dir| match Journal::<Entry>::entries_of(&dir) {
+            Err(why @ StoreError::Unreadable { .. }) => Some((dir, why)),
+            _ => None,
+        })
+        .collect())
+}
+
 /// The newest release that state must know of and does not: a slot that ran something once runs something ever
 /// after, so that a state without a slot was lost.
 pub fn forgotten(all: &[Past], state: &AppState) -> Option<ReleaseId> {

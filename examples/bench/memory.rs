@@ -45,7 +45,7 @@ pub(crate) fn worker(world: &World, report: &mut Report) -> Result<()> {
     let mut push = push.stderr(fs::File::create(&log)?).spawn()?;
     let mut peak = Peak::default();
     while push.try_wait()?.is_none() {
-        peak.look();
+        peak.look(world);
         std::thread::sleep(Duration::from_millis(2));
     }
     let output = std::process::Output {
@@ -121,8 +121,8 @@ struct Peak {
 }
 
 impl Peak {
-    fn look(&mut self) {
-        let Some(pid) = self.pid.or_else(find_worker) else {
+    fn look(&mut self, world: &World) {
+        let Some(pid) = self.pid.or_else(|| world.worker_of(APP)) else {
             return;
         };
         self.pid = Some(pid);
@@ -136,19 +136,6 @@ impl Peak {
             self.file = field(&status, "RssFile:").unwrap_or_default();
         }
     }
-}
-
-/// The process `deployer … worker big N`.
-fn find_worker() -> Option<u32> {
-    let processes = fs::read_dir("/proc").ok()?.flatten();
-    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.find(|pid| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-        words
-            .windows(2)
-            .any(|two| two == [b"worker".as_slice(), APP.as_bytes()])
-    })
 }
 
 /// The number after `name` in one of the kernel's lists.

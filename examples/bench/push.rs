@@ -17,6 +17,19 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// The steps until a release is live.
 const STEPS: [&str; 7] = ["checkout", "build", "push", "pull", "start", "probe", "flip"];
 
+#[derive(Clone, Copy)]
+enum Contestant {
+    Deployer,
+    Floor,
+    Hook,
+}
+
+/// The order changes from round to round: whatever one leaves the machine busy with meets each other in turn.
+const ORDERS: [[Contestant; 3]; 6] = {
+    use Contestant::{Deployer as D, Floor as F, Hook as H};
+    [[D, F, H], [F, D, H], [H, D, F], [D, H, F], [F, H, D], [H, F, D]]
+};
+
 pub(crate) async fn measure(world: &World, runs: usize, report: &mut Report) -> Result<()> {
     let (tree, hook, mut floor) = (world.app(APP)?, Hook::new(world)?, Floor::new(world).await?);
     let (mut ours, mut hooks, mut floors) = (Times::default(), Times::default(), Samples::default());
@@ -24,17 +37,16 @@ pub(crate) async fn measure(world: &World, runs: usize, report: &mut Report) -> 
     // The first round fills the caches of all three and is not counted.
     for number in 0..=runs as u64 {
         let is_counted = number > 0;
-        // Each has each place in turn, so that none always follows the same other one.
-        for place in 0..3 {
-            match (place + number) % 3 {
-                0 => {
+        for contestant in ORDERS[number as usize % ORDERS.len()] {
+            match contestant {
+                Contestant::Deployer => {
                     let (time, steps) = deployer_round(world, &tree, number)?;
                     if is_counted {
                         ours.add(time);
                         our_steps.push(steps);
                     }
                 }
-                1 => {
+                Contestant::Floor => {
                     let laps = floor_round(world, &mut floor, number).await?;
                     if is_counted {
                         floors
@@ -43,7 +55,7 @@ pub(crate) async fn measure(world: &World, runs: usize, report: &mut Report) -> 
                         floor_steps.push(laps);
                     }
                 }
-                _ => {
+                Contestant::Hook => {
                     let time = hook_round(&hook, number)?;
                     if is_counted {
                         hooks.add(time);
@@ -118,6 +130,7 @@ fn deployer_round(world: &World, tree: &Tree, number: u64) -> Result<(Time, Vec<
     let (begun, begun_at) = (Instant::now(), Timestamp::now());
     is_live(&tree.git_command(&["push", "green", "main"]).output()?)?;
     let live = poller.wait_for(&version, DEADLINE)?;
+    world.wait_for_worker(APP)?;
     let time = Time {
         took: live - begun,
         // Nothing ran before the first round.

@@ -16,6 +16,7 @@ pub(crate) fn measure(world: &World, runs: usize, report: &mut Report) -> Result
     let versions = ["blue", "green"];
     for slot in versions {
         tree.push(slot, slot)?;
+        world.wait_for_worker(APP)?;
     }
     let host = world.host(APP)?;
     let (mut whole, mut live, mut bare) = (Samples::default(), Samples::default(), Samples::default());

@@ -1,9 +1,10 @@
 //! The world that `script/bench` made: a configuration, a registry, a proxy; and working trees in it.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use deployer::model::Settings;
@@ -12,6 +13,7 @@ use deployer::proxy::Control;
 /// The app of the pushes and rollbacks: its Dockerfile adds a static binary and a folder to nothing at all.
 const DOCKERFILE: &str =
     "FROM scratch\nCOPY app /app\nCOPY site /site\nWORKDIR /site\nEXPOSE 8080\nCMD [\"/app\"]\n";
+const WORKER_DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) struct World {
     pub(crate) deployer: PathBuf,
@@ -71,6 +73,33 @@ impl World {
         let tree = Tree { path };
         tree.git(&["init", "-q", "-b", "main"])?;
         Ok(tree)
+    }
+
+    /// This world's process `deployer … worker APP N`, while there is one.
+    pub(crate) fn worker_of(&self, app: &str) -> Option<u32> {
+        let config = self.work.join("deployer.toml");
+        let words = [config.as_os_str().as_bytes(), b"worker", app.as_bytes()];
+        let processes = fs::read_dir("/proc").ok()?.flatten();
+        let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        pids.find(|pid| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let line: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+            line.windows(words.len()).any(|part| part == words)
+        })
+    }
+
+    /// Waits until `app` has no worker: one tidies up when its release has ended, which must not be in the way of what
+    /// is measured next.
+    pub(crate) fn wait_for_worker(&self, app: &str) -> Result<()> {
+        let begun = Instant::now();
+        while self.worker_of(app).is_some() {
+            ensure!(
+                begun.elapsed() < WORKER_DEADLINE,
+                "the worker of {app} does not end"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
     }
 
     /// The host that the proxy knows `app` by.

@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use jiff::Timestamp;
 
+use super::busy::NotFound;
 use super::context::Context;
 use super::entry::{Entry, Facts, Outcome, Step};
 use crate::model::{AppName, Origin, ReleaseId, Slot};
@@ -124,7 +125,8 @@ fn took(entries: &[(Timestamp, Entry)]) -> Vec<(Step, u64)> {
 pub fn rollback_target(all: &[Past], state: &AppState, slot: Slot, to: Option<ReleaseId>) -> Result<Past> {
     if let Some(to) = to {
         let Some(past) = all.iter().find(|past| past.record.id == to) else {
-            bail!("there is no release {to}: `deployer releases` shows those there are");
+            let none = format!("there is no release {to}: `deployer releases` shows those there are");
+            return Err(NotFound(none).into());
         };
         if !past.is_kept() {
             bail!(

@@ -14,7 +14,7 @@ use super::start::{ensure, instances_of, settle};
 use super::turn;
 use crate::engine::{Engine, Instance};
 use crate::model::Slot;
-use crate::proxy::{AppRoute, ProxyError};
+use crate::proxy::{AppRoute, ProxyError, Target};
 use crate::store::{AppLock, AppState, Running, StoreError, WorkerLock};
 
 /// How long a worker that has given the app's lock back may take to end.
@@ -202,6 +202,13 @@ async fn rebuild_state(context: &Context, app: &App, lock: &AppLock, why: String
     Ok(told)
 }
 
+/// How many instances a release has: as many as the proxy routes to, whether or not all of them are there; else so
+/// many that the one with the highest number is among them.
+fn instances_meant(routed: Option<&Target>, there: &[&&Instance]) -> u8 {
+    let routed = routed.and_then(|target| u8::try_from(target.upstreams.len()).ok());
+    routed.unwrap_or_else(|| there.iter().map(|instance| instance.index + 1).max().unwrap_or(1))
+}
+
 async fn state_of(engine: &Engine, app: &App, route: Option<&AppRoute>) -> Result<AppState> {
     let instances = engine.instances(Some(&app.name)).await?;
     let mut slots = BTreeMap::new();
@@ -233,7 +240,7 @@ async fn state_of(engine: &Engine, app: &App, route: Option<&AppRoute>) -> Resul
         let running = Running {
             release,
             lane: first.lane,
-            instances: u8::try_from(of_release.len()).context("too many containers")?,
+            instances: instances_meant(routed, &of_release),
             port,
             image: first.image.clone(),
             commit: first.commit.clone(),

@@ -124,6 +124,19 @@ pub fn verdict(outcome: &Outcome, v: &Verdict<'_>) -> String {
     }
 }
 
+/// Whether a line of a log is a verdict.
+pub fn is_verdict(line: &str) -> bool {
+    let words = [
+        "live:",
+        "standby:",
+        "superseded:",
+        "failed:",
+        "cancelled:",
+        "interrupted:",
+    ];
+    words.iter().any(|word| line.starts_with(word))
+}
+
 fn ended(name: &str, at: &str, why: &Why, v: &Verdict<'_>) -> String {
     let (app, slot, id) = (v.app, v.record.slot, v.record.id);
     let still = still(v.live);

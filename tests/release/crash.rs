@@ -181,3 +181,24 @@ fn recovery_leaves_a_begun_release_to_its_worker_until_that_has_ended() {
     let outcome = traffic.stop();
     assert_eq!(outcome.failures(), 0, "{outcome}");
 }
+
+#[test]
+fn verdict_that_the_log_has_lost_is_told_from_the_journal() {
+    let mut world = World::new("lost-verdict");
+    let shop = world.app("shop", "");
+    let repo = world.repo(&shop);
+    repo.version("v1");
+    repo.push("green").live();
+    let log = world.state("apps/shop/releases/1/log");
+    let whole = fs::read_to_string(&log).unwrap();
+    let (_, verdict) = whole.trim_end().rsplit_once('\n').unwrap();
+    // As a worker leaves it that is killed after the journal's last entry and before the log's last line.
+    fs::write(&log, whole.replace(verdict, "")).unwrap();
+
+    let said = world.deployer(&["log", "1", "-f"]).good();
+
+    let (_, told) = said.trim_end().rsplit_once('\n').unwrap();
+    assert!(told.starts_with("live: shop/green release 1 (commit "), "{said}");
+    let end = |verdict: &str| verdict.split(", 0 requests").nth(1).map(str::to_owned);
+    assert_eq!(end(told), end(verdict));
+}

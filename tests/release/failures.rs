@@ -471,3 +471,37 @@ fn an_instance_that_is_made_anew_comes_back_by_itself_as_before() {
     ]);
     assert_eq!(policy.good().trim(), "always");
 }
+
+#[test]
+fn state_is_rebuilt_with_the_instances_that_are_gone() {
+    let (world, _, _) = live("rebuilt-instances", "instances = 2");
+    let container = world.containers().into_iter().find(|it| it.name.ends_with("0"));
+    docker(&["rm", "-f", &container.expect("the first instance").id]).good();
+    fs::write(world.state("apps/shop/state.json"), b"").unwrap();
+
+    let said = world.deployer(&["recover"]).good();
+
+    assert!(said.contains("1 of 2 instances started again"), "{said}");
+    assert_eq!(world.containers().len(), 2);
+    let status = world.json(&["status"]);
+    assert_eq!(status["apps"][0]["problems"], serde_json::json!([]));
+}
+
+#[test]
+fn an_app_that_cannot_be_mended_keeps_no_other_from_it() {
+    let mut world = World::new("recover-others");
+    world.app("blog", "hosts = [\"blog.test\"]");
+    let shop = world.app("shop", "");
+    let repo = world.repo(&shop);
+    repo.version("v1");
+    repo.push("green").live();
+    docker(&["rm", "-f", &world.containers()[0].id]).good();
+    let blog = fs::File::create(world.state("apps/blog/lock")).unwrap();
+    blog.lock().unwrap();
+
+    let output = world.deployer(&["recover"]);
+
+    assert_eq!(output.code, Some(4), "{}", output.stderr);
+    assert!(output.stderr.contains("blog"), "{}", output.stderr);
+    assert!(output.stdout.contains("started again"), "{}", output.stdout);
+}

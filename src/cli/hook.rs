@@ -31,7 +31,7 @@ impl Command {
         )?;
         match receive::push(context, &app, slot, &updates, options.no_promote)? {
             Received::Nothing(told) => output::lines(told),
-            Received::Release(release) => redeploy::follow(&release),
+            Received::Release(release) => redeploy::follow(context, &release),
         }
     }
 }

@@ -19,7 +19,7 @@ impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
         let release = select::release(context, &self.release)?;
         if self.follow {
-            return redeploy::follow(&release);
+            return redeploy::follow(context, &release);
         }
         let mut log = LogReader::new(&release);
         loop {

@@ -14,6 +14,6 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
         let (app, slot) = select::slot(context, &self.slot)?;
-        redeploy::follow(&receive::promote(context, &app, slot)?)
+        redeploy::follow(context, &receive::promote(context, &app, slot)?)
     }
 }

@@ -13,15 +13,28 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
+        let mut ended: Result = Ok(());
         for app in select::apps(context, self.app.as_ref())? {
-            let told = wait(recover_one(context, &app))??;
-            if told.is_empty() {
-                output::lines([format!("{app}: nothing to mend")])?;
+            // One app that cannot be mended keeps no other from it.
+            match wait(recover_one(context, &app))? {
+                Ok(told) => say(&app, told)?,
+                Err(error) => {
+                    let failure = Err(error.context(app.to_string()).into());
+                    if let Err(earlier) = std::mem::replace(&mut ended, failure) {
+                        earlier.report();
+                    }
+                }
             }
-            output::lines(told.into_iter().map(|line| format!("{app}: {line}")))?;
         }
-        Ok(())
+        ended
     }
+}
+
+fn say(app: &AppName, told: Vec<String>) -> Result {
+    if told.is_empty() {
+        output::lines([format!("{app}: nothing to mend")])?;
+    }
+    output::lines(told.into_iter().map(|line| format!("{app}: {line}")))
 }
 
 async fn recover_one(context: &Context, app: &AppName) -> anyhow::Result<Vec<String>> {

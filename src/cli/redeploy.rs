@@ -22,19 +22,19 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
         let (app, slot) = select::slot(context, &self.slot)?;
-        follow(&receive::redeploy(context, &app, slot, self.no_promote)?)
+        follow(context, &receive::redeploy(context, &app, slot, self.no_promote)?)
     }
 }
 
 /// Shows a release's log until it has ended. A release that did not become good is this command's failure.
-pub(super) fn follow(release: &ReleaseDir) -> Result {
+pub(super) fn follow(context: &Context, release: &ReleaseDir) -> Result {
     let name = format!("{}/{}", release.app(), release.id());
     let mut reader = Reader::new(
         std::io::stdout(),
         &format!("deployer log {name}"),
         output::is_colored(),
     );
-    match follow::follow(release, &mut reader)? {
+    match follow::follow(context, release, &mut reader)? {
         Some(outcome) if outcome.is_good() => Ok(()),
         Some(_) => Err(Failure::silent(Code::ReleaseFailed)),
         None if reader.is_gone() => Ok(()),
@@ -42,7 +42,7 @@ pub(super) fn follow(release: &ReleaseDir) -> Result {
         None => Err(Failure::new(
             Code::ReleaseFailed,
             format!(
-                "release {name} is unfinished: its worker was killed. Hint: `deployer recover {}` brings it to its end",
+                "release {name} is unfinished: its worker was killed, or had no space left on the disk. Hint: `deployer recover {}` brings it to its end",
                 release.app()
             ),
         )),

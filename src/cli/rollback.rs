@@ -30,6 +30,6 @@ impl Args {
             }
             None => receive::undo_flip(context, &select::app(context, self.app.as_ref())?)?,
         };
-        redeploy::follow(&release)
+        redeploy::follow(context, &release)
     }
 }

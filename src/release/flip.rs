@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use super::entry::Learned;
-use super::route::route_of;
+use super::route::{goes_to_the_same, route_of};
 use super::run::{Done, Run};
-use crate::model::{ProbeKind, Slot};
+use crate::model::ProbeKind;
 use crate::proxy::{AppRoute, Applied, ProxyError};
 
 /// How long a proxy that went away after the intent was written is waited for: its supervisor starts it again
@@ -58,16 +58,6 @@ pub(super) async fn flip_back(run: &mut Run<'_>) -> anyhow::Result<Option<String
         _ => drop(put(run, &wanted).await?),
     }
     Ok(Some("traffic goes where it went before".to_owned()))
-}
-
-/// Whether two routes send every request to the same upstreams, whatever their ports and hosts: a configuration
-/// that was changed meanwhile may name a port that cannot be had.
-fn goes_to_the_same(one: &AppRoute, other: &AppRoute) -> bool {
-    let target = |route: &AppRoute, slot| route.slots.get(&slot).and_then(|slot| slot.target.clone());
-    one.live == other.live
-        && Slot::BOTH
-            .iter()
-            .all(|slot| target(one, *slot) == target(other, *slot))
 }
 
 async fn put(run: &Run<'_>, route: &AppRoute) -> Result<Applied, ProxyError> {

@@ -7,8 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::entry::{Entry, Outcome};
-use crate::store::{Journal, LogReader, OUTPUT_MARK, ReleaseDir};
+use super::context::Context;
+use super::entry::Outcome;
+use super::history::{self, Past};
+use super::say;
+use crate::store::{LogReader, OUTPUT_MARK, ReleaseDir};
 
 const POLL: Duration = Duration::from_millis(10);
 /// How long a reader may take nothing before it is given up.
@@ -21,9 +24,12 @@ const OUTPUT_LINES: usize = 2000;
 /// Copies the log of `release` to `to` until its worker has ended, and gives its outcome. `None` when the
 /// worker was killed before it wrote one. A reader that is gone or takes nothing for 5 s is given up.
 ///
+/// The verdict is read from the journal where the log has none: its worker was killed between the two, or the disk
+/// is full.
+///
 /// # Errors
 /// When the log or the journal cannot be read.
-pub fn follow(release: &ReleaseDir, to: &mut Reader<'_>) -> Result<Option<Outcome>> {
+pub fn follow(context: &Context, release: &ReleaseDir, to: &mut Reader<'_>) -> Result<Option<Outcome>> {
     let mut log = LogReader::new(release);
     loop {
         let works = release.has_worker();
@@ -41,11 +47,29 @@ pub fn follow(release: &ReleaseDir, to: &mut Reader<'_>) -> Result<Option<Outcom
         }
         std::thread::sleep(POLL);
     }
-    let entries = Journal::<Entry>::entries_of(release)?;
-    Ok(entries.into_iter().find_map(|(_, entry)| match entry {
-        Entry::Finished { outcome } => Some(outcome),
-        _ => None,
-    }))
+    let Some(past) = history::one(release.clone())? else {
+        return Ok(None);
+    };
+    if let Some(outcome) = past.outcome.as_ref().filter(|_| !say::is_verdict(&to.last_line)) {
+        to.line(&verdict(context, &past, outcome)?);
+    }
+    Ok(past.outcome)
+}
+
+/// The verdict on a release that has ended.
+fn verdict(context: &Context, past: &Past, outcome: &Outcome) -> Result<String> {
+    let app = context.app(past.dir.app())?;
+    let state = context.store.state(&app.name)?;
+    let ended = past.changed.unwrap_or(past.record.received);
+    let verdict = say::Verdict {
+        app: &app.name,
+        record: &past.record,
+        facts: &past.facts,
+        took: Duration::try_from(ended.duration_since(past.record.received)).unwrap_or_default(),
+        address: &app.address(context, &state, past.record.slot),
+        live: state.live(),
+    };
+    Ok(say::verdict(outcome, &verdict))
 }
 
 /// Whoever reads what a command or a hook prints.

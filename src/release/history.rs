@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use jiff::Timestamp;
 
+use super::busy::NotFound;
 use super::context::Context;
 use super::entry::{Entry, Facts, Outcome, Step};
 use crate::model::{AppName, Origin, ReleaseId, Slot};
@@ -45,6 +46,20 @@ pub fn of(context: &Context, app: &AppName) -> Result<Vec<Past>, StoreError> {
     Ok(all
         .into_iter()
         .filter_map(|dir| one(dir).ok().flatten())
+        .collect())
+}
+
+/// The releases whose journal is damaged, each with why: what they did is told by nobody but what runs.
+///
+/// # Errors
+/// When the folder of releases cannot be listed.
+pub fn damaged(context: &Context, app: &AppName) -> Result<Vec<(ReleaseDir, StoreError)>, StoreError> {
+    let all = context.store.releases(app)?.into_iter();
+    Ok(all
+        .filter_map(|dir| match Journal::<Entry>::entries_of(&dir) {
+            Err(why @ StoreError::Unreadable { .. }) => Some((dir, why)),
+            _ => None,
+        })
         .collect())
 }
 
@@ -110,7 +125,8 @@ fn took(entries: &[(Timestamp, Entry)]) -> Vec<(Step, u64)> {
 pub fn rollback_target(all: &[Past], state: &AppState, slot: Slot, to: Option<ReleaseId>) -> Result<Past> {
     if let Some(to) = to {
         let Some(past) = all.iter().find(|past| past.record.id == to) else {
-            bail!("there is no release {to}: `deployer releases` shows those there are");
+            let none = format!("there is no release {to}: `deployer releases` shows those there are");
+            return Err(NotFound(none).into());
         };
         if !past.is_kept() {
             bail!(

@@ -5,13 +5,13 @@ use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 
 use super::entry::Learned;
 use super::route;
 use super::run::{Done, Run};
 use super::say;
-use super::start::instances_of;
+use super::start::{instances_of, settle};
 use crate::engine::{Engine, HealthStatus, Instance, Status};
 use crate::model::{Probe, ProbeKind, printable};
 
@@ -54,13 +54,7 @@ pub(super) async fn probe(run: &mut Run<'_>) -> Done {
             }
         }
     }
-    let restart = run.app.settings.run.restart;
-    try_join_all(
-        instances
-            .iter()
-            .map(|instance| engine.settle(&instance.id, restart)),
-    )
-    .await?;
+    settle(engine, &run.app, &instances).await?;
     Ok((Learned::Nothing, format!("ready: {ready}")))
 }
 

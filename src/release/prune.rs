@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::context::{App, Context};
 use super::history::{self, Past};
-use crate::model::{Digest, ReleaseId, Slot};
+use crate::model::{Digest, Origin, ReleaseId, Slot};
 use crate::registry::{Deleted, Registry};
 use crate::store::{AppLock, AppState};
 
@@ -85,6 +85,15 @@ impl Keeping {
             all.iter()
                 .filter(|past| past.outcome.is_none())
                 .map(|past| past.record.id),
+        );
+        // What a rollback that waits for its turn goes back to.
+        releases.extend(
+            all.iter()
+                .filter(|past| past.outcome.is_none())
+                .filter_map(|past| match past.record.origin {
+                    Origin::Rollback { to } => Some(to),
+                    _ => None,
+                }),
         );
         for slot in Slot::BOTH {
             let runs = state.slots.get(&slot).map(|running| running.release);

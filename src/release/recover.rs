@@ -1,20 +1,24 @@
 //! Recovery: what killed runs left is brought to its end, and what runs agrees again with what state says.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
 use super::context::{App, Context};
-use super::history;
-use super::route::route_of;
+use super::history::{self, Past};
+use super::route::{goes_to_the_same, route_of};
 use super::run::Run;
 use super::say;
-use super::start::ensure;
+use super::start::{ensure, instances_of, settle};
 use super::turn;
 use crate::engine::{Engine, Instance};
 use crate::model::Slot;
-use crate::proxy::{AppRoute, ProxyError};
-use crate::store::{AppLock, AppState, Running, StoreError};
+use crate::proxy::{AppRoute, ProxyError, Target};
+use crate::store::{AppLock, AppState, Running, StoreError, WorkerLock};
+
+/// How long a worker that has given the app's lock back may take to end.
+const WORKER_ENDS: Duration = Duration::from_secs(5);
 
 /// Brings every release to its end whose worker was killed: back when its flip was not yet intended, else
 /// forward. Gives a sentence for each.
@@ -24,7 +28,7 @@ use crate::store::{AppLock, AppState, Running, StoreError};
 pub async fn orphans(context: &Context, lock: &mut AppLock) -> Result<Vec<String>> {
     let mut told = Vec::new();
     for past in turn::orphans(context, lock)? {
-        let Some(worker) = past.dir.try_work()? else {
+        let Some(worker) = take_over(&past).await? else {
             continue;
         };
         let mut run = Run::new(context, lock, &worker, &past.dir)?;
@@ -43,6 +47,22 @@ pub async fn orphans(context: &Context, lock: &mut AppLock) -> Result<Vec<String
     Ok(told)
 }
 
+/// Becomes the worker of a release whose own has given up, when that has ended. `None` when the release waits for
+/// its turn and got a worker meanwhile.
+async fn take_over(past: &Past) -> Result<Option<WorkerLock>> {
+    let began = Instant::now();
+    loop {
+        match past.dir.try_work()? {
+            None if past.step.is_none() => return Ok(None),
+            None if began.elapsed() > WORKER_ENDS => {
+                bail!("the worker of release {} has not ended yet", past.record.id)
+            }
+            None => tokio::time::sleep(Duration::from_millis(20)).await,
+            taken => return Ok(taken),
+        }
+    }
+}
+
 /// Makes an app's state readable: where it is damaged or lost a copy is kept, and it is written anew from what runs
 /// and what the proxy routes. Gives a sentence for everything that was done.
 ///
@@ -53,12 +73,35 @@ pub async fn state(context: &Context, lock: &AppLock) -> Result<Vec<String>> {
     let wrong = match context.store.state(&app.name) {
         Err(error @ StoreError::Unreadable { .. }) => Some(error.to_string()),
         Err(error) => return Err(error.into()),
-        Ok(state) => history::forgotten(&history::of(context, &app.name)?, &state).map(say::state_is_lost),
+        Ok(state) => doubt(context, &app, &state).await?,
     };
     match wrong {
         Some(why) => rebuild_state(context, &app, lock, why).await,
         None => Ok(Vec::new()),
     }
+}
+
+/// Why a state that can be read is not what is so: it was lost, or a flip that it does not know of stands in a
+/// journal that cannot be read.
+async fn doubt(context: &Context, app: &App, state: &AppState) -> Result<Option<String>> {
+    if let Some(release) = history::forgotten(&history::of(context, &app.name)?, state) {
+        return Ok(Some(say::state_is_lost(release)));
+    }
+    let Some((_, damage)) = history::damaged(context, &app.name)?.into_iter().next() else {
+        return Ok(None);
+    };
+    let wanted = route_of(context, app, state)?;
+    let agrees = match routed(context, app).await.with_context(|| damage.to_string())? {
+        Some(route) => goes_to_the_same(&route, &wanted),
+        None => state.slots.is_empty(),
+    };
+    Ok((!agrees).then(|| damage.to_string()))
+}
+
+/// The app's route at the proxy.
+async fn routed(context: &Context, app: &App) -> Result<Option<AppRoute>, ProxyError> {
+    let routes = context.proxy.routes().await?;
+    Ok(routes.into_iter().find(|route| route.app == app.name))
 }
 
 /// Makes an app's state, containers and route agree again. Gives a sentence for everything that was mended.
@@ -69,6 +112,10 @@ pub async fn recover(context: &Context, lock: &mut AppLock) -> Result<Vec<String
     let app = context.app(lock.app())?;
     lock.says("recover", None, None);
     let mut told = state(context, lock).await?;
+    for (release, damage) in history::damaged(context, &app.name)? {
+        let aside = release.keep_journal_aside()?;
+        told.push(format!("{damage}; it is kept as {}", aside.display()));
+    }
     told.extend(orphans(context, lock).await?);
     lock.says("recover", None, None);
     let state = context.store.state(&app.name)?;
@@ -83,10 +130,12 @@ async fn bring_up(context: &Context, app: &App, state: &AppState) -> Result<Vec<
     let engine = context.engine().await?;
     let mut told = Vec::new();
     for (slot, running) in state.slots.iter().filter(|(_, running)| !running.stopped) {
-        let up = super::start::instances_of(engine, app, *slot, running).await?;
+        let up = instances_of(engine, app, *slot, running).await?;
         let up = up.iter().filter(|instance| instance.running).count();
         if up < usize::from(running.instances) {
             ensure(context, app, *slot, running).await?;
+            let all = instances_of(engine, app, *slot, running).await?;
+            settle(engine, app, &all).await?;
             told.push(format!(
                 "{slot}: {} of {} instances started again",
                 usize::from(running.instances) - up,
@@ -100,8 +149,8 @@ async fn bring_up(context: &Context, app: &App, state: &AppState) -> Result<Vec<
 /// Gives the proxy the route that follows from state, when it has another one.
 async fn mend_route(context: &Context, app: &App, state: &AppState) -> Result<Option<String>> {
     let wanted = route_of(context, app, state)?;
-    let has = match context.proxy.routes().await {
-        Ok(routes) => routes.into_iter().find(|route| route.app == app.name),
+    let has = match routed(context, app).await {
+        Ok(route) => route,
         Err(ProxyError::Unreachable { .. }) if state.slots.is_empty() => return Ok(None),
         Err(error) => return Err(error.into()),
     };
@@ -138,10 +187,9 @@ async fn remove_strays(context: &Context, app: &App, state: &AppState) -> Result
 
 async fn rebuild_state(context: &Context, app: &App, lock: &AppLock, why: String) -> Result<Vec<String>> {
     let engine = context.engine().await?;
-    let routes = context.proxy.routes().await.with_context(|| {
+    let route = routed(context, app).await.with_context(|| {
         format!("{why}; the proxy, which could tell what is live, does not answer either")
     })?;
-    let route = routes.into_iter().find(|route| route.app == app.name);
     let state = state_of(engine, app, route.as_ref()).await?;
     let aside = context.store.keep_state_aside(lock)?;
     context.store.write_state(lock, &state)?;
@@ -152,6 +200,13 @@ async fn rebuild_state(context: &Context, app: &App, lock: &AppLock, why: String
             .to_owned(),
     );
     Ok(told)
+}
+
+/// How many instances a release has: as many as the proxy routes to, whether or not all of them are there; else so
+/// many that the one with the highest number is among them.
+fn instances_meant(routed: Option<&Target>, there: &[&&Instance]) -> u8 {
+    let routed = routed.and_then(|target| u8::try_from(target.upstreams.len()).ok());
+    routed.unwrap_or_else(|| there.iter().map(|instance| instance.index + 1).max().unwrap_or(1))
 }
 
 async fn state_of(engine: &Engine, app: &App, route: Option<&AppRoute>) -> Result<AppState> {
@@ -185,7 +240,7 @@ async fn state_of(engine: &Engine, app: &App, route: Option<&AppRoute>) -> Resul
         let running = Running {
             release,
             lane: first.lane,
-            instances: u8::try_from(of_release.len()).context("too many containers")?,
+            instances: instances_meant(routed, &of_release),
             port,
             image: first.image.clone(),
             commit: first.commit.clone(),

@@ -67,6 +67,16 @@ pub fn left_behind(old: &AppRoute, new: &AppRoute) -> Vec<SocketAddrV4> {
     left
 }
 
+/// Whether two routes send every request to the same upstreams, whatever their ports and hosts: a configuration
+/// that was changed meanwhile may name a port that cannot be had.
+pub(super) fn goes_to_the_same(one: &AppRoute, other: &AppRoute) -> bool {
+    let target = |route: &AppRoute, slot| route.slots.get(&slot).and_then(|slot| slot.target.clone());
+    one.live == other.live
+        && Slot::BOTH
+            .iter()
+            .all(|slot| target(one, *slot) == target(other, *slot))
+}
+
 fn public(route: &AppRoute) -> &[SocketAddrV4] {
     route.live.map_or(&[], |slot| of_slot(route, slot))
 }

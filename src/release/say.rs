@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::entry::{Facts, Outcome, Step, Why};
-use crate::model::{AppName, Commit, Digest, Origin, ReleaseId, Slot};
+use crate::model::{AppName, Commit, Digest, Lane, Origin, ReleaseId, Slot};
 use crate::store::{Live, Record};
 
 /// A time as people read it: `4 ms`, `0.31 s`, `12.4 s`, `3 min 20 s`.
@@ -124,6 +124,19 @@ pub fn verdict(outcome: &Outcome, v: &Verdict<'_>) -> String {
     }
 }
 
+/// Whether a line of a log is a verdict.
+pub fn is_verdict(line: &str) -> bool {
+    let words = [
+        "live:",
+        "standby:",
+        "superseded:",
+        "failed:",
+        "cancelled:",
+        "interrupted:",
+    ];
+    words.iter().any(|word| line.starts_with(word))
+}
+
 fn ended(name: &str, at: &str, why: &Why, v: &Verdict<'_>) -> String {
     let (app, slot, id) = (v.app, v.record.slot, v.record.id);
     let still = still(v.live);
@@ -171,6 +184,14 @@ fn made_of(commit: Option<&Commit>, digest: Option<&Digest>) -> String {
 pub fn unfinished(app: &AppName, id: ReleaseId, why: &str) -> String {
     format!(
         "unfinished: {app} release {id}: {why}. Hint: once that is mended, `deployer recover {app}` brings it to its end"
+    )
+}
+
+/// The lane that a release would take is one that requests go to.
+pub fn lane_is_routed(app: &AppName, lane: Lane, release: ReleaseId) -> String {
+    format!(
+        "state says that lane {lane} is free, but the proxy sends requests to release {release} on it: \
+         `deployer recover {app}` makes them agree"
     )
 }
 

@@ -10,6 +10,7 @@ use super::run::{Done, Run};
 use super::say;
 use crate::engine::{Engine, Instance, InstanceSpec};
 use crate::model::{AddressPlan, ImageRef, Origin, Slot};
+use crate::proxy::AppRoute;
 use crate::store::Running;
 
 pub(super) async fn start(run: &mut Run<'_>) -> Done {
@@ -64,22 +65,33 @@ async fn exposed_port(engine: &Engine, image: &ImageRef, app: &App) -> anyhow::R
     }
 }
 
-/// Removes what an earlier run left on the lane that is about to be used.
+/// Removes what an earlier run left on the lane that is about to be used, unless requests reach it.
 async fn clear_lane(run: &Run<'_>, running: &Running) -> anyhow::Result<()> {
     let engine = run.context.engine().await?;
-    let strays = engine
-        .instances(Some(&run.app.name))
-        .await?
-        .into_iter()
-        .filter(|instance| {
-            instance.slot == run.slot()
-                && instance.lane == running.lane
-                && instance.release != running.release
-        });
+    let mut strays = engine.instances(Some(&run.app.name)).await?;
+    strays.retain(|instance| {
+        instance.slot == run.slot() && instance.lane == running.lane && instance.release != running.release
+    });
+    if strays.is_empty() {
+        return Ok(());
+    }
+    let routes = run.context.proxy.routes().await?;
+    if let Some(routed) = strays.iter().find(|stray| is_routed(&routes, stray)) {
+        bail!(say::lane_is_routed(&run.app.name, running.lane, routed.release));
+    }
     for stray in strays {
         engine.remove(&stray.id).await?;
     }
     Ok(())
+}
+
+/// Whether requests reach the instance: then state is wrong, and it must not be removed.
+fn is_routed(routes: &[AppRoute], instance: &Instance) -> bool {
+    let targets = routes.iter().flat_map(|route| route.slots.values());
+    targets
+        .filter_map(|slot| slot.target.as_ref())
+        .flat_map(|target| &target.upstreams)
+        .any(|upstream| *upstream.ip() == instance.address)
 }
 
 /// Makes sure that every instance of what a slot runs is there and started. An instance that runs is left
@@ -122,6 +134,21 @@ pub(super) async fn ensure(
         }
     });
     try_join_all(starts).await?;
+    Ok(())
+}
+
+/// Sets what the Engine does when one of these ends by itself: they are ready, or were when they were made.
+///
+/// # Errors
+/// The engine's.
+pub(super) async fn settle(engine: &Engine, app: &App, instances: &[Instance]) -> anyhow::Result<()> {
+    let restart = app.settings.run.restart;
+    try_join_all(
+        instances
+            .iter()
+            .map(|instance| engine.settle(&instance.id, restart)),
+    )
+    .await?;
     Ok(())
 }
 

@@ -113,6 +113,9 @@ fn one(
             app.name
         ));
     }
+    for (_, damage) in history::damaged(context, &app.name)? {
+        problems.push(format!("{damage}: `deployer recover {}` puts it aside", app.name));
+    }
     let under_way = under_way(&all);
     for orphan in under_way.iter().filter(|under_way| !under_way.has_worker) {
         problems.push(format!(

@@ -33,14 +33,14 @@ pub use state::{AppState, FLIPS_KEPT, Flip, Live, Running};
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A file or folder could not be read or written.
-    #[error("cannot {doing} {}: {}", path.display(), sentence(source))]
+    #[error("cannot {doing} {}: {}", path.display(), sentence(cause))]
     Io {
         /// What was being done: "write".
         doing: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// What the system answered.
-        source: std::io::Error,
+        /// What the system answered. The sentence says it, so that it is not told as a source once more.
+        cause: std::io::Error,
     },
     /// A file does not hold what deployer wrote.
     #[error("{} is not readable: {reason}", path.display())]
@@ -65,7 +65,7 @@ pub enum StoreError {
 impl StoreError {
     fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
         let path = path.to_owned();
-        move |source| StoreError::Io { doing, path, source }
+        move |cause| StoreError::Io { doing, path, cause }
     }
 }
 

@@ -56,7 +56,9 @@ impl Store {
         record: impl FnOnce(ReleaseId) -> Record,
     ) -> Result<(ReleaseDir, Record, WorkerLock), StoreError> {
         let folder = self.releases_folder(app);
-        let mut next = self.newest(app)?.map_or(1, |newest| newest.0 + 1);
+        let newest = self.newest(app)?.max(self.newest_running(app));
+        let mut next = newest.map_or(1, |newest| newest.0 + 1);
+
         let release = loop {
             let path = folder.join(next.to_string());
             match fs::DirBuilder::new().mode(0o700).create(&path) {
@@ -102,6 +104,12 @@ impl Store {
 
     fn newest(&self, app: &AppName) -> Result<Option<ReleaseId>, StoreError> {
         Ok(self.releases(app)?.last().map(|release| release.id))
+    }
+
+    /// The newest release that runs: its number is not given again even if its folder was lost.
+    fn newest_running(&self, app: &AppName) -> Option<ReleaseId> {
+        let state = self.state(app).ok()?;
+        state.slots.values().map(|running| running.release).max()
     }
 
     fn releases_folder(&self, app: &AppName) -> PathBuf {
@@ -178,5 +186,56 @@ impl ReleaseDir {
             }
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::model::{ImageRef, Lane};
+    use crate::store::{AppState, Running};
+
+    #[test]
+    fn the_number_of_what_runs_is_not_given_again_when_the_history_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path());
+        let app: AppName = "shop".parse().unwrap();
+        fs::create_dir_all(store.releases_folder(&app)).unwrap();
+        let image = ImageRef {
+            repository: "127.0.0.1:5000/shop".into(),
+            digest: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
+        };
+        let running = Running {
+            release: ReleaseId(7),
+            lane: Lane::A,
+            instances: 1,
+            port: 8080,
+            image,
+            commit: None,
+            stopped: false,
+        };
+        let state = AppState {
+            live: Some(Slot::Green),
+            slots: BTreeMap::from([(Slot::Green, running)]),
+            flips: Vec::new(),
+        };
+        store
+            .write_state(&store.try_lock(&app).unwrap().unwrap(), &state)
+            .unwrap();
+
+        let record = |id| Record {
+            id,
+            slot: Slot::Green,
+            origin: Origin::Promote { from: None },
+            commit: None,
+            subject: None,
+            promote: true,
+            received: Timestamp::now(),
+        };
+        let (release, ..) = store.new_release(&app, record).unwrap();
+
+        assert_eq!(release.id(), ReleaseId(8));
     }
 }

@@ -89,7 +89,7 @@ fn removed_app_leaves_nothing() {
 
     assert!(world.containers().is_empty());
     assert!(!world.state("apps/shop").exists() && !world.state("git/shop").exists());
-    assert_eq!(world.get("/").expect("an answer").status, 404);
+    assert_eq!(world.get("/").expect("an answer").status, 503);
     world.deployer(&["app", "create", "shop"]).good();
     repo.push("green").live();
 }

@@ -1,5 +1,6 @@
 //! SIGKILL: something healthy always serves, and the next push works.
 
+use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -139,4 +140,65 @@ fn killed_proxy_serves_the_same_release_when_it_is_back() {
         );
         converges(&world, &repo, "green", round);
     }
+}
+
+#[test]
+fn recovery_leaves_a_begun_release_to_its_worker_until_that_has_ended() {
+    let mut world = World::new("worker-ends");
+    let shop = world.app("shop", "");
+    let repo = world.repo(&shop);
+    repo.version("v1");
+    repo.push("green").live();
+    let state = world.state("apps/shop/state.json");
+    let before = fs::read(&state).unwrap();
+    repo.version("v2");
+    repo.push("green").live();
+    // As its worker leaves it when state cannot be written: the app's lock is free, the worker about to end.
+    let journal = world.state("apps/shop/releases/2/journal");
+    let lines = fs::read_to_string(&journal).unwrap();
+    let retired: Vec<&str> = lines
+        .split_inclusive('\n')
+        .take_while(|line| !line.contains("\"record\""))
+        .collect();
+    fs::write(&journal, retired.concat()).unwrap();
+    fs::write(&state, before).unwrap();
+    let worker = fs::File::open(world.state("apps/shop/releases/2/worker")).unwrap();
+    worker.lock().unwrap();
+    let traffic = world.traffic();
+
+    let early = world.deployer(&["recover"]);
+    assert_eq!(early.code, Some(1), "{}", early.stdout);
+    assert!(
+        early.stderr.contains("the worker of release 2 has not ended yet"),
+        "{}",
+        early.stderr
+    );
+    drop(worker);
+    let said = world.deployer(&["recover"]).good();
+
+    assert!(said.contains("release 2 (green) was unfinished: live"), "{said}");
+    assert_eq!(world.version(), "v2");
+    let outcome = traffic.stop();
+    assert_eq!(outcome.failures(), 0, "{outcome}");
+}
+
+#[test]
+fn verdict_that_the_log_has_lost_is_told_from_the_journal() {
+    let mut world = World::new("lost-verdict");
+    let shop = world.app("shop", "");
+    let repo = world.repo(&shop);
+    repo.version("v1");
+    repo.push("green").live();
+    let log = world.state("apps/shop/releases/1/log");
+    let whole = fs::read_to_string(&log).unwrap();
+    let (_, verdict) = whole.trim_end().rsplit_once('\n').unwrap();
+    // As a worker leaves it that is killed after the journal's last entry and before the log's last line.
+    fs::write(&log, whole.replace(verdict, "")).unwrap();
+
+    let said = world.deployer(&["log", "1", "-f"]).good();
+
+    let (_, told) = said.trim_end().rsplit_once('\n').unwrap();
+    assert!(told.starts_with("live: shop/green release 1 (commit "), "{said}");
+    let end = |verdict: &str| verdict.split(", 0 requests").nth(1).map(str::to_owned);
+    assert_eq!(end(told), end(verdict));
 }

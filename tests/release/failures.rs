@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::Duration;
 
+use crate::support::docker::docker;
 use crate::support::{App, Options, Repo, World, wait_for};
 
 /// A world whose slot green is live with v1, the next pushes being the ones that fail.
@@ -381,7 +382,7 @@ fn full_disk_under_the_worktree() {
 fn an_instance_that_dies_while_live_is_told_and_recovered() {
     let (world, _, _) = live("dies", "restart = \"no\"");
     let container = world.containers().remove(0);
-    crate::support::docker::docker(&["kill", &container.id]).good();
+    docker(&["kill", &container.id]).good();
     wait_for("the container to end", Duration::from_secs(20), || {
         (world.containers()[0].state == "exited").then_some(())
     });
@@ -418,4 +419,89 @@ fn state_that_is_lost_is_no_clean_start() {
     assert_eq!(world.containers().len(), 1);
     let outcome = traffic.stop();
     assert_eq!(outcome.failures(), 0, "{outcome}");
+}
+
+#[test]
+fn journal_that_is_damaged_takes_nothing_away_that_serves() {
+    let (world, _, repo) = live("damaged-journal", "");
+    let (state, journal) = (
+        world.state("apps/shop/state.json"),
+        world.state("apps/shop/releases/2/journal"),
+    );
+    let before = fs::read(&state).unwrap();
+    repo.version("v2");
+    repo.push("green").live();
+    // As if its worker was killed before it wrote state, and the disk had lost a piece of the journal.
+    fs::write(&state, before).unwrap();
+    let mut damaged = fs::read(&journal).unwrap();
+    damaged[80] ^= 1;
+    fs::write(&journal, damaged).unwrap();
+    let status = world.deployer(&["status"]).good();
+    assert!(status.contains("line 1 is damaged"), "{status}");
+    let traffic = world.traffic();
+    repo.version("v3");
+
+    let push = repo.push("green");
+
+    assert!(push.said().contains("written anew"), "{}", push.said());
+    push.live();
+    assert_eq!(world.version(), "v3");
+    let said = world.deployer(&["recover"]).good();
+    assert!(said.contains("line 1 is damaged; it is kept as"), "{said}");
+    assert!(world.deployer(&["recover"]).good().contains("nothing to mend"));
+    assert_eq!(world.containers().len(), 1);
+    let outcome = traffic.stop();
+    assert_eq!(outcome.failures(), 0, "{outcome}");
+}
+
+#[test]
+fn an_instance_that_is_made_anew_comes_back_by_itself_as_before() {
+    let (world, _, _) = live("made-anew", "restart = \"always\"");
+    let container = world.containers().remove(0);
+    docker(&["rm", "-f", &container.id]).good();
+
+    world.deployer(&["recover"]).good();
+
+    let container = world.containers().remove(0);
+    let policy = docker(&[
+        "inspect",
+        "--format",
+        "{{.HostConfig.RestartPolicy.Name}}",
+        &container.id,
+    ]);
+    assert_eq!(policy.good().trim(), "always");
+}
+
+#[test]
+fn state_is_rebuilt_with_the_instances_that_are_gone() {
+    let (world, _, _) = live("rebuilt-instances", "instances = 2");
+    let container = world.containers().into_iter().find(|it| it.name.ends_with("0"));
+    docker(&["rm", "-f", &container.expect("the first instance").id]).good();
+    fs::write(world.state("apps/shop/state.json"), b"").unwrap();
+
+    let said = world.deployer(&["recover"]).good();
+
+    assert!(said.contains("1 of 2 instances started again"), "{said}");
+    assert_eq!(world.containers().len(), 2);
+    let status = world.json(&["status"]);
+    assert_eq!(status["apps"][0]["problems"], serde_json::json!([]));
+}
+
+#[test]
+fn an_app_that_cannot_be_mended_keeps_no_other_from_it() {
+    let mut world = World::new("recover-others");
+    world.app("blog", "hosts = [\"blog.test\"]");
+    let shop = world.app("shop", "");
+    let repo = world.repo(&shop);
+    repo.version("v1");
+    repo.push("green").live();
+    docker(&["rm", "-f", &world.containers()[0].id]).good();
+    let blog = fs::File::create(world.state("apps/blog/lock")).unwrap();
+    blog.lock().unwrap();
+
+    let output = world.deployer(&["recover"]);
+
+    assert_eq!(output.code, Some(4), "{}", output.stderr);
+    assert!(output.stderr.contains("blog"), "{}", output.stderr);
+    assert!(output.stdout.contains("started again"), "{}", output.stdout);
 }

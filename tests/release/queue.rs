@@ -144,3 +144,26 @@ fn cancelled_release_leaves_nothing_and_the_next_push_works() {
     repo.version("v3");
     repo.push("green").live();
 }
+
+#[test]
+fn what_a_waiting_rollback_goes_back_to_is_not_pruned() {
+    let mut world = World::new("waiting-rollback");
+    let shop = world.app("shop", "keep = 1");
+    let repo = world.repo(&shop);
+    for version in ["v1", "v2"] {
+        repo.version(version);
+        repo.push("green").live();
+    }
+    slow(&repo, "v3");
+    let mut push = begin(&repo, "green");
+    wait_for("release 3 to be probed", DEADLINE, || {
+        (step_of(&world, 3)? == "probe").then_some(())
+    });
+
+    let said = world.deployer(&["rollback", "green", "--to", "1"]).good();
+
+    assert!(said.contains("waiting: release 3"), "{said}");
+    push.wait().expect("git ends");
+    assert_eq!(step_of(&world, 3).as_deref(), Some("live"));
+    assert_eq!(world.version(), "v1");
+}

@@ -1,5 +1,8 @@
 //! What an app's releases were, read from their records and journals.
 
+use std::fmt;
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 use jiff::Timestamp;
 
@@ -42,25 +45,38 @@ impl Past {
 /// # Errors
 /// When the folder of releases cannot be listed.
 pub fn of(context: &Context, app: &AppName) -> Result<Vec<Past>, StoreError> {
-    let all = context.store.releases(app)?;
-    Ok(all
-        .into_iter()
-        .filter_map(|dir| one(dir).ok().flatten())
-        .collect())
+    Ok(read(context, app)?.0)
 }
 
-/// The releases whose journal is damaged, each with why: what they did is told by nobody but what runs.
+/// The releases of `app`, the oldest first, and what is damaged: a release whose record or journal cannot be read
+/// did what only the containers and the proxy can tell.
 ///
 /// # Errors
 /// When the folder of releases cannot be listed.
-pub fn damaged(context: &Context, app: &AppName) -> Result<Vec<(ReleaseDir, StoreError)>, StoreError> {
-    let all = context.store.releases(app)?.into_iter();
-    Ok(all
-        .filter_map(|dir| match Journal::<Entry>::entries_of(&dir) {
-            Err(why @ StoreError::Unreadable { .. }) => Some((dir, why)),
-            _ => None,
-        })
-        .collect())
+pub fn read(context: &Context, app: &AppName) -> Result<(Vec<Past>, Vec<Damage>), StoreError> {
+    let (mut all, mut damaged) = (Vec::new(), Vec::new());
+    for dir in context.store.releases(app)? {
+        match one(dir) {
+            Ok(past) => all.extend(past),
+            Err(StoreError::Unreadable { path, reason }) => damaged.push(Damage { path, reason }),
+            Err(_) => {}
+        }
+    }
+    Ok((all, damaged))
+}
+
+/// A file of a release that is not what deployer wrote.
+#[derive(Debug)]
+pub struct Damage {
+    /// The file.
+    pub path: PathBuf,
+    reason: String,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "{} is not readable: {}", self.path.display(), self.reason)
+    }
 }
 
 /// The newest release that state must know of and does not: a slot that ran something once runs something ever

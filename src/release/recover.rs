@@ -82,12 +82,13 @@ pub async fn state(context: &Context, lock: &AppLock) -> Result<Vec<String>> {
 }
 
 /// Why a state that can be read is not what is so: it was lost, or a flip that it does not know of stands in a
-/// journal that cannot be read.
+/// release that cannot be read.
 async fn doubt(context: &Context, app: &App, state: &AppState) -> Result<Option<String>> {
-    if let Some(release) = history::forgotten(&history::of(context, &app.name)?, state) {
+    let (all, damaged) = history::read(context, &app.name)?;
+    if let Some(release) = history::forgotten(&all, state) {
         return Ok(Some(say::state_is_lost(release)));
     }
-    let Some((_, damage)) = history::damaged(context, &app.name)?.into_iter().next() else {
+    let Some(damage) = damaged.first() else {
         return Ok(None);
     };
     let wanted = route_of(context, app, state)?;
@@ -112,8 +113,8 @@ pub async fn recover(context: &Context, lock: &mut AppLock) -> Result<Vec<String
     let app = context.app(lock.app())?;
     lock.says("recover", None, None);
     let mut told = state(context, lock).await?;
-    for (release, damage) in history::damaged(context, &app.name)? {
-        let aside = release.keep_journal_aside()?;
+    for damage in history::read(context, &app.name)?.1 {
+        let aside = context.store.keep_aside(lock, &damage.path)?;
         told.push(format!("{damage}; it is kept as {}", aside.display()));
     }
     told.extend(orphans(context, lock).await?);

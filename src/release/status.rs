@@ -105,7 +105,7 @@ fn one(
         problems.push(format!("{error}: `deployer recover {}` writes it anew", app.name));
         AppState::default()
     });
-    let all = history::of(context, &app.name)?;
+    let (all, damaged) = history::read(context, &app.name)?;
     if let Some(release) = history::forgotten(&all, &state).filter(|_| problems.is_empty()) {
         problems.push(format!(
             "{}: `deployer recover {}` writes it anew",
@@ -113,9 +113,11 @@ fn one(
             app.name
         ));
     }
-    for (_, damage) in history::damaged(context, &app.name)? {
-        problems.push(format!("{damage}: `deployer recover {}` puts it aside", app.name));
-    }
+    problems.extend(
+        damaged
+            .iter()
+            .map(|damage| format!("{damage}: `deployer recover {}` puts it aside", app.name)),
+    );
     let under_way = under_way(&all);
     for orphan in under_way.iter().filter(|under_way| !under_way.has_worker) {
         problems.push(format!(

@@ -83,16 +83,6 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
     }
 }
 
-impl ReleaseDir {
-    /// Puts the release's unreadable journal aside, and gives its new name.
-    ///
-    /// # Errors
-    /// When it cannot be renamed.
-    pub fn keep_journal_aside(&self) -> Result<PathBuf, StoreError> {
-        durable::keep_aside(&self.path().join("journal"))
-    }
-}
-
 /// The entries and the length in bytes of the lines that hold them.
 fn read<E: DeserializeOwned>(path: &std::path::Path) -> Result<(Vec<(Timestamp, E)>, u64), JournalError> {
     let bytes = match fs::read(path) {

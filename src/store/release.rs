@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError, WorkerLock, durable};
+use super::{AppLock, Store, StoreError, WorkerLock, durable};
 use crate::model::{AppName, Commit, Origin, ReleaseId, Slot};
 
 const RECORD: &str = "record.json";
@@ -100,6 +100,14 @@ impl Store {
             .collect();
         found.sort_by_key(|release| release.id);
         Ok(found)
+    }
+
+    /// Puts a file of a release of the locked app aside that cannot be read, and gives its new name.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn keep_aside(&self, _lock: &AppLock, file: &Path) -> Result<PathBuf, StoreError> {
+        durable::keep_aside(file)
     }
 
     fn newest(&self, app: &AppName) -> Result<Option<ReleaseId>, StoreError> {

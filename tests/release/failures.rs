@@ -421,23 +421,22 @@ fn state_that_is_lost_is_no_clean_start() {
     assert_eq!(outcome.failures(), 0, "{outcome}");
 }
 
-#[test]
-fn journal_that_is_damaged_takes_nothing_away_that_serves() {
-    let (world, _, repo) = live("damaged-journal", "");
-    let (state, journal) = (
-        world.state("apps/shop/state.json"),
-        world.state("apps/shop/releases/2/journal"),
-    );
+/// Release 2 is live, as if its worker was killed before it wrote state, and one of its files is
+/// damaged.
+#[track_caller]
+fn serves_on_beside_damage(name: &str, file: &str, told: &str) {
+    let (world, _, repo) = live(name, "");
+    let state = world.state("apps/shop/state.json");
     let before = fs::read(&state).unwrap();
     repo.version("v2");
     repo.push("green").live();
-    // As if its worker was killed before it wrote state, and the disk had lost a piece of the journal.
     fs::write(&state, before).unwrap();
-    let mut damaged = fs::read(&journal).unwrap();
+    let file = world.state("apps/shop/releases/2").join(file);
+    let mut damaged = fs::read(&file).unwrap();
     damaged[80] ^= 1;
-    fs::write(&journal, damaged).unwrap();
+    fs::write(&file, damaged).unwrap();
     let status = world.deployer(&["status"]).good();
-    assert!(status.contains("line 1 is damaged"), "{status}");
+    assert!(status.contains(told), "{status}");
     let traffic = world.traffic();
     repo.version("v3");
 
@@ -447,11 +446,22 @@ fn journal_that_is_damaged_takes_nothing_away_that_serves() {
     push.live();
     assert_eq!(world.version(), "v3");
     let said = world.deployer(&["recover"]).good();
-    assert!(said.contains("line 1 is damaged; it is kept as"), "{said}");
+    assert!(said.contains(&format!("{told}; it is kept as")), "{said}");
     assert!(world.deployer(&["recover"]).good().contains("nothing to mend"));
     assert_eq!(world.containers().len(), 1);
     let outcome = traffic.stop();
     assert_eq!(outcome.failures(), 0, "{outcome}");
+}
+
+#[test]
+fn journal_that_is_damaged_takes_nothing_away_that_serves() {
+    serves_on_beside_damage("damaged-journal", "journal", "line 1 is damaged");
+}
+
+#[test]
+fn record_that_is_damaged_takes_nothing_away_that_serves() {
+    let told = "its checksum is not that of its content";
+    serves_on_beside_damage("damaged-record", "record.json", told);
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 the release failed, 4 busy, 5 not found.";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 the release did not become good (failed, cancelled, superseded), 4 busy, 5 not found.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

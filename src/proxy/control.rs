@@ -247,9 +247,9 @@ impl Control {
     ) -> Result<(StatusCode, Bytes), ProxyError> {
         let stream = UnixStream::connect(&self.socket)
             .await
-            .map_err(|source| ProxyError::Unreachable {
+            .map_err(|cause| ProxyError::Unreachable {
                 socket: self.socket.clone(),
-                source,
+                cause,
             })?;
         let request = Request::builder()
             .method(method)

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
     /// Nothing answers at the control socket.
-    #[error("the proxy does not answer at {}: {source}. Hint: is `deployer proxy run` up?", socket.display())]
+    #[error("the proxy does not answer at {}: {cause}. Hint: is `deployer proxy run` up?", socket.display())]
     Unreachable {
         /// The control socket.
         socket: PathBuf,
         /// Why it could not be reached.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The proxy said no and changed nothing.
     #[error("the proxy refused: {reason}")]

@@ -97,6 +97,8 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
         Some(address) => Some(metrics_socket(&mut possession.inherited, address)?),
         None => None,
     };
+    // What is not wanted any more is closed: nobody would accept there.
+    drop(possession.inherited);
     let control = ControlSocket::bind(&state, "control.sock")?;
     let takeover = ControlSocket::bind(&state, "takeover.sock")?;
     for (door, socket) in slot_sockets.into_iter().chain([(Door::Public, public)]) {
@@ -114,6 +116,11 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
         closed_ports,
     };
     let predecessor = possession.handover.map(Predecessor::commit).transpose()?;
+    if predecessor.is_some()
+        && let Ok(lock) = possession.lock.try_clone()
+    {
+        let _ = note_pid(&mut lock.into());
+    }
     let metrics_copy = metrics.as_ref().map(|(_, socket)| Arc::clone(socket));
     let server = Arc::new(Server::new(
         plane,

@@ -134,7 +134,10 @@ fn origins() -> [Origin; 4] {
         },
         Origin::Redeploy { of },
         Origin::Rollback { to: of },
-        Origin::Promote { from: None },
+        Origin::Promote {
+            from: None,
+            release: None,
+        },
     ]
 }
 

@@ -87,6 +87,11 @@ pub fn redeploy(context: &Context, app: &AppName, slot: Slot, no_promote: bool) 
 /// # Errors
 /// When it runs nothing, is live already, or the release cannot be begun.
 pub fn promote(context: &Context, app: &AppName, slot: Slot) -> Result<ReleaseDir> {
+    go_live(context, app, slot, None)
+}
+
+/// Makes the slot live with what it runs, which must still be `meant` when its turn comes, if that is given.
+fn go_live(context: &Context, app: &AppName, slot: Slot, meant: Option<ReleaseId>) -> Result<ReleaseDir> {
     let app = context.app(app)?;
     let state = context.store.state(&app.name)?;
     let Some(running) = state.slots.get(&slot) else {
@@ -105,7 +110,10 @@ pub fn promote(context: &Context, app: &AppName, slot: Slot) -> Result<ReleaseDi
         .record()
         .ok()
         .flatten();
-    let origin = Origin::Promote { from: state.live };
+    let origin = Origin::Promote {
+        from: state.live,
+        release: meant,
+    };
     launch(context, &app, slot, origin, of.as_ref().and_then(commit_of), true)
 }
 
@@ -143,7 +151,9 @@ pub fn undo_flip(context: &Context, app: &AppName) -> Result<ReleaseDir> {
         return rollback(context, app, from.slot, Some(from.release));
     }
     match state.slots.get(&from.slot) {
-        Some(running) if running.release == from.release => promote(context, app, from.slot),
+        Some(running) if running.release == from.release => {
+            go_live(context, app, from.slot, Some(from.release))
+        }
         _ => bail!(
             "{} no longer runs release {}, which was live before: `deployer rollback {app}/{} --to {}`, then \
              `deployer promote {app}/{}`",

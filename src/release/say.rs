@@ -34,10 +34,10 @@ pub fn heading(app: &AppName, record: &Record) -> String {
         Origin::Push { .. } => format!("{slot}: commit {commit} {subject:?}"),
         Origin::Redeploy { of } => format!("{slot}: commit {commit} {subject:?} again, as in release {of}"),
         Origin::Rollback { to } => format!("{slot}: back to release {to} (commit {commit} {subject:?})"),
-        Origin::Promote { from: Some(from) } => {
+        Origin::Promote { from: Some(from), .. } => {
             format!("{slot}: traffic goes from {from} to {}", record.slot)
         }
-        Origin::Promote { from: None } => format!("{slot}: traffic goes to {}", record.slot),
+        Origin::Promote { from: None, .. } => format!("{slot}: traffic goes to {}", record.slot),
     }
 }
 
@@ -185,6 +185,11 @@ pub fn unfinished(app: &AppName, id: ReleaseId, why: &str) -> String {
     format!(
         "unfinished: {app} release {id}: {why}. Hint: once that is mended, `deployer recover {app}` brings it to its end"
     )
+}
+
+/// What a flip is to be undone to has gone while the undoing waited for its turn.
+pub fn runs_another(slot: Slot, runs: ReleaseId, meant: ReleaseId) -> String {
+    format!("{slot} runs release {runs} by now, and no longer release {meant}, which was to be live again")
 }
 
 /// The lane that a release would take is one that requests go to.

@@ -236,7 +236,10 @@ mod tests {
         let record = |id| Record {
             id,
             slot: Slot::Green,
-            origin: Origin::Promote { from: None },
+            origin: Origin::Promote {
+                from: None,
+                release: None,
+            },
             commit: None,
             subject: None,
             promote: true,

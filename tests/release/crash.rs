@@ -35,6 +35,14 @@ fn begin(repo: &Repo, slot: &str) -> std::process::Child {
 
 /// After everything was killed: recovery leaves what a slot runs and nothing else, and the next push works.
 fn converges(world: &World, repo: &Repo, slot: &str, round: usize) {
+    agrees(world, round);
+    repo.version(&format!("after-{round}"));
+    repo.push(slot).live();
+    assert_eq!(world.version(), format!("after-{round}"));
+}
+
+/// After everything was killed: recovery leaves what a slot runs and nothing else.
+fn agrees(world: &World, round: usize) {
     let said = world.deployer(&["recover"]).good();
     let status = world.json(&["status"]);
     let problems = &status["apps"][0]["problems"];
@@ -56,9 +64,6 @@ fn converges(world: &World, repo: &Repo, slot: &str, round: usize) {
             "round {round}: {container:?} is left over, {runs:?} run"
         );
     }
-    repo.version(&format!("after-{round}"));
-    repo.push(slot).live();
-    assert_eq!(world.version(), format!("after-{round}"));
 }
 
 #[test]
@@ -201,4 +206,49 @@ fn verdict_that_the_log_has_lost_is_told_from_the_journal() {
     assert!(told.starts_with("live: shop/green release 1 (commit "), "{said}");
     let end = |verdict: &str| verdict.split(", 0 requests").nth(1).map(str::to_owned);
     assert_eq!(end(told), end(verdict));
+}
+
+#[test]
+fn killed_rollbacks_and_promotions_leave_a_healthy_app_at_every_moment() {
+    let mut world = World::new("kill-rollback");
+    let shop = world.app("shop", "standby = \"stopped\"");
+    let repo = world.repo(&shop);
+    for (version, slot) in [("v1", "blue"), ("v2", "green"), ("v3", "green")] {
+        repo.version(version);
+        repo.push(slot).live();
+    }
+    let traffic = world.traffic();
+
+    for (round, moment) in moments(3, 12, 900).into_iter().enumerate() {
+        let status = world.json(&["status"]);
+        let live = status["apps"][0]["live"]
+            .as_str()
+            .expect("a live slot")
+            .to_owned();
+        let other = if live == "green" { "blue" } else { "green" };
+        let to = ["2", "3"][round % 2];
+        let arguments = match round % 3 {
+            0 => vec!["rollback"],
+            1 => vec!["rollback", &live, "--to", to],
+            _ => vec!["promote", other],
+        };
+        let mut command = world.command();
+        command
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut child = command.spawn().expect("deployer starts");
+        std::thread::sleep(Duration::from_millis(moment));
+        for pid in world.workers() {
+            signal(pid, Signal::KILL);
+        }
+        child.wait().expect("the command ends");
+        wait_for("the workers to be gone", DEADLINE, || {
+            world.workers().is_empty().then_some(())
+        });
+        agrees(&world, round);
+    }
+
+    let outcome = traffic.stop();
+    assert_eq!(outcome.failures(), 0, "{outcome}");
 }

@@ -167,3 +167,35 @@ fn what_a_waiting_rollback_goes_back_to_is_not_pruned() {
     assert_eq!(step_of(&world, 3).as_deref(), Some("live"));
     assert_eq!(world.version(), "v1");
 }
+
+#[test]
+fn undoing_a_flip_goes_to_what_was_live_or_nowhere() {
+    let mut world = World::new("undo-waits");
+    let shop = world.app("shop", "");
+    let repo = world.repo(&shop);
+    for (version, slot) in [("v1", "blue"), ("v2", "green")] {
+        repo.version(version);
+        repo.push(slot).live();
+    }
+    slow(&repo, "v3");
+    let mut push = begin(&repo, "blue");
+    wait_for("release 3 to be probed", DEADLINE, || {
+        (step_of(&world, 3)? == "probe").then_some(())
+    });
+
+    let undo = world.deployer(&["rollback"]);
+
+    push.wait().expect("git ends");
+    assert_eq!(undo.code, Some(3), "{}", undo.stdout);
+    assert!(
+        undo.stdout.contains("blue runs release 3 by now"),
+        "{}",
+        undo.stdout
+    );
+    assert!(
+        undo.stdout.contains("Release 3 is still live, on blue"),
+        "{}",
+        undo.stdout
+    );
+    assert_eq!(world.version(), "v3");
+}

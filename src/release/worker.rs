@@ -8,7 +8,7 @@ use super::recover;
 use super::run::{Run, since};
 use super::say;
 use super::turn::{self, Turn};
-use crate::model::{AppName, ReleaseId};
+use crate::model::{AppName, ReleaseId, printable};
 use crate::store::{Journal, Log, Record, ReleaseDir, WorkerLock};
 
 /// Brings release `id` of `app` to its end. `lock` was taken by whoever received the release.
@@ -25,7 +25,8 @@ pub async fn work(context: &Context, app: &AppName, id: ReleaseId, lock: &Worker
     let mut log = Log::open(&release)?;
     log.line(&say::heading(app, &record));
     if let Err(error) = go(context, &release, &record, lock, &mut log).await {
-        log.line(&say::unfinished(app, id, &format!("{error:#}")));
+        let why = format!("{error:#}").replace('\n', " ");
+        log.line(&say::unfinished(app, id, &printable(&why)));
     }
     Ok(())
 }

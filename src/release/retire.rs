@@ -5,6 +5,7 @@ use futures_util::future::try_join_all;
 use super::entry::Learned;
 use super::run::{Done, Run};
 use super::say;
+use super::start::park;
 use crate::engine::Instance;
 
 pub(super) async fn retire(run: &mut Run<'_>) -> Done {
@@ -30,7 +31,7 @@ pub(super) async fn retire(run: &mut Run<'_>) -> Done {
     let stops = instances
         .iter()
         .filter(|instance| instance.running && runs(instance).is_some_and(|slot| slot.stopped));
-    let stopped = try_join_all(stops.map(|instance| engine.stop(&instance.id, grace))).await?;
+    let stopped = try_join_all(stops.map(|instance| park(engine, &run.app, instance))).await?;
 
     let mut what = match gone.len() {
         0 => "nothing to remove".to_owned(),

@@ -9,7 +9,7 @@ use super::route::{self, route_of};
 use super::run::{Done, Run};
 use super::say;
 use crate::engine::{Engine, Instance, InstanceSpec};
-use crate::model::{AddressPlan, ImageRef, Origin, ReleaseId, Slot};
+use crate::model::{AddressPlan, ImageRef, Origin, ReleaseId, Restart, Slot};
 use crate::proxy::AppRoute;
 use crate::store::Running;
 
@@ -163,6 +163,16 @@ pub(super) async fn settle(engine: &Engine, app: &App, instances: &[Instance]) -
     Ok(())
 }
 
+/// Stops an instance that waits to be promoted: not even a restart of the Engine starts it again.
+///
+/// # Errors
+/// The engine's.
+pub(super) async fn park(engine: &Engine, app: &App, instance: &Instance) -> anyhow::Result<()> {
+    engine.settle(&instance.id, Restart::No).await?;
+    engine.stop(&instance.id, app.settings.run.stop_grace).await?;
+    Ok(())
+}
+
 /// The instances of what a slot runs, in the order of their index.
 ///
 /// # Errors
@@ -190,7 +200,7 @@ pub(super) async fn take_back(run: &mut Run<'_>) -> anyhow::Result<Option<String
         (Origin::Promote { .. }, Some(running)) => {
             if running.stopped {
                 for instance in instances_of(engine, &run.app, run.slot(), running).await? {
-                    engine.stop(&instance.id, run.app.settings.run.stop_grace).await?;
+                    park(engine, &run.app, &instance).await?;
                 }
             }
         }

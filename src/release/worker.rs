@@ -10,7 +10,7 @@ use super::recover;
 use super::run::{Run, since};
 use super::say;
 use super::turn::{self, Turn};
-use crate::model::{AppName, ReleaseId};
+use crate::model::{AppName, ReleaseId, printable};
 use crate::store::{Journal, Log, Record, ReleaseDir, WorkerLock};
 
 /// How long a build's context stays in the Engine's cache: longer than any build that may still use it.
@@ -30,7 +30,8 @@ pub async fn work(context: &Context, app: &AppName, id: ReleaseId, lock: &Worker
     let mut log = Log::open(&release)?;
     log.line(&say::heading(app, &record));
     if let Err(error) = go(context, &release, &record, lock, &mut log).await {
-        log.line(&say::unfinished(app, id, &format!("{error:#}")));
+        let why = format!("{error:#}").replace('\n', " ");
+        log.line(&say::unfinished(app, id, &printable(&why)));
     }
     lock.release();
     if record.origin.builds() {

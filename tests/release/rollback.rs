@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::support::docker::docker;
 use crate::support::{World, wait_for};
 
 #[test]
@@ -119,6 +120,10 @@ fn a_stopped_standby_is_started_again_by_a_rollback() {
         .map(|it| (it.slot, it.state))
         .collect();
     assert!(states.contains(&("blue".into(), "exited".into())), "{states:?}");
+    assert_eq!(
+        restart_policies(&world),
+        [("blue".into(), "no".into()), ("green".into(), "always".into())]
+    );
     let traffic = world.traffic();
 
     world.deployer(&["rollback"]).good();
@@ -132,4 +137,20 @@ fn a_stopped_standby_is_started_again_by_a_rollback() {
         .map(|it| (it.slot, it.state))
         .collect();
     assert!(states.contains(&("green".into(), "exited".into())), "{states:?}");
+    assert_eq!(
+        restart_policies(&world),
+        [("blue".into(), "always".into()), ("green".into(), "no".into())]
+    );
+}
+
+/// What the Engine does with each slot's container when it starts: a stopped standby stays stopped.
+fn restart_policies(world: &World) -> Vec<(String, String)> {
+    let policy = |id: &str| docker(&["inspect", "--format", "{{.HostConfig.RestartPolicy.Name}}", id]).good();
+    let mut all: Vec<_> = world
+        .containers()
+        .into_iter()
+        .map(|it| (it.slot, policy(&it.id).trim().to_owned()))
+        .collect();
+    all.sort();
+    all
 }

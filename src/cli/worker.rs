@@ -14,8 +14,6 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
-        // A session of its own: neither the pusher's terminal nor its hang-up reaches the worker.
-        let _ = rustix::process::setsid();
         let release = context.store.release(&self.app, self.release);
         let lock = WorkerLock::from_stdin(&release)?;
         Ok(wait(worker::work(context, &self.app, self.release, &lock))??)

@@ -1,5 +1,6 @@
 //! receive: a release gets its number and its record, and a detached worker that owns it from then on.
 
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -204,6 +205,8 @@ fn launch(
         .env_clear()
         .envs(environment)
         .current_dir("/")
+        // From its first moment neither a Ctrl-C nor a hang-up of the pusher's terminal reaches the worker.
+        .process_group(0)
         .stdin(lock.into_stdio())
         .stdout(Stdio::null())
         .stderr(release.log_as_stdio()?)

@@ -202,7 +202,9 @@ async fn difference(engine: &Engine, files: &[&str], ignore: &str) -> Option<Str
     for file in files {
         write(folder.path(), file, "");
     }
-    write(folder.path(), "Dockerfile", "FROM scratch\nCOPY . /in/\nCMD x\n");
+    // Its own label, so that no other test has the same image and removes it.
+    let dockerfile = format!("FROM scratch\nLABEL of={:?}\nCOPY . /in/\nCMD x\n", folder.path());
+    write(folder.path(), "Dockerfile", &dockerfile);
     write(folder.path(), ".dockerignore", ignore);
     let (theirs, ours) = (
         sent_by_docker(folder.path()),

@@ -24,15 +24,6 @@ fn moments(seed: u64, count: usize, until: u64) -> Vec<u64> {
     (0..count).map(|_| next()).collect()
 }
 
-fn begin(repo: &Repo, slot: &str) -> std::process::Child {
-    let mut push = repo.command();
-    push.args(["push", "--quiet", slot, "HEAD:main"]);
-    push.stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    push.spawn().expect("git starts")
-}
-
 /// After everything was killed: recovery leaves what a slot runs and nothing else, and the next push works.
 fn converges(world: &World, repo: &Repo, slot: &str, round: usize) {
     agrees(world, round);
@@ -78,7 +69,7 @@ fn killed_worker_and_hook_leave_a_healthy_app_at_every_moment() {
     for (round, moment) in moments(42, 8, 1800).into_iter().enumerate() {
         let slot = ["green", "blue"][round % 2];
         repo.version(&format!("killed-{round}"));
-        let mut push = begin(&repo, slot);
+        let mut push = repo.begin_push(slot);
         // The moment is what this test is about; there is no event to wait for.
         std::thread::sleep(Duration::from_millis(moment));
         for pid in world.workers() {
@@ -101,7 +92,7 @@ fn push_goes_on_when_its_hook_is_killed() {
     let shop = world.app("shop", "");
     let repo = world.repo(&shop);
     repo.unwell("v1", "SLOWSTART", "1500");
-    let mut push = begin(&repo, "green");
+    let mut push = repo.begin_push("green");
     let hook = wait_for("the hook and its worker", DEADLINE, || {
         let mut pids = world.workers();
         pids.sort();
@@ -129,7 +120,7 @@ fn killed_proxy_serves_the_same_release_when_it_is_back() {
     for (round, moment) in moments(7, 4, 1500).into_iter().enumerate() {
         let version = format!("v{}", round + 2);
         repo.version(&version);
-        let mut push = begin(&repo, "green");
+        let mut push = repo.begin_push("green");
         std::thread::sleep(Duration::from_millis(moment));
         world.kill_proxy();
         world.start_proxy();

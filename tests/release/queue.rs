@@ -1,21 +1,10 @@
 //! One release of an app at a time: waiting, superseding, cancelling.
 
-use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use crate::support::{Repo, World, wait_for};
 
 const DEADLINE: Duration = Duration::from_secs(60);
-
-/// A push that is left running.
-fn begin(repo: &Repo, slot: &str) -> Child {
-    let mut push = repo.command();
-    push.args(["push", "--quiet", slot, "HEAD:main"]);
-    push.stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    push.spawn().expect("git starts")
-}
 
 /// Commits a version whose probe takes its time: 3 s.
 fn slow(repo: &Repo, version: &str) {
@@ -45,7 +34,7 @@ fn later_push_waits_its_turn_and_is_told_whose_it_is() {
     let shop = world.app("shop", "");
     let (first, second) = (world.repo(&shop), world.repo(&shop));
     slow(&first, "v1");
-    let mut first_push = begin(&first, "blue");
+    let mut first_push = first.begin_push("blue");
     wait_for("release 1 to be probed", DEADLINE, || {
         (step_of(&world, 1)? == "probe").then_some(())
     });
@@ -73,12 +62,12 @@ fn newer_push_to_the_same_slot_supersedes_a_waiting_one() {
     let shop = world.app("shop", "");
     let repo = world.repo(&shop);
     slow(&repo, "v1");
-    let mut pushes = vec![begin(&repo, "blue")];
+    let mut pushes = vec![repo.begin_push("blue")];
     wait_for("release 1 to be probed", DEADLINE, || {
         (step_of(&world, 1)? == "probe").then_some(())
     });
     repo.version("v2");
-    pushes.push(begin(&repo, "green"));
+    pushes.push(repo.begin_push("green"));
     wait_for("release 2 to wait", DEADLINE, || {
         (step_of(&world, 2)? == "waiting").then_some(())
     });
@@ -104,7 +93,7 @@ fn command_that_needs_a_busy_app_says_what_it_waits_for() {
     let shop = world.app("shop", "");
     let repo = world.repo(&shop);
     repo.unwell("v1", "SLOWSTART", "12000");
-    let mut push = begin(&repo, "blue");
+    let mut push = repo.begin_push("blue");
     wait_for("release 1 to be probed", DEADLINE, || {
         (step_of(&world, 1)? == "probe").then_some(())
     });
@@ -129,7 +118,7 @@ fn cancelled_release_leaves_nothing_and_the_next_push_works() {
     repo.version("v1");
     repo.push("green").live();
     slow(&repo, "v2");
-    let mut push = begin(&repo, "green");
+    let mut push = repo.begin_push("green");
     wait_for("release 2 to be probed", DEADLINE, || {
         (step_of(&world, 2)? == "probe").then_some(())
     });
@@ -155,7 +144,7 @@ fn what_a_waiting_rollback_goes_back_to_is_not_pruned() {
         repo.push("green").live();
     }
     slow(&repo, "v3");
-    let mut push = begin(&repo, "green");
+    let mut push = repo.begin_push("green");
     wait_for("release 3 to be probed", DEADLINE, || {
         (step_of(&world, 3)? == "probe").then_some(())
     });
@@ -178,7 +167,7 @@ fn undoing_a_flip_goes_to_what_was_live_or_nowhere() {
         repo.push(slot).live();
     }
     slow(&repo, "v3");
-    let mut push = begin(&repo, "blue");
+    let mut push = repo.begin_push("blue");
     wait_for("release 3 to be probed", DEADLINE, || {
         (step_of(&world, 3)? == "probe").then_some(())
     });

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use super::process::{Output, run};
 
@@ -193,6 +193,17 @@ impl Repo {
     /// The test app's Dockerfile, `lines` added.
     pub(crate) fn dockerfile(&self, lines: &str) -> String {
         format!("FROM {}\nCOPY . /\nEXPOSE 8080\n{lines}", self.image)
+    }
+
+    /// `git push REMOTE HEAD:main`, left running, with nobody who reads along.
+    #[track_caller]
+    pub(crate) fn begin_push(&self, remote: &str) -> Child {
+        let mut push = self.command();
+        push.args(["push", "--quiet", remote, "HEAD:main"]);
+        push.stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        push.spawn().expect("git starts")
     }
 
     /// `git push REMOTE main`

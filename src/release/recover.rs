@@ -32,6 +32,9 @@ pub async fn orphans(context: &Context, lock: &mut AppLock) -> Result<Vec<String
             continue;
         };
         let mut run = Run::new(context, lock, &worker, &past.dir)?;
+        if run.has_ended() {
+            continue;
+        }
         run.resume()?;
         let outcome = run
             .go()

@@ -156,13 +156,21 @@ fn one(
 
 fn under_way(all: &[Past]) -> Vec<UnderWay> {
     let open = all.iter().filter(|past| past.outcome.is_none());
-    open.map(|past| UnderWay {
-        release: past.record.id,
-        slot: past.record.slot,
-        step: past.step,
-        has_worker: past.dir.has_worker(),
-    })
-    .collect()
+    let open = open.map(|past| (past, past.dir.has_worker()));
+    open.filter(|(past, has_worker)| *has_worker || !has_ended_since(past))
+        .map(|(past, has_worker)| UnderWay {
+            release: past.record.id,
+            slot: past.record.slot,
+            step: past.step,
+            has_worker,
+        })
+        .collect()
+}
+
+/// Whether a release that nobody works on any more has ended since its journal was read.
+fn has_ended_since(past: &Past) -> bool {
+    let now = history::one(past.dir.clone()).ok().flatten();
+    now.is_none_or(|now| now.outcome.is_some())
 }
 
 fn missing(app: &App, state: &AppState, instances: &[Instance]) -> Vec<String> {

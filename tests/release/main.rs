@@ -8,6 +8,7 @@ mod prune;
 mod push;
 mod queue;
 mod rollback;
+mod schedules;
 mod ssh;
 #[allow(dead_code, reason = "not every part of the harness is used by a test yet")]
 mod support;

@@ -68,8 +68,12 @@ pub struct Applied {
 pub struct Drained {
     /// Requests that were in flight and ended by themselves.
     pub finished: u64,
-    /// Requests that were broken off at the deadline.
+    /// Requests that did not end by themselves until the deadline.
     pub cut: u64,
+    /// Those of `cut` that were event streams and WebSockets, and ended in form: with their last event whole, and with
+    /// a close frame.
+    #[serde(default)]
+    pub closed: u64,
 }
 
 /// What answered a check.
@@ -157,7 +161,8 @@ impl Control {
         self.call(Method::POST, "/v1/in-flight", &ask, DEADLINE).await
     }
 
-    /// Waits until nothing is in flight on `upstreams`, or until `deadline`, and then breaks off what is left.
+    /// Waits until nothing is in flight on `upstreams`, or until `deadline`, and then breaks off what is left;
+    /// event streams and WebSockets are ended in form.
     /// When this future is dropped the waiting ends, and nothing is broken off.
     ///
     /// # Errors

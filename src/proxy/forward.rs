@@ -37,7 +37,11 @@ pub(super) async fn answer(client: Arc<Client>, request: Request<Incoming>) -> R
         Ok(response) => response,
         Err(page) => page.response(&client.pulse),
     };
-    if client.plane.is_lingering() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    // A request that was sent behind this one is answered before the connection closes.
+    if client.plane.is_lingering()
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
+        && !client.pulse.has_another()
+    {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -55,6 +59,7 @@ async fn relay(
     let (mut parts, body) = request.into_parts();
     let host = examine(&mut parts, conflicting).inspect_err(|_| client.count_unrouted())?;
     let check = parts.headers.remove(head::CHECK);
+    let version = parts.version;
     head::forward_request(&mut parts, &host, &client.address);
     if let Some(upgrade) = &upgrade {
         upgrade.put_into(&mut parts.headers);
@@ -69,7 +74,7 @@ async fn relay(
         let upgrade = upgrade.ok_or(Page::BadGateway)?;
         return Ok(tunnel::switch(client, response, upgrade.client, lease.tally));
     }
-    Ok(pass_on(client, response, lease, check.as_ref()))
+    Ok(pass_on(client, version, response, lease, check.as_ref()))
 }
 
 fn examine(parts: &mut Parts, conflicting: bool) -> Result<Host, Page> {
@@ -238,8 +243,10 @@ async fn obeying<F: Future>(pulse: &Pulse, future: F) -> Result<F::Output, Page>
     .await
 }
 
+/// `version` is the client's.
 fn pass_on(
     client: &Client,
+    version: Version,
     response: Response<Incoming>,
     lease: Lease,
     check: Option<&HeaderValue>,
@@ -257,10 +264,17 @@ fn pass_on(
         .headers
         .get(CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-    client
-        .pulse
-        .enter(if events { Phase::Quiet } else { Phase::Stream });
-    Response::from_parts(parts, Answer::streaming(body, lease, Arc::clone(&client.pulse)))
+    let pulse = Arc::clone(&client.pulse);
+    pulse.enter(if events { Phase::Quiet } else { Phase::Stream });
+    let endless = body.size_hint().exact().is_none();
+    if version == Version::HTTP_10 && endless {
+        pulse.is_framed(false);
+    }
+    let answer = match events && endless {
+        true => Answer::events(body, lease, pulse),
+        false => Answer::streaming(body, lease, pulse),
+    };
+    Response::from_parts(parts, answer)
 }
 
 /// Whether two tokens are the same, in a time that does not tell where they differ.

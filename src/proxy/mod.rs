@@ -16,8 +16,10 @@ mod connection;
 mod control;
 mod dial;
 mod error;
+mod events;
 mod file;
 mod forward;
+mod frames;
 mod framing;
 mod head;
 mod listen;
@@ -33,6 +35,7 @@ mod table;
 mod takeover;
 mod tunnel;
 mod upstream;
+mod websocket;
 
 pub use control::{Applied, Checked, Control, Drained, ProxyInfo};
 pub use error::ProxyError;

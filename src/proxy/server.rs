@@ -23,7 +23,7 @@ use super::table::StoredRoute;
 use crate::model::AppName;
 
 /// How long what was cut may take to notice.
-const CUT_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const CUT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often something is looked at that has no event of its own.
 pub(super) const LOOK: Duration = Duration::from_millis(20);
@@ -231,13 +231,15 @@ impl Server {
         Drained {
             finished: ours.finished + theirs.finished,
             cut: ours.cut + theirs.cut,
+            closed: ours.closed + theirs.closed,
         }
     }
 
     async fn drain_here(&self, upstreams: &[SocketAddrV4], deadline: Duration) -> Drained {
         let upstreams = self.plane.switch.left(upstreams);
         let in_flight = || upstreams.iter().map(|upstream| upstream.in_flight()).sum::<u64>();
-        let before = in_flight();
+        let closed = || upstreams.iter().map(|whole| whole.upstream.closed()).sum::<u64>();
+        let (before, closed_before) = (in_flight(), closed());
         let _draining = Call::new(&self.draining);
         let ended = async {
             for whole in &upstreams {
@@ -256,6 +258,7 @@ impl Server {
         Drained {
             finished: before.saturating_sub(cut),
             cut,
+            closed: (closed() - closed_before).min(cut),
         }
     }
 

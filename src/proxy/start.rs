@@ -45,7 +45,7 @@ pub struct ServerOptions {
 /// in flight has ended. Says `proxy ready on ADDRESS (pid NUMBER)` on stdout once it accepts connections.
 ///
 /// On SIGTERM the listening sockets are closed at once, since nobody would serve what is accepted later; the
-/// requests in flight have 30 seconds. To change the program with nothing refused, use `upgrade`.
+/// requests in flight have 30 seconds, event streams and WebSockets are ended in form after one. To change the program with nothing refused, use `upgrade`.
 ///
 /// # Errors
 /// When it cannot start: another proxy runs, the port is taken, or the routes are of a newer version.

@@ -31,6 +31,8 @@ pub(super) struct Upstream {
     passed_over_until: AtomicU64,
     /// Whether the last failure to connect took long, so that another try is not worth a client's time.
     failed_slowly: AtomicBool,
+    /// Endless streams that the proxy has ended in form.
+    closed: AtomicU64,
 }
 
 /// One worker's part of an upstream: what every request writes to. On memory of its own, because two workers
@@ -72,6 +74,16 @@ impl Upstream {
 
     pub(super) fn is_passed_over(&self, now: u64) -> bool {
         now < self.passed_over_until.load(Relaxed)
+    }
+
+    /// An endless stream was ended in form.
+    pub(super) fn count_closed(&self) {
+        self.closed.fetch_add(1, SeqCst);
+    }
+
+    /// Endless streams that were ended in form.
+    pub(super) fn closed(&self) -> u64 {
+        self.closed.load(SeqCst)
     }
 
     /// Passed over after a failure that took long.
@@ -127,6 +139,7 @@ impl Whole {
             routed: AtomicBool::new(true),
             passed_over_until: AtomicU64::new(0),
             failed_slowly: AtomicBool::new(false),
+            closed: AtomicU64::new(0),
         });
         let seat = |_| {
             Arc::new(Seat {

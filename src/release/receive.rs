@@ -70,8 +70,7 @@ pub fn push(
 /// When the slot never had a commit, or the release cannot be begun.
 pub fn redeploy(context: &Context, app: &AppName, slot: Slot, no_promote: bool) -> Result<ReleaseDir> {
     let app = context.app(app)?;
-    let all = history::of(context, &app.name)?;
-    let last = all.iter().rev().find(|past| {
+    let last = history::newest_first(context, &app.name)?.find(|past| {
         past.record.slot == slot
             && matches!(past.record.origin, Origin::Push { .. } | Origin::Redeploy { .. })
     });

@@ -4,6 +4,7 @@ mod commands;
 mod crash;
 mod failures;
 mod harness;
+mod history;
 mod prune;
 mod push;
 mod queue;

@@ -48,6 +48,19 @@ pub fn step(step: Step, took: Duration, what: &str) -> String {
         .to_owned()
 }
 
+/// What a drain has come to: requests that ended by themselves, those that were cut at its deadline, and how many
+/// of those were streams that were closed in form.
+pub fn drained(finished: u64, cut: u64, closed: u64, deadline: Duration) -> String {
+    let mut what = format!("{} ended", count(finished, "request"));
+    if cut > 0 {
+        what += &format!(", {cut} cut after {}", time(deadline));
+    }
+    if closed > 0 {
+        what += &format!(" ({} closed in form)", count(closed, "stream"));
+    }
+    what
+}
+
 /// A step that failed before the flip.
 pub fn step_failed(step: Step, took: Duration, why: &str) -> String {
     format!(" {step:<8} {:>8}  failed: {why}", time(took))

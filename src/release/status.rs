@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::context::{App, Context};
 use super::entry::{Outcome, Step};
 use super::history::{self, Past};
-use super::route::route_of;
+use super::route::{route_of, serves_the_same};
 use super::say;
 use crate::engine::Instance;
 use crate::model::{AppName, Commit, Digest, ReleaseId, Slot};
@@ -134,7 +134,8 @@ fn one(
         Ok(routes) => {
             let wanted = route_of(context, app, &state)?;
             let has = routes.iter().find(|route| route.app == app.name);
-            if under_way.is_empty() && !state.slots.is_empty() && has != Some(&wanted) {
+            let is_right = has.is_some_and(|has| serves_the_same(has, &wanted));
+            if under_way.is_empty() && !state.slots.is_empty() && !is_right {
                 problems.push(format!(
                     "the proxy's route is not what state says: `deployer recover {}` mends it",
                     app.name

@@ -2,6 +2,7 @@
 
 mod commands;
 mod crash;
+mod engine;
 mod failures;
 mod harness;
 mod prune;

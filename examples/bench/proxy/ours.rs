@@ -72,6 +72,7 @@ fn route(app: usize, port: u16, upstream: SocketAddrV4) -> Result<AppRoute> {
     let target = Target {
         release: ReleaseId(1),
         upstreams: vec![upstream],
+        probe: None,
     };
     let slot = SlotRoute {
         port,

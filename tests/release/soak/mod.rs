@@ -57,18 +57,21 @@ fn releases(world: &mut World, length: &Length, table: &mut Table) {
     let flips = Flips::of(&world.proxy_log());
     let mut shops = shops.map(|shop| shop.open(world));
     let begun = Instant::now();
-    let (ended, rounds) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (ended, broken, rounds) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
     let mut proxies = Vec::new();
     thread::scope(|scope| {
-        let (world, flips, rounds) = (&*world, &flips, &rounds);
+        let (world, flips, rounds, broken) = (&*world, &flips, &rounds, &broken);
         let running: Vec<_> = shops
             .iter_mut()
             .map(|shop| {
                 scope.spawn(move || {
+                    let _broken = Broken(broken);
                     for round in 1.. {
                         shop.round(world, flips);
                         rounds.fetch_max(round, Relaxed);
-                        if round >= length.rounds && begun.elapsed() >= length.time {
+                        println!("round {round}: {}", shop.so_far());
+                        let is_over = round >= length.rounds && begun.elapsed() >= length.time;
+                        if is_over || broken.load(Relaxed) {
                             return;
                         }
                     }
@@ -99,6 +102,15 @@ fn releases(world: &mut World, length: &Length, table: &mut Table) {
     }
     for proxy in older {
         proxy.await_end(Duration::from_secs(60));
+    }
+}
+
+/// Set where a thread panics: the others need not go on.
+struct Broken<'a>(&'a AtomicBool);
+
+impl Drop for Broken<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_or(thread::panicking(), Relaxed);
     }
 }
 

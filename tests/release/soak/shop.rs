@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::flips::Flips;
 use super::table::Table;
-use crate::support::traffic::{Client, Load, Traffic};
+use crate::support::traffic::{Client, Load, Outcome, Traffic};
 use crate::support::{App, Repo, World, wait_for};
 
 /// Longer than anything but a stream takes: they alone are there until the end of every drain.
@@ -116,6 +116,15 @@ impl Shop {
         release.undo_the_flip();
         release.fail_to_build();
         release.fail_to_start();
+    }
+
+    /// The traffic, in a line.
+    pub(super) fn so_far(&self) -> String {
+        let shop = self.open.as_ref().expect("it was opened");
+        let outcomes = shop.slots.iter().chain([&shop.public]).map(Traffic::so_far);
+        let mut all = Outcome::default();
+        outcomes.for_each(|outcome| all.add(outcome));
+        format!("{}: {all}", self.app.name)
     }
 
     /// Ends the traffic and adds what became of it.

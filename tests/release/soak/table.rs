@@ -90,24 +90,42 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let traffic = &self.traffic;
-        let late = traffic.failed.get(&Failure::WrongRelease).copied().unwrap_or(0);
-        writeln!(to, "| During releases | sent | failed |\n|---|---|---|")?;
-        for (client, (sent, failed)) in &traffic.by_client {
-            writeln!(to, "| {client} | {sent} | {failed} |")?;
+        writeln!(
+            to,
+            "| During releases | sent | failed | longest answer |\n|---|---|---|---|"
+        )?;
+        for (client, count) in &traffic.by_client {
+            let longest = if count.slowest.is_zero() {
+                "–".to_owned()
+            } else {
+                shown(count.slowest)
+            };
+            writeln!(to, "| {client} | {} | {} | {longest} |", count.sent, count.failed)?;
         }
         writeln!(
             to,
-            "| **all** | **{}** | **{}** |",
+            "| **all** | **{}** | **{}** | |",
             traffic.sent,
             traffic.failures()
         )?;
-        writeln!(to, "| answered by a release that should not have | | {late} |")?;
-        write_orders(to, &self.orders)?;
-        writeln!(to, "| streams closed in form by a drain | {} | |", traffic.closed)?;
+        for (kind, failed) in kinds(traffic) {
+            writeln!(to, "| {kind} | | {failed} | |")?;
+        }
+        let orders = &self.orders;
         writeln!(
             to,
-            "| longest answer, pauses of client and app included | {} | |",
-            shown(traffic.slowest)
+            "| orders acknowledged, and lost | {} | {} | |",
+            orders.acknowledged, orders.lost
+        )?;
+        writeln!(
+            to,
+            "| orders recorded, and recorded twice | {} | {} | |",
+            orders.recorded, orders.twice
+        )?;
+        writeln!(
+            to,
+            "| streams closed in form at a drain's deadline | {} | | |",
+            traffic.closed
         )?;
         writeln!(to, "\n| Releases | count | median | longest |\n|---|---|---|---|")?;
         let mut by_kind: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
@@ -154,17 +172,30 @@ impl fmt::Display for Table {
     }
 }
 
-fn write_orders(to: &mut fmt::Formatter<'_>, orders: &Orders) -> fmt::Result {
-    writeln!(
-        to,
-        "| orders acknowledged, and lost | {} | {} |",
-        orders.acknowledged, orders.lost
-    )?;
-    writeln!(
-        to,
-        "| orders recorded, and recorded twice | {} | {} |",
-        orders.recorded, orders.twice
-    )
+/// How many failed in each way that there is.
+fn kinds(outcome: &Outcome) -> [(&'static str, u64); 7] {
+    let of = |is: fn(&Failure) -> bool| {
+        let counts = outcome.failed.iter().filter(|(kind, _)| is(kind));
+        counts.map(|(_, count)| count).sum()
+    };
+    [
+        ("refused", of(|kind| *kind == Failure::Refused)),
+        ("reset", of(|kind| *kind == Failure::Reset)),
+        ("truncated", of(|kind| *kind == Failure::Truncated)),
+        ("timed out", of(|kind| *kind == Failure::TimedOut)),
+        (
+            "answered 5xx, or anything but 200",
+            of(|kind| matches!(kind, Failure::Status(_))),
+        ),
+        (
+            "answered with a wrong body",
+            of(|kind| matches!(kind, Failure::Malformed | Failure::WrongBody)),
+        ),
+        (
+            "answered by a release that could not be reached any more, or yet",
+            of(|kind| *kind == Failure::WrongRelease),
+        ),
+    ]
 }
 
 fn median_and_longest(times: &[Duration]) -> (String, String) {

@@ -150,7 +150,7 @@ impl Shared {
                 return;
             }
             client.round(self, &mut connection, &format!("{}-{index}-{round}", self.number));
-            thread::sleep(self.load.pause);
+            thread::sleep(self.load.pause + client.rest());
         }
     }
 

@@ -11,6 +11,7 @@ mod push;
 mod queue;
 mod rollback;
 mod schedules;
+mod soak;
 mod ssh;
 #[allow(dead_code, reason = "not every part of the harness is used by a test yet")]
 mod support;

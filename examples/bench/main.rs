@@ -155,7 +155,7 @@ impl Args {
                 proxy: Effort {
                     rounds: 5,
                     seconds: 2,
-                    seconds_of_many: 4,
+                    seconds_of_many: 3,
                 },
                 flips: 40,
                 apps: &[1, 10, 100],

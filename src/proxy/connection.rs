@@ -1,6 +1,6 @@
 //! Clients' connections: the workers that serve them, one thread each, and what all of them share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
@@ -142,6 +142,22 @@ impl Plane {
     /// Breaks everything off; endless streams end in form.
     pub(super) fn cut_all(&self) {
         self.each_pulse(Pulse::cut);
+    }
+
+    /// Breaks off what waits for `upstream`, which is gone.
+    pub(super) fn lose(&self, upstream: &Upstream) {
+        self.each_pulse(|pulse| {
+            if pulse.is_served_by(upstream.id) {
+                pulse.lose();
+            }
+        });
+    }
+
+    /// The ids of the upstreams that something waits for without progress for `patience` milliseconds.
+    pub(super) fn waited_for(&self, patience: u64) -> HashSet<u64> {
+        let mut found = HashSet::new();
+        self.each_pulse(|pulse| found.extend(pulse.waits_for(patience)));
+        found
     }
 
     /// One round of the sweep.

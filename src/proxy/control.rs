@@ -76,6 +76,23 @@ pub struct Drained {
     pub closed: u64,
 }
 
+/// An instance that the proxy has put out: it could not be reached, and gets no request until a probe finds it ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutInstance {
+    /// Its app.
+    pub app: AppName,
+    /// Its slot.
+    pub slot: Slot,
+    /// Its number within the release, from 0.
+    pub index: usize,
+    /// Its address.
+    pub address: SocketAddrV4,
+    /// Since when.
+    pub since: jiff::Timestamp,
+    /// Why, in the kernel's words or the proxy's.
+    pub why: String,
+}
+
 /// What answered a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checked {
@@ -147,6 +164,14 @@ impl Control {
     /// When the proxy does not answer.
     pub async fn routes(&self) -> Result<Vec<AppRoute>, ProxyError> {
         self.call(Method::GET, "/v1/routes", &(), DEADLINE).await
+    }
+
+    /// The instances that are out, by app, slot and number.
+    ///
+    /// # Errors
+    /// When the proxy does not answer, or is of a version that does not put instances out.
+    pub async fn out(&self) -> Result<Vec<OutInstance>, ProxyError> {
+        self.call(Method::GET, "/v1/out", &(), DEADLINE).await
     }
 
     /// How many requests and upgraded connections are in flight on `upstreams`, routed or not.

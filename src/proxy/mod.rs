@@ -26,7 +26,9 @@ mod listen;
 mod metrics;
 mod notify;
 mod page;
+mod probe;
 mod pulse;
+mod reach;
 mod route;
 mod server;
 mod start;
@@ -35,11 +37,12 @@ mod table;
 mod takeover;
 mod tunnel;
 mod upstream;
+mod watch;
 mod websocket;
 
-pub use control::{Applied, Checked, Control, Drained, ProxyInfo};
+pub use control::{Applied, Checked, Control, Drained, OutInstance, ProxyInfo};
 pub use error::ProxyError;
-pub use route::{AppRoute, SlotRoute, Target};
+pub use route::{AppRoute, HttpProbe, SlotRoute, Target};
 pub use start::{ServerOptions, run, serve};
 
 /// Says one line on stderr. A reader that has gone is no reason to stop.

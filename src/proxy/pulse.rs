@@ -126,6 +126,8 @@ pub(super) enum Ruling {
     CutBeforeAnswer,
     /// The drain's deadline came for an endless stream: end it in form.
     Part,
+    /// The instance is gone, and had not begun its answer: answer 502.
+    Lost,
     /// The answer made no progress, or the drain's deadline came: break off.
     Cut,
 }
@@ -133,6 +135,7 @@ pub(super) enum Ruling {
 const LOOK: u8 = 1;
 const CUT: u8 = 2;
 const RETIRE: u8 = 4;
+const LOST: u8 = 8;
 
 /// See the module.
 #[derive(Debug)]
@@ -274,7 +277,12 @@ impl Pulse {
 
     /// The ruling that the request under way has to obey: one of those that have an answer, or [`Ruling::Go`].
     pub(super) fn ruling(&self) -> Ruling {
-        let obeyed = [Ruling::StalledUpload, Ruling::NoAnswer, Ruling::CutBeforeAnswer];
+        let obeyed = [
+            Ruling::StalledUpload,
+            Ruling::NoAnswer,
+            Ruling::CutBeforeAnswer,
+            Ruling::Lost,
+        ];
         let ruling = self.ruling.load(Relaxed);
         obeyed
             .into_iter()
@@ -319,6 +327,18 @@ impl Pulse {
         Some(self.clock.now().saturating_sub(since))
     }
 
+    /// Breaks the exchange off, because the instance that serves it is gone.
+    pub(super) fn lose(&self) {
+        self.order(LOST);
+    }
+
+    /// The upstream whose answer is waited for, or for more of it, without progress for `patience` milliseconds.
+    pub(super) fn waits_for(&self, patience: u64) -> Option<u64> {
+        let waits = matches!(self.phase(), Phase::Upload | Phase::Answer | Phase::Stream);
+        let serving = self.serving.load(Relaxed);
+        (waits && serving != 0 && self.stayed() >= patience).then_some(serving)
+    }
+
     /// Closes the connection if no request is under way.
     pub(super) fn retire(&self) {
         self.order(RETIRE);
@@ -340,8 +360,9 @@ impl Pulse {
         let before_answer = matches!(self.phase(), Phase::Upload | Phase::Answer);
         let ruling = match orders {
             cut if cut & CUT != 0 && before_answer => Ruling::CutBeforeAnswer,
+            lost if lost & LOST != 0 && before_answer => Ruling::Lost,
             cut if cut & CUT != 0 && self.may_part() => Ruling::Part,
-            cut if cut & CUT != 0 => Ruling::Cut,
+            cut if cut & (CUT | LOST) != 0 => Ruling::Cut,
             look if look & LOOK != 0 => self.overstayed(limits),
             _ if matches!(self.phase(), Phase::Fresh | Phase::Idle) => Ruling::Close,
             _ => Ruling::Go,
@@ -375,7 +396,15 @@ impl Pulse {
             Phase::Quiet if self.blocked.load(Relaxed) => (limits.body, Ruling::Cut),
             Phase::Quiet | Phase::Tunnel | Phase::WebSocket => return Ruling::Go,
         };
-        let stayed = self.clock.now().saturating_sub(self.since.load(Relaxed));
-        if stayed >= limit { ruling } else { Ruling::Go }
+        if self.stayed() >= limit {
+            ruling
+        } else {
+            Ruling::Go
+        }
+    }
+
+    /// Milliseconds without progress.
+    fn stayed(&self) -> u64 {
+        self.clock.now().saturating_sub(self.since.load(Relaxed))
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Notify};
 
 use super::connection::Plane;
-use super::control::{Applied, Drained, ProxyInfo};
+use super::control::{Applied, Drained, OutInstance, ProxyInfo};
 use super::error::ProxyError;
 use super::file;
 use super::listen::{Doors, Inherited};
@@ -105,6 +105,24 @@ impl Server {
             .collect()
     }
 
+    /// The instances that are out.
+    pub(super) fn out(&self) -> Vec<OutInstance> {
+        let out = self.plane.switch.out();
+        let mut out: Vec<OutInstance> = out
+            .into_iter()
+            .map(|(address, instance, out)| OutInstance {
+                app: instance.app,
+                slot: instance.slot,
+                index: instance.index,
+                address,
+                since: out.since,
+                why: out.why,
+            })
+            .collect();
+        out.sort_by(|one, other| (&one.app, one.slot, one.index).cmp(&(&other.app, other.slot, other.index)));
+        out
+    }
+
     /// The page of metrics.
     pub(super) fn metrics(&self) -> String {
         self.plane.switch.metrics(&[
@@ -135,6 +153,7 @@ impl Server {
         let check = token().map_err(|error| ProxyError::refused(format!("no random numbers: {error}")))?;
         let old = before.iter().find(|stored| stored.route.app == route.app);
         let change = describe(old.map(|stored| &stored.route), &route);
+        let app = route.app.clone();
         let mut routes: Vec<StoredRoute> = before
             .iter()
             .filter(|stored| stored.route.app != route.app)
@@ -146,6 +165,7 @@ impl Server {
         });
         routes.sort_by(|one, other| one.route.app.cmp(&other.route.app));
         self.change(routes).await?;
+        self.plane.switch.trust(&app);
         say!("{change}");
         Ok(Some(Applied { check }))
     }
@@ -297,7 +317,7 @@ pub(super) fn ports(routes: &[StoredRoute]) -> Vec<u16> {
 /// What a route change is, in one line.
 fn describe(old: Option<&AppRoute>, new: &AppRoute) -> String {
     match old {
-        Some(old) if (old.live, old.live_target()) == (new.live, new.live_target()) => {
+        Some(old) if old.is_as_live_as(new) => {
             format!("{}: live stays {}", new.app, new.live_text())
         }
         Some(old) => format!("{}: live {} → {}", new.app, old.live_text(), new.live_text()),

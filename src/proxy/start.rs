@@ -26,6 +26,7 @@ use super::server::{Server, ports};
 use super::succession::{Predecessor, Tasks, offer};
 use super::table::{Door, StoredRoute};
 use super::takeover::{self, Handover};
+use super::watch;
 use crate::model::ProxySettings;
 
 /// What a proxy needs to know.
@@ -159,6 +160,7 @@ async fn sweep(plane: Arc<Plane>) {
         plane.sweep();
         if round.is_multiple_of(10) {
             plane.switch.sweep(plane.clock.now());
+            watch::look_after_waiting(&plane);
         }
     }
 }

@@ -16,6 +16,7 @@ mod entry;
 mod flip;
 pub mod follow;
 pub mod history;
+mod meant;
 mod next;
 #[cfg(test)]
 mod next_tests;

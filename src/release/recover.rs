@@ -32,6 +32,9 @@ pub async fn orphans(context: &Context, lock: &mut AppLock) -> Result<Vec<String
             continue;
         };
         let mut run = Run::new(context, lock, &worker, &past.dir)?;
+        if run.has_ended() {
+            continue;
+        }
         run.resume()?;
         let outcome = run
             .go()
@@ -120,8 +123,9 @@ pub async fn recover(context: &Context, lock: &mut AppLock) -> Result<Vec<String
     told.extend(orphans(context, lock).await?);
     lock.says("recover", None, None);
     let state = context.store.state(&app.name)?;
-    told.extend(bring_up(context, &app, &state).await?);
-    told.extend(mend_route(context, &app, &state).await?);
+    let started = bring_up(context, &app, &state).await?;
+    let mended = mend_route(context, &app, &state, !started.is_empty()).await?;
+    told.extend(started.into_iter().chain(mended));
     told.extend(remove_strays(context, &app, &state).await?);
     Ok(told)
 }
@@ -147,21 +151,23 @@ async fn bring_up(context: &Context, app: &App, state: &AppState) -> Result<Vec<
     Ok(told)
 }
 
-/// Gives the proxy the route that follows from state, when it has another one.
-async fn mend_route(context: &Context, app: &App, state: &AppState) -> Result<Option<String>> {
+/// Gives the proxy the route that follows from state, when it has another one; also when instances were `started`,
+/// so that it tries at once those that it had put out.
+async fn mend_route(context: &Context, app: &App, state: &AppState, started: bool) -> Result<Option<String>> {
     let wanted = route_of(context, app, state)?;
     let has = match routed(context, app).await {
         Ok(route) => route,
         Err(ProxyError::Unreachable { .. }) if state.slots.is_empty() => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    if has.as_ref() == Some(&wanted) || (has.is_none() && state.slots.is_empty()) {
+    if has.is_none() && state.slots.is_empty() {
         return Ok(None);
     }
-    context.proxy.put_route(&wanted).await?;
-    Ok(Some(
-        "the proxy's route was not what state says; it is again".to_owned(),
-    ))
+    let is_right = has.is_some_and(|has| has == wanted);
+    if !is_right || started {
+        context.proxy.put_route(&wanted).await?;
+    }
+    Ok((!is_right).then(|| "the proxy's route was not what state says; it is again".to_owned()))
 }
 
 /// Removes containers that are the app's and that no slot runs.

@@ -9,6 +9,7 @@ mod prune;
 mod push;
 mod queue;
 mod rollback;
+mod schedules;
 mod soak;
 mod ssh;
 #[allow(dead_code, reason = "not every part of the harness is used by a test yet")]

@@ -15,6 +15,8 @@ use deployer::model::{
     AddressPlan, AppSettings, Builder, Credentials, Digest, EngineSettings, ImageRef, Lane, ReleaseId, Slot,
 };
 
+use crate::lease::Lease;
+
 /// The Engine that tests talk to.
 pub(crate) fn host() -> String {
     std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned())
@@ -29,20 +31,20 @@ pub(crate) fn number() -> u32 {
 /// Engine settings with a name and a subnet of their own; what was made under the name is removed at the end.
 pub(crate) struct Place {
     pub(crate) settings: EngineSettings,
+    _lease: Lease,
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
-        let n = number();
-        let (second, third) = (220 + n / 64, n % 64 * 4);
-        let name = format!("dtest-{}-{n}", std::process::id());
+        let lease = Lease::take();
         Self {
             settings: EngineSettings {
                 host: host(),
-                network: name,
-                subnet: format!("10.{second}.{third}.0/22").parse().unwrap(),
+                network: format!("dtest-{}-{}", std::process::id(), lease.number()),
+                subnet: lease.subnet().parse().unwrap(),
                 builder: Builder::Auto,
             },
+            _lease: lease,
         }
     }
 

@@ -28,6 +28,16 @@ pub(crate) fn number() -> u32 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
+/// Settings of an engine whose network has this name and subnet.
+pub(crate) fn settings(network: &str, subnet: &str) -> EngineSettings {
+    EngineSettings {
+        host: host(),
+        network: network.to_owned(),
+        subnet: subnet.parse().unwrap(),
+        builder: Builder::Auto,
+    }
+}
+
 /// Engine settings with a name and a subnet of their own; what was made under the name is removed at the end.
 pub(crate) struct Place {
     pub(crate) settings: EngineSettings,
@@ -37,13 +47,9 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn new() -> Self {
         let lease = Lease::take();
+        let name = format!("dtest-{}-{}", std::process::id(), lease.number());
         Self {
-            settings: EngineSettings {
-                host: host(),
-                network: format!("dtest-{}-{}", std::process::id(), lease.number()),
-                subnet: lease.subnet().parse().unwrap(),
-                builder: Builder::Auto,
-            },
+            settings: settings(&name, &lease.subnet()),
             _lease: lease,
         }
     }

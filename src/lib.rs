@@ -8,6 +8,7 @@
 pub mod cli;
 pub mod config;
 pub mod engine;
+mod failpoint;
 pub mod git;
 pub mod model;
 pub mod proxy;

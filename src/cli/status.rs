@@ -48,9 +48,11 @@ fn text(apps: &[AppStatus]) -> Vec<String> {
 }
 
 fn app_text(app: &AppStatus) -> Vec<String> {
-    let live = app
-        .live
-        .map_or("nothing is live".to_owned(), |slot| format!("{slot} is live"));
+    let live = match app.live {
+        Some(slot) => format!("{slot} is live"),
+        None if app.slots.is_empty() => "what is live is not known".to_owned(),
+        None => "nothing is live".to_owned(),
+    };
     let mut lines = vec![format!("{}: {live} at {}", app.app, app.address)];
     let rows: Vec<Vec<String>> = app.slots.iter().map(|slot| slot_row(app, slot)).collect();
     for (line, slot) in output::table(&rows).into_iter().zip(&app.slots) {

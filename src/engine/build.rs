@@ -20,6 +20,7 @@ use super::images::login;
 use super::lines::one_line;
 use super::progress::Progress;
 use super::{Engine, EngineError, ImageId};
+use crate::failpoint;
 use crate::model::{Builder, Credentials};
 
 /// How long the Engine may take to begin its answer to a build: the classic builder reads the whole context
@@ -86,10 +87,13 @@ impl Engine {
         let credentials = request.credentials.as_ref();
         let logins = credentials.map(|(registry, user)| HashMap::from([(registry.clone(), login(user))]));
         let docker = self.patient(CONTEXT_SENT);
+        failpoint::at("image.build");
         let events = docker.build_image(options, logins, Some(body));
 
         let mut progress = Progress::default();
-        match follow(events, &mut progress, output).await {
+        let followed = follow(events, &mut progress, output).await;
+        failpoint::at("image.built");
+        match followed {
             Ok(Some(id)) => Ok(id),
             Ok(None) => self.built(&request.tag).await,
             Err(api) => {

@@ -10,6 +10,7 @@ use futures_util::{Stream, StreamExt};
 use super::error::{Call, is_gone};
 use super::lines::one_line;
 use super::{Engine, EngineError, ImageId};
+use crate::failpoint;
 use crate::model::{Credentials, Digest, ImageRef};
 
 /// How long a push or pull may tell nothing. The Engine's own waits on a silent registry end before.
@@ -61,6 +62,7 @@ impl Engine {
             platform: None,
         };
         let docker = self.patient(SILENCE);
+        failpoint::at("image.push");
         let mut events = docker.push_image(repository, Some(options), credentials.map(login));
         let mut layers = Layers::default();
         let mut digest = None;
@@ -69,6 +71,7 @@ impl Engine {
             digest = digest.or(pushed_digest(&status));
             layers.count(&status);
         }
+        failpoint::at("image.pushed");
         output(&layers.told());
         match digest {
             Some(digest) => Ok(digest),
@@ -95,11 +98,13 @@ impl Engine {
             ..CreateImageOptions::default()
         };
         let docker = self.patient(SILENCE);
+        failpoint::at("image.pull");
         let mut events = docker.create_image(Some(options), None, credentials.map(login));
         let mut layers = Layers::default();
         while let Some(event) = next_event(&mut events, call).await? {
             layers.count(&event.status.unwrap_or_default());
         }
+        failpoint::at("image.pulled");
         output(&layers.told());
         Ok(())
     }
@@ -154,11 +159,13 @@ impl Engine {
     /// # Errors
     /// The Engine's. That it is not there, or in use, is an answer.
     pub async fn remove_image(&self, reference: &str) -> Result<Removed, EngineError> {
-        match self
+        failpoint::at("image.remove");
+        let removed = self
             .docker
             .remove_image(reference, None::<RemoveImageOptions>, None)
-            .await
-        {
+            .await;
+        failpoint::at("image.removed");
+        match removed {
             Ok(_) => Ok(Removed::Yes),
             Err(api) if is_gone(&api) => Ok(Removed::Absent),
             Err(Api::DockerResponseServerError { status_code: 409, .. }) => Ok(Removed::InUse),

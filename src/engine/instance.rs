@@ -23,6 +23,7 @@ use super::instance_spec::{
 };
 use super::lines::one_line;
 use super::{ContainerId, Engine, EngineError, NetworkId};
+use crate::failpoint;
 use crate::model::{AppName, Commit, ImageRef, Lane, ReleaseId, Restart, Slot};
 
 /// How much longer than its grace a stop may take: the Engine kills, and waits for the end.
@@ -137,11 +138,14 @@ impl Engine {
         network: &NetworkId,
         spec: &InstanceSpec,
     ) -> Result<ContainerId, EngineError> {
+        failpoint::at("instance.start");
         let id = self.create(network, spec).await?;
+        failpoint::at("instance.created");
         let started = self
             .docker
             .start_container(id.as_str(), None::<StartContainerOptions>)
             .await;
+        failpoint::at("instance.started");
         let Err(api) = started else { return Ok(id) };
         let error = self.start_error(api, &spec.told(), spec.address).await;
         self.remove(&id).await?;
@@ -163,7 +167,9 @@ impl Engine {
             restart_policy: Some(wanted),
             ..ContainerUpdateBody::default()
         };
+        failpoint::at("instance.settle");
         let updated = self.docker.update_container(id.as_str(), update).await;
+        failpoint::at("instance.settled");
         updated.map_err(|api| self.call("set an instance's restart policy").error(api))
     }
 
@@ -234,7 +240,10 @@ impl Engine {
             signal: None,
         };
         let docker = self.patient(grace + AFTER_GRACE);
-        match docker.stop_container(id.as_str(), Some(options)).await {
+        failpoint::at("instance.stop");
+        let stopped = docker.stop_container(id.as_str(), Some(options)).await;
+        failpoint::at("instance.stopped");
+        match stopped {
             Err(api) if !is_gone(&api) => Err(self.call("stop an instance").error(api)),
             _ => Ok(()),
         }
@@ -245,10 +254,12 @@ impl Engine {
     /// # Errors
     /// [`EngineError::AddressTaken`], or the Engine's.
     pub async fn start_again(&self, id: &ContainerId) -> Result<(), EngineError> {
+        failpoint::at("instance.start-again");
         let started = self
             .docker
             .start_container(id.as_str(), None::<StartContainerOptions>)
             .await;
+        failpoint::at("instance.started-again");
         let Err(api) = started else { return Ok(()) };
         let all = self.instances(None).await?;
         match all.into_iter().find(|instance| instance.id == *id) {
@@ -277,7 +288,10 @@ impl Engine {
             v: true,
             link: false,
         };
-        match self.docker.remove_container(id.as_str(), Some(options)).await {
+        failpoint::at("instance.remove");
+        let removed = self.docker.remove_container(id.as_str(), Some(options)).await;
+        failpoint::at("instance.removed");
+        match removed {
             Ok(()) => Ok(()),
             Err(api) if is_gone(&api) => Ok(()),
             Err(Api::DockerResponseServerError { status_code: 409, .. }) => self.wait_until_gone(id).await,

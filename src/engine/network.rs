@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::instance_spec::LABEL_NETWORK;
 use super::{Engine, EngineError, NetworkId};
+use crate::failpoint;
 use crate::model::Subnet;
 
 /// Prefix of the part of the subnet that the Engine may give to strangers: the first 256 addresses, which no app
@@ -28,7 +29,10 @@ impl Engine {
         if let Some(id) = self.find_network().await? {
             return Ok(id);
         }
-        match self.create_network().await {
+        failpoint::at("network.create");
+        let created = self.create_network().await;
+        failpoint::at("network.created");
+        match created {
             Ok(id) => self.keep_or_give_way(id).await,
             Err(error) => self.made_by_another().await?.ok_or(error),
         }

@@ -15,8 +15,8 @@ use git2::Oid;
 use rustix::fs::Stat;
 use sha2::{Digest, Sha256};
 
-use super::disk::beside;
 use super::tree::Kind;
+use crate::failpoint;
 
 /// The first bytes of the file; the number goes up when its shape changes.
 const MAGIC: &[u8] = b"deployer worktree 1\n";
@@ -157,10 +157,11 @@ impl Seeing {
         self.time(record.changed);
     }
 
-    /// Saves the records as the file `path`, in one step. Not synced: a file from before a power loss is not
+    /// Saves the records as the file `path`, in one step: what a killed process leaves of it
+    /// begins with `.new-`, as everything does that the store sweeps. Not synced: a file from before a power loss is not
     /// believed anyway.
     pub(super) fn save(self, path: &Path) -> io::Result<()> {
-        let new = beside(path, ".new");
+        let new = path.with_file_name(format!(".new-{}", path.file_name().unwrap_or_default().display()));
         let (mut file, taken) = self.create(&new)?;
         let mut head = Self::default();
         head.body.extend(MAGIC);
@@ -173,7 +174,10 @@ impl Seeing {
         for part in [&head.body[..], &self.body[..], &digest[..]] {
             file.write_all(part)?;
         }
-        std::fs::rename(new, path)
+        failpoint::at("index.written");
+        std::fs::rename(new, path)?;
+        failpoint::at("index.renamed");
+        Ok(())
     }
 
     /// Makes the file `path`, and tells when: later than the last change of a large file, which would otherwise

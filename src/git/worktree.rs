@@ -22,6 +22,7 @@ use super::disk::{self, Remover};
 use super::error::GitError;
 use super::seen::{Record, Seeing, Seen};
 use super::tree::{Entry, Folder, Kind, Tree, joined, shown};
+use crate::failpoint;
 
 /// Notes of one kind that are kept; the rest is only counted.
 const NOTES_MAX: u64 = 20;
@@ -75,6 +76,7 @@ pub(super) fn checkout(
     let top = disk::open_top(worktree).map_err(|e| GitError::io("open", worktree, e))?;
     let device = disk::device(&top).map_err(|e| GitError::io("look at", worktree, e))?;
 
+    failpoint::at("checkout.begun");
     let mut run = Run {
         tree: &tree,
         worktree,
@@ -88,6 +90,7 @@ pub(super) fn checkout(
         done: CheckedOut::default(),
     };
     run.folder(tree.root(), &top, &mut Vec::new())?;
+    failpoint::at("checkout.exact");
     run.save(&index)
 }
 
@@ -177,10 +180,12 @@ impl Run<'_> {
                 self.remover.removed = before;
             }
         }
+        failpoint::at("checkout.file-gone");
         let record = match entry.kind {
             Kind::Link => self.write_link(entry, folder, path)?,
             _ => self.write_file(entry, folder, path)?,
         };
+        failpoint::at("checkout.file-written");
         self.news = true;
         self.done.written += 1;
         self.add(path, &record);

@@ -9,9 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::error::ProxyError;
 use super::say;
 use super::table::StoredRoute;
+use crate::failpoint;
 
 /// The version that this program writes.
 const VERSION: u32 = 1;
+
+/// The routes that are not in their place yet.
+const NEW: &str = "routes.json.new";
 
 /// A larger file is none of ours.
 const MAX: u64 = 64 << 20;
@@ -41,6 +45,8 @@ pub(super) struct Loaded {
 /// When a newer deployer has written it, or it cannot be read at all.
 pub(super) fn load(folder: &Path) -> Result<Loaded, ProxyError> {
     let path = folder.join("routes.json");
+    // Of a proxy that was killed while it wrote: what it had not put in place never came into force.
+    let _ = fs::remove_file(folder.join(NEW));
     let failed = |error: io::Error| ProxyError::failed(format!("cannot read {}: {error}", path.display()));
     let mut text = Vec::new();
     match File::open(&path) {
@@ -92,17 +98,23 @@ pub(super) fn store(folder: &Path, routes: &[StoredRoute]) -> io::Result<()> {
         version: VERSION,
         routes: routes.to_vec(),
     })?;
-    let new = folder.join("routes.json.new");
+    let new = folder.join(NEW);
+    failpoint::at("routes.json.begun");
     let written = write(&new, &text).and_then(|()| fs::rename(&new, folder.join("routes.json")));
     if let Err(error) = written {
         let _ = fs::remove_file(&new);
         return Err(error);
     }
-    File::open(folder)?.sync_all()
+    failpoint::at("routes.json.renamed");
+    File::open(folder)?.sync_all()?;
+    failpoint::at("routes.json.durable");
+    Ok(())
 }
 
 fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(text)?;
-    file.sync_all()
+    file.sync_all()?;
+    failpoint::at("routes.json.written");
+    Ok(())
 }

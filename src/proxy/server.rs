@@ -20,6 +20,7 @@ use super::route::AppRoute;
 use super::say;
 use super::succession::Predecessor;
 use super::table::StoredRoute;
+use crate::failpoint;
 use crate::model::AppName;
 
 /// How long what was cut may take to notice.
@@ -200,11 +201,13 @@ impl Server {
             .flatten()
             .map_err(|error| ProxyError::refused(format!("the routes cannot be written: {error}")))?;
         self.plane.switch.set(routes.clone());
+        failpoint::at("route.in-force");
         for (door, socket) in new {
             let opened = self.doors.open(door, socket);
             opened.map_err(|error| ProxyError::failed(format!("cannot accept connections: {error}")))?;
         }
         self.doors.close_others(&ports).await;
+        failpoint::at("route.ports-closed");
         match self.predecessor() {
             Some(predecessor) => predecessor.follow(&routes).await,
             None => Ok(()),

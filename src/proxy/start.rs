@@ -27,6 +27,7 @@ use super::succession::{Predecessor, Tasks, offer};
 use super::table::{Door, StoredRoute};
 use super::takeover::{self, Handover};
 use super::watch;
+use crate::failpoint;
 use crate::model::ProxySettings;
 
 /// What a proxy needs to know.
@@ -85,6 +86,7 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
     prepare_folder(&state)?;
     let mut possession = Possession::take(&state, upgrade)?;
 
+    failpoint::at("proxy.locked");
     let loaded = file::load(&state)?;
     let plane = Plane::start(threads, Limits::from(&settings))
         .map_err(|error| ProxyError::failed(format!("cannot start the workers: {error}")))?;
@@ -99,6 +101,7 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
         Some(address) => Some(metrics_socket(&mut possession.inherited, address)?),
         None => None,
     };
+    failpoint::at("proxy.listening");
     possession.inherited.close_rest();
     let control = ControlSocket::bind(&state, "control.sock")?;
     let takeover = ControlSocket::bind(&state, "takeover.sock")?;
@@ -107,6 +110,7 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
         opened.map_err(|error| ProxyError::failed(format!("cannot accept connections: {error}")))?;
     }
 
+    failpoint::at("proxy.accepting");
     let info = ProxyInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -134,6 +138,7 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
     ));
     let control = control.install()?;
     let takeover = takeover.install()?;
+    failpoint::at("proxy.answering");
     tokio::spawn(api::serve_unix(Arc::clone(&server), control, Caller::Anyone));
     let tasks = Tasks {
         takeover: tokio::spawn(offer(Arc::clone(&server), takeover)),

@@ -9,6 +9,7 @@ use reqwest::{Method, Url};
 use super::auth::{self, Challenge};
 use super::error::RegistryError;
 use super::transport::{Answer, Transport};
+use crate::failpoint;
 use crate::model::{Digest, RegistrySettings, escaped};
 
 /// The kinds of manifest that an image's digest may stand for.
@@ -153,6 +154,7 @@ impl Registry {
     pub async fn delete(&self, path: &str, digest: &Digest) -> Result<Deleted, RegistryError> {
         let url = self.url(&format!("{path}/manifests/{digest}"))?;
         let answer = self.ask(Method::DELETE, url, JSON).await?;
+        failpoint::at("manifest.deleted");
         match answer.status {
             200..=299 => Ok(Deleted::Yes),
             404 => Ok(Deleted::Absent),

@@ -135,7 +135,7 @@ pub fn show(context: &Context, name: &AppName) -> Result<Shown> {
     let app = context.app(name)?;
     Ok(Shown {
         app: name.clone(),
-        address: context.public_address(&app),
+        address: context.public_address(&app.settings),
         hosts: app.settings.hosts.clone(),
         branch: app.settings.branch.clone(),
         ports: app.ports(),

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Context as _;
+
+use super::context::Context;
 use super::entry::Learned;
 use super::run::{Done, Run};
 use crate::engine::BuildRequest;
 use crate::git::SlotRepository;
+use crate::model::AppName;
 use crate::registry;
+use crate::store::Record;
 
 pub(super) async fn build(run: &mut Run<'_>) -> Done {
     let root = run.context.store.worktree(&run.app.name, run.slot());
     let settings = &run.app.settings.build;
-    let commit = run.commit()?;
-    let repository = run.context.settings.registry.repository(&run.app.name);
-    let tag = format!("{repository}:{}-{}", commit.short(), run.record.id);
+    let tag = tag_of(run.context, &run.app.name, &run.record).context("the release has no commit")?;
     let credentials = registry::credentials(&run.context.settings.registry)?;
     let request = BuildRequest {
         context: root.join(&settings.context),
@@ -32,6 +35,14 @@ pub(super) async fn build(run: &mut Run<'_>) -> Done {
     built?;
     let what = tag.clone();
     Ok((Learned::Built { tag }, what))
+}
+
+/// The tag of the image that a release builds: known beforehand, so that a build whose worker was killed before it
+/// could write the tag down is found again. None where there is no commit to build.
+pub(super) fn tag_of(context: &Context, app: &AppName, record: &Record) -> Option<String> {
+    let repository = context.settings.registry.repository(app);
+    let commit = record.commit.as_ref().filter(|_| record.origin.builds())?;
+    Some(format!("{repository}:{}-{}", commit.short(), record.id))
 }
 
 /// The OCI annotations. The time is the commit's, so that the same commit built again is the same image.

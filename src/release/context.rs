@@ -75,10 +75,10 @@ impl Context {
         })
     }
 
-    /// Where the public port answers for `app`, as a person opens it.
-    pub fn public_address(&self, app: &App) -> String {
+    /// Where the public port answers for an app with these settings, as a person opens it.
+    pub fn public_address(&self, app: &AppSettings) -> String {
         let listen = self.settings.proxy.listen;
-        let host = match app.settings.hosts.first() {
+        let host = match app.hosts.first() {
             Some(host) => host.clone(),
             None if listen.ip().is_unspecified() => "127.0.0.1".to_owned(),
             None => listen.ip().to_string(),
@@ -121,7 +121,7 @@ impl App {
     /// Where a release of a slot that is good answers: the app's address when it is live, else the slot's.
     pub fn address(&self, context: &Context, state: &AppState, slot: Slot) -> String {
         if state.live == Some(slot) {
-            context.public_address(self)
+            context.public_address(&self.settings)
         } else {
             context.slot_address(self, slot)
         }

@@ -10,6 +10,7 @@ use super::route::{goes_to_the_same, route_of};
 use super::run::{Done, Run};
 use super::say;
 use super::start::{instances_of, settle};
+use crate::failpoint;
 use crate::model::ProbeKind;
 use crate::proxy::{AppRoute, Applied, ProxyError};
 
@@ -29,6 +30,7 @@ pub(super) async fn flip(run: &mut Run<'_>) -> Done {
     let applied = put(run, &route).await?;
     // The release serves. A crash from here on does all of it again.
     try_join!(settle_new(run), shows_the_new_release(run, &applied))?;
+    failpoint::at("route.shown");
     let slot = run.slot();
     if !run.promotes() {
         return Ok((
@@ -65,7 +67,10 @@ pub(super) async fn flip_back(run: &mut Run<'_>) -> anyhow::Result<Option<String
 }
 
 async fn put(run: &Run<'_>, route: &AppRoute) -> Result<Applied, ProxyError> {
-    patiently(|| run.context.proxy.put_route(route)).await
+    failpoint::at("route.asked");
+    let applied = patiently(|| run.context.proxy.put_route(route)).await;
+    failpoint::at("route.answered");
+    applied
 }
 
 /// What was probed, and so did not end by itself at once, is started again by the Engine whenever it ends from here

@@ -11,6 +11,7 @@ use super::context::Context;
 use super::entry::Outcome;
 use super::history::{self, Past};
 use super::say;
+use crate::failpoint;
 use crate::store::{LogReader, OUTPUT_MARK, ReleaseDir, Watch};
 
 /// How long a reader may take nothing before it is given up.
@@ -31,6 +32,7 @@ const OUTPUT_LINES: usize = 2000;
 pub fn follow(context: &Context, release: &ReleaseDir, to: &mut Reader<'_>) -> Result<Option<Outcome>> {
     let mut log = LogReader::new(release);
     let mut watch = Watch::new(release);
+    failpoint::at("follow.begun");
     loop {
         let works = release.has_worker();
         loop {
@@ -47,6 +49,7 @@ pub fn follow(context: &Context, release: &ReleaseDir, to: &mut Reader<'_>) -> R
         }
         watch.wait();
     }
+    failpoint::at("follow.ended");
     let Some(past) = history::one(release.clone())? else {
         return Ok(None);
     };

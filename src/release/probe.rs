@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use tokio::join;
 use tokio::sync::OnceCell;
 
-use super::context::App;
+use super::context::{App, Context};
 use super::entry::Learned;
 use super::route;
 use super::run::{Done, Run};
@@ -30,15 +30,7 @@ const BODY_SHOWN: usize = 200;
 pub(super) async fn probe(run: &mut Run<'_>) -> Done {
     let running = run.running()?;
     let upstreams = route::upstreams(run.context, &run.app, run.slot(), &running)?;
-    let prober = Prober {
-        engine: run.context.engine().await?,
-        app: &run.app,
-        slot: run.slot(),
-        running: &running,
-        there: OnceCell::new(),
-        host: run.app.settings.hosts.first().map_or("localhost", String::as_str),
-        client: client(run.app.settings.probe.timeout)?,
-    };
+    let prober = Prober::new(run.context, &run.app, run.slot(), &running).await?;
     let asked = zip(0.., &upstreams).map(|(index, upstream)| prober.until_ready(index, *upstream));
     let (there, answers) = join!(prober.there(), join_all(asked));
 
@@ -57,6 +49,26 @@ pub(super) async fn probe(run: &mut Run<'_>) -> Done {
         }
     }
     Ok((Learned::Nothing, format!("ready: {ready}")))
+}
+
+/// Probes the instances of what a slot runs, which were started again, and gives a sentence for each that was not
+/// ready within the probe's deadline.
+///
+/// # Errors
+/// When the engine does not answer.
+pub(super) async fn started_again(
+    context: &Context,
+    app: &App,
+    slot: Slot,
+    running: &Running,
+) -> anyhow::Result<Vec<String>> {
+    let upstreams = route::upstreams(context, app, slot, running)?;
+    let prober = Prober::new(context, app, slot, running).await?;
+    let asked = zip(0.., &upstreams).map(|(index, upstream)| prober.until_ready(index, *upstream));
+    let answers = zip(0.., join_all(asked).await);
+    Ok(answers
+        .filter_map(|(index, answer)| Some(say::not_ready_again(slot, index, &answer.err()?)))
+        .collect())
 }
 
 /// Puts the last lines of an instance's own log into the release's.
@@ -102,7 +114,24 @@ struct Prober<'a> {
     client: reqwest::Client,
 }
 
-impl Prober<'_> {
+impl<'a> Prober<'a> {
+    async fn new(
+        context: &'a Context,
+        app: &'a App,
+        slot: Slot,
+        running: &'a Running,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            engine: context.engine().await?,
+            app,
+            slot,
+            running,
+            there: OnceCell::new(),
+            host: app.settings.hosts.first().map_or("localhost", String::as_str),
+            client: client(app.settings.probe.timeout)?,
+        })
+    }
+
     /// The release's instances, in the order of their index. The Engine is asked once, beside the first questions to
     /// the instances themselves, whose addresses are known without it.
     async fn there(&self) -> anyhow::Result<&Vec<Instance>> {

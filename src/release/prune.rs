@@ -5,10 +5,12 @@ use std::collections::HashSet;
 use anyhow::Result;
 use serde::Serialize;
 
+use super::build::tag_of;
 use super::context::{App, Context};
+use super::entry::Step;
 use super::history::{self, Past, RECORDS_KEPT};
-use crate::model::{Digest, Origin, ReleaseId, Slot};
-use crate::registry::{Deleted, Registry};
+use crate::model::{Digest, ImageRef, Origin, ReleaseId, Slot};
+use crate::registry::Deleted;
 use crate::store::{AppLock, AppState, ReleaseDir};
 
 /// Whether things are removed or only named.
@@ -54,10 +56,11 @@ pub async fn prune(context: &Context, app: &App, lock: &AppLock, mode: Mode) -> 
 
     let mut pruned = Pruned::default();
     for past in goes {
-        pruned
-            .images
-            .extend(past.facts.tag.as_ref().map(|_| past.record.id));
-        if mode == Mode::Remove && remove_image(context, app, &past, &keeping).await? == Deleted::NotAllowed {
+        let made = Made::by(context, app, &past, &keeping).await?;
+        pruned.images.extend(made.as_ref().map(|_| past.record.id));
+        if mode == Mode::Remove
+            && remove_image(context, app, &past, made, &keeping).await? == Deleted::NotAllowed
+        {
             pruned.not_deletable.push(past.record.id);
         }
         gone.push(past.dir);
@@ -112,21 +115,71 @@ impl Keeping {
     }
 }
 
-/// Removes a release's tag, and its image where no kept release names the same digest. One that built nothing has
-/// neither.
-async fn remove_image(context: &Context, app: &App, past: &Past, keeping: &Keeping) -> Result<Deleted> {
+/// What is to be removed of a release: the tag that it made, and the image that it ran, once it was pushed. A rollback
+/// made no tag, and may be the last to name the image of a release that was pruned before it.
+struct Made {
+    tag: Option<String>,
+    image: Option<ImageRef>,
+}
+
+impl Made {
+    /// What `past` has made, by its journal; where its worker was killed before it could write that down, by what
+    /// is there. None where it has made nothing.
+    async fn by(context: &Context, app: &App, past: &Past, keeping: &Keeping) -> Result<Option<Self>> {
+        if let Some(tag) = past.facts.tag.clone() {
+            let pushed = past.step.is_some_and(|step| step >= Step::Push);
+            let image = match past.facts.image.clone() {
+                None if pushed => pushed_as(context, app, &tag).await?,
+                known => known,
+            };
+            let tag = Some(tag);
+            return Ok(Some(Self { tag, image }));
+        }
+        if let Some(image) = past.facts.image.clone() {
+            let image = Some(image).filter(|image| !keeping.digests.contains(&image.digest));
+            return Ok(image.is_some().then_some(Self { tag: None, image }));
+        }
+        let Some(tag) = tag_of(context, &app.name, &past.record).filter(|_| past.step == Some(Step::Build))
+        else {
+            return Ok(None);
+        };
+        let is_there = context.engine().await?.image(&tag).await?.is_some();
+        let tag = Some(tag);
+        Ok(is_there.then_some(Self { tag, image: None }))
+    }
+}
+
+/// Removes what a release has made: its tag, and its image where no kept release names the same digest.
+async fn remove_image(
+    context: &Context,
+    app: &App,
+    past: &Past,
+    made: Option<Made>,
+    keeping: &Keeping,
+) -> Result<Deleted> {
     let mut deleted = Deleted::Absent;
-    if let Some(tag) = &past.facts.tag {
+    if let Some(Made { tag, image }) = made {
         let engine = context.engine().await?;
-        engine.remove_image(tag).await?;
-        let image = past.facts.image.as_ref();
+        if let Some(tag) = tag {
+            engine.remove_image(&tag).await?;
+        }
         if let Some(image) = image.filter(|image| !keeping.digests.contains(&image.digest)) {
             engine.remove_image(&image.to_string()).await?;
-            let registry: Registry = context.registry()?;
             let path = context.settings.registry.path(&app.name);
-            deleted = registry.delete(&path, &image.digest).await?;
+            deleted = context.registry()?.delete(&path, &image.digest).await?;
         }
     }
     past.dir.mark_pruned()?;
     Ok(deleted)
+}
+
+/// The image that the registry has under `tag`, a tag of the app's own repository.
+async fn pushed_as(context: &Context, app: &App, tag: &str) -> Result<Option<ImageRef>> {
+    let repository = context.settings.registry.repository(&app.name);
+    let Some(name) = tag.strip_prefix(&format!("{repository}:")) else {
+        return Ok(None);
+    };
+    let path = context.settings.registry.path(&app.name);
+    let digest = context.registry()?.digest(&path, name).await?;
+    Ok(digest.map(|digest| ImageRef { repository, digest }))
 }

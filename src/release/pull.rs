@@ -1,10 +1,26 @@
 //! pull: the image comes from the registry, by digest, so that what runs is what the registry holds.
 
+use super::context::Context;
 use super::entry::Learned;
 use super::retry::retrying;
 use super::run::{Done, Run};
-use crate::model::Origin;
+use crate::model::{ImageRef, Origin};
 use crate::registry;
+
+/// Makes sure that an image that was released before is on this host: pulled by its digest where somebody removed it.
+///
+/// # Errors
+/// The engine's, or the registry's.
+pub(super) async fn bring_back(context: &Context, image: &ImageRef) -> anyhow::Result<()> {
+    let engine = context.engine().await?;
+    if engine.image(&image.to_string()).await?.is_none() {
+        let credentials = registry::credentials(&context.settings.registry)?;
+        engine
+            .pull(image, credentials.as_ref(), &mut |_: &str| {})
+            .await?;
+    }
+    Ok(())
+}
 
 pub(super) async fn pull(run: &mut Run<'_>) -> Done {
     let image = run.image()?;

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::context::{App, Context};
 use super::history;
 use super::say;
+use crate::failpoint;
 use crate::git::{ObjectId, Pushed, RefUpdate, SlotRepository, what_was_pushed};
 use crate::model::{AppName, Commit, Origin, Promote, ReleaseId, Slot};
 use crate::store::{AppState, Live, Meant, Numbers, Record, ReleaseDir, Running};
@@ -91,7 +92,7 @@ fn moved_on(
 /// Releases the commit of what the slot last took, again.
 ///
 /// # Errors
-/// When the slot never had a commit, or the release cannot be begun.
+/// When the slot never had a commit, is live and must not be promoted, or the release cannot be begun.
 pub fn redeploy(context: &Context, app: &AppName, slot: Slot, no_promote: bool) -> Result<ReleaseDir> {
     let app = context.app(app)?;
     let numbers = context.store.lock_numbers(&app.name)?;
@@ -100,11 +101,16 @@ pub fn redeploy(context: &Context, app: &AppName, slot: Slot, no_promote: bool) 
     let Some(last) = last else {
         bail!("nothing was pushed to {}/{slot} yet", app.name);
     };
+    let promote = app.settings.promote == Promote::Auto && !no_promote;
+    let live = context.store.state(&app.name).ok().and_then(|state| state.live);
+    if !promote && live == Some(slot) {
+        bail!(say::live_without_promotion(&app.name, slot));
+    }
     let draft = Draft {
         slot,
         origin: Origin::Redeploy { of: last.record.id },
         commit: commit_of(&last.record),
-        promote: app.settings.promote == Promote::Auto && !no_promote,
+        promote,
         meant: None,
     };
     launch(context, &app, &numbers, draft)
@@ -265,6 +271,7 @@ fn launch(context: &Context, app: &App, numbers: &Numbers, draft: Draft) -> Resu
     let environment = ["PATH", "HOME", "SSL_CERT_FILE", "SSL_CERT_DIR"];
     let environment = environment
         .iter()
+        .chain(failpoint::ENVIRONMENT)
         .filter_map(|name| Some((*name, std::env::var_os(name)?)));
     // The program as it runs now, even if another one was installed in its place meanwhile.
     Command::new("/proc/self/exe")
@@ -281,5 +288,6 @@ fn launch(context: &Context, app: &App, numbers: &Numbers, draft: Draft) -> Resu
         .stderr(release.log_as_stdio()?)
         .spawn()
         .with_context(|| format!("the worker of release {} could not be started", record.id))?;
+    failpoint::at("worker.spawned");
     Ok(release)
 }

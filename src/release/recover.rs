@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::context::{App, Context};
+use super::entry::Outcome;
 use super::history::{self, Past};
+use super::probe;
 use super::route::{goes_to_the_same, route_of};
 use super::run::Run;
 use super::say;
 use super::start::{ensure, instances_of, settle};
 use super::turn;
 use crate::engine::{Engine, Instance};
-use crate::model::Slot;
+use crate::model::{ReleaseId, Slot};
 use crate::proxy::{AppRoute, ProxyError, Target};
 use crate::store::{AppLock, AppState, Running, StoreError, WorkerLock};
 
@@ -122,6 +124,7 @@ pub async fn recover(context: &Context, lock: &mut AppLock) -> Result<Vec<String
     }
     told.extend(orphans(context, lock).await?);
     lock.says("recover", None, None);
+    context.store.sweep(lock)?;
     let state = context.store.state(&app.name)?;
     let started = bring_up(context, &app, &state).await?;
     let mended = mend_route(context, &app, &state, !started.is_empty()).await?;
@@ -130,7 +133,7 @@ pub async fn recover(context: &Context, lock: &mut AppLock) -> Result<Vec<String
     Ok(told)
 }
 
-/// Starts what state says runs and does not.
+/// Starts what state says runs and does not, and waits until it is ready; what is not by its deadline is told.
 async fn bring_up(context: &Context, app: &App, state: &AppState) -> Result<Vec<String>> {
     let engine = context.engine().await?;
     let mut told = Vec::new();
@@ -139,6 +142,8 @@ async fn bring_up(context: &Context, app: &App, state: &AppState) -> Result<Vec<
         let up = up.iter().filter(|instance| instance.running).count();
         if up < usize::from(running.instances) {
             ensure(context, app, *slot, running).await?;
+            // Before the route may be given to them.
+            let not_ready = probe::started_again(context, app, *slot, running).await?;
             let all = instances_of(engine, app, *slot, running).await?;
             settle(engine, app, &all).await?;
             told.push(format!(
@@ -146,6 +151,7 @@ async fn bring_up(context: &Context, app: &App, state: &AppState) -> Result<Vec<
                 usize::from(running.instances) - up,
                 running.instances
             ));
+            told.extend(not_ready);
         }
     }
     Ok(told)
@@ -197,7 +203,8 @@ async fn rebuild_state(context: &Context, app: &App, lock: &AppLock, why: String
     let route = routed(context, app).await.with_context(|| {
         format!("{why}; the proxy, which could tell what is live, does not answer either")
     })?;
-    let state = state_of(engine, app, route.as_ref()).await?;
+    let all = history::of(context, &app.name)?;
+    let state = state_of(engine, app, route.as_ref(), &all).await?;
     let aside = context.store.keep_state_aside(lock)?;
     context.store.write_state(lock, &state)?;
     let mut told = vec![why];
@@ -216,7 +223,7 @@ fn instances_meant(routed: Option<&Target>, there: &[&&Instance]) -> u8 {
     routed.unwrap_or_else(|| there.iter().map(|instance| instance.index + 1).max().unwrap_or(1))
 }
 
-async fn state_of(engine: &Engine, app: &App, route: Option<&AppRoute>) -> Result<AppState> {
+async fn state_of(engine: &Engine, app: &App, route: Option<&AppRoute>, all: &[Past]) -> Result<AppState> {
     let instances = engine.instances(Some(&app.name)).await?;
     let mut slots = BTreeMap::new();
     for slot in Slot::BOTH {
@@ -227,7 +234,11 @@ async fn state_of(engine: &Engine, app: &App, route: Option<&AppRoute>) -> Resul
             .collect();
         let release = match routed {
             Some(target) => Some(target.release),
-            None => of_slot.iter().map(|instance| instance.release).max(),
+            None => of_slot
+                .iter()
+                .map(|instance| instance.release)
+                .filter(|release| may_run(*release, all))
+                .max(),
         };
         let Some(release) = release else { continue };
         let of_release: Vec<&&Instance> = of_slot
@@ -235,13 +246,15 @@ async fn state_of(engine: &Engine, app: &App, route: Option<&AppRoute>) -> Resul
             .filter(|instance| instance.release == release)
             .collect();
         let Some(first) = of_release.first() else {
-            bail!("the proxy routes {slot} to release {release}, of which no container is left");
+            slots.insert(slot, gone(slot, release, all)?);
+            continue;
         };
         let port = match routed.and_then(|target| target.upstreams.first()) {
             Some(upstream) => upstream.port(),
             None => app
                 .settings
                 .container_port
+                .or_else(|| Some(past(release, all)?.facts.started?.1))
                 .context("the port of a stopped standby is not known")?,
         };
         let running = Running {
@@ -259,5 +272,37 @@ async fn state_of(engine: &Engine, app: &App, route: Option<&AppRoute>) -> Resul
         live: route.and_then(|route| route.live),
         slots,
         flips: Vec::new(),
+    })
+}
+
+fn past(release: ReleaseId, all: &[Past]) -> Option<&Past> {
+    all.iter().find(|past| past.record.id == release)
+}
+
+/// Whether a slot to which no request goes may be said to run `release`: not one of which it is known that it did
+/// not become good, since its instances may never have been ready.
+fn may_run(release: ReleaseId, all: &[Past]) -> bool {
+    let outcome = past(release, all).map(|past| past.outcome.as_ref());
+    outcome.is_none_or(|outcome| outcome.is_some_and(Outcome::is_good))
+}
+
+/// What a slot runs by the journal alone: all its containers are gone, and are made anew from this.
+fn gone(slot: Slot, release: ReleaseId, all: &[Past]) -> Result<Running> {
+    let told =
+        past(release, all).and_then(|past| Some((past, past.facts.started?, past.facts.image.clone()?)));
+    let Some((past, (lane, port, instances), image)) = told else {
+        bail!(
+            "the proxy routes {slot} to release {release}, of which neither a container nor a journal is left. Hint: \
+             push to {slot} again"
+        );
+    };
+    Ok(Running {
+        release,
+        lane,
+        instances,
+        port,
+        image,
+        commit: past.record.commit.clone(),
+        stopped: false,
     })
 }

@@ -173,6 +173,8 @@ impl<'a> Run<'a> {
             Step::Checkout => minutes(10),
             Step::Build => settings.build.deadline,
             Step::Push | Step::Pull => minutes(15),
+            // What a promotion runs may have to be pulled again.
+            Step::Start if matches!(self.record.origin, Origin::Promote { .. }) => minutes(15),
             Step::Start => minutes(2),
             Step::Probe => settings.probe.deadline + Duration::from_secs(30),
             Step::Flip => Duration::from_secs(40),

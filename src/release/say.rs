@@ -218,6 +218,11 @@ pub fn another_is_live(live: Live, meant: Live) -> String {
     )
 }
 
+/// An instance that recovery has started again does not answer as it should.
+pub fn not_ready_again(slot: Slot, index: u8, why: &anyhow::Error) -> String {
+    format!("{slot}: instance {index} was started again and is not ready: {why:#}")
+}
+
 /// The lane that a release would take is one that requests go to.
 pub fn lane_is_routed(app: &AppName, lane: Lane, release: ReleaseId) -> String {
     format!(

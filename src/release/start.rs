@@ -6,6 +6,7 @@ use tokio::try_join;
 
 use super::context::{App, Context};
 use super::entry::Learned;
+use super::pull::bring_back;
 use super::route::{self, route_of};
 use super::run::{Done, Run};
 use super::say;
@@ -99,7 +100,8 @@ fn is_routed(routes: &[AppRoute], instance: &Instance) -> bool {
 }
 
 /// Makes sure that every instance of what a slot runs is there and started. An instance that runs is left
-/// alone; one that was stopped is started again; one that is gone is made anew from its image.
+/// alone; one that was stopped is started again; one that is gone is made anew from its image, which is pulled where
+/// this host has not got it.
 ///
 /// # Errors
 /// When an instance cannot be started.
@@ -139,6 +141,9 @@ impl<'a> Ground<'a> {
     async fn ensure(&self, slot: Slot, running: &Running) -> anyhow::Result<()> {
         let plan = AddressPlan::new(self.context.settings.engine.subnet, self.app.file.index)?;
         let there: Vec<&Instance> = instances_among(&self.there, slot, running).collect();
+        if there.len() < usize::from(running.instances) {
+            bring_back(self.context, &running.image).await?;
+        }
         let starts = (0..running.instances).map(async |index| {
             match there.iter().find(|instance| instance.index == index) {
                 Some(instance) if instance.running => Ok(()),

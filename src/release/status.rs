@@ -23,7 +23,7 @@ pub struct AppStatus {
     pub address: String,
     /// The live slot.
     pub live: Option<Slot>,
-    /// Both slots, blue first.
+    /// Both slots, blue first; none where the app's own file cannot be read.
     pub slots: Vec<SlotStatus>,
     /// Releases that have not ended, the oldest first.
     pub under_way: Vec<UnderWay>,
@@ -92,8 +92,24 @@ pub async fn of(context: &Context, apps: &[AppName]) -> Result<Vec<AppStatus>> {
     };
     let routes = context.proxy.routes().await.map_err(anyhow::Error::from);
     apps.iter()
-        .map(|app| one(context, &context.app(app)?, &instances, &routes, asked))
+        .map(|name| match context.app(name) {
+            Ok(app) => one(context, &app, &instances, &routes, asked),
+            Err(error) => Ok(untold(context, name, &error)),
+        })
         .collect()
+}
+
+/// The status of an app of which not even the file that it was created with can be read: that one is told of it,
+/// and every other app as usual.
+fn untold(context: &Context, name: &AppName, error: &anyhow::Error) -> AppStatus {
+    AppStatus {
+        app: name.clone(),
+        address: context.public_address(&context.settings.app(name)),
+        live: None,
+        slots: Vec::new(),
+        under_way: Vec::new(),
+        problems: vec![format!("{error:#}")],
+    }
 }
 
 fn one(
@@ -155,7 +171,7 @@ fn one(
     }
     let slots = Slot::BOTH.map(|slot| slot_status(context, app, slot, &state, instances.as_deref().ok()));
     Ok(AppStatus {
-        address: context.public_address(app),
+        address: context.public_address(&app.settings),
         live: state.live,
         slots: slots.into_iter().collect::<Result<_>>()?,
         under_way,

@@ -10,6 +10,7 @@ use super::recover;
 use super::run::{Run, since};
 use super::say;
 use super::turn::{self, Turn};
+use crate::failpoint;
 use crate::model::{AppName, ReleaseId, printable};
 use crate::store::{Journal, Log, Record, ReleaseDir, WorkerLock};
 
@@ -28,6 +29,7 @@ pub async fn work(context: &Context, app: &AppName, id: ReleaseId, lock: &Worker
         .record()?
         .with_context(|| format!("there is no release {id} of {app}"))?;
     let mut log = Log::open(&release)?;
+    failpoint::at("worker.begun");
     log.line(&say::heading(app, &record));
     if let Err(error) = go(context, &release, &record, lock, &mut log).await {
         let why = format!("{error:#}").replace('\n', " ");
@@ -37,6 +39,7 @@ pub async fn work(context: &Context, app: &AppName, id: ReleaseId, lock: &Worker
     if record.origin.builds() {
         tidy(context).await;
     }
+    failpoint::at("worker.ended");
     Ok(())
 }
 
@@ -62,6 +65,8 @@ async fn go(
                 log.line(&format!(" note: {told}"));
             }
             recover::orphans(context, &mut lock).await?;
+            // What cannot be removed is no reason to fail a release; `deployer recover` tells it.
+            let _ = context.store.sweep(&lock);
             Run::new(context, &mut lock, worker, release)?.go().await?;
             Ok(())
         }

@@ -11,6 +11,8 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::StoreError;
+use super::sweep::HALF_WRITTEN;
+use crate::failpoint;
 
 /// Makes `folder` and its parents, readable by their owner alone, and makes the newest entries durable.
 pub(super) fn create_folder(folder: &Path) -> Result<(), StoreError> {
@@ -29,11 +31,19 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().expect("a file stands in a folder");
-    let mut temporary = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+    let name = path.file_name().expect("a file has a name").display();
+    failpoint::at(format_args!("{name}.begun"));
+    let mut temporary = tempfile::Builder::new()
+        .prefix(HALF_WRITTEN)
+        .tempfile_in(folder)?;
     temporary.write_all(bytes)?;
     temporary.as_file().sync_all()?;
+    failpoint::at(format_args!("{name}.written"));
     temporary.persist(path).map_err(|error| error.error)?;
-    sync_folder(folder)
+    failpoint::at(format_args!("{name}.renamed"));
+    sync_folder(folder)?;
+    failpoint::at(format_args!("{name}.durable"));
+    Ok(())
 }
 
 /// Makes a folder's entries durable.

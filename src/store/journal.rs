@@ -1,5 +1,6 @@
 //! A release's journal: one checked line an entry, durable before `append` answers.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::marker::PhantomData;
@@ -11,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{ReleaseDir, StoreError, durable};
+use crate::failpoint;
 
 /// The error of reading or writing a journal.
 pub type JournalError = StoreError;
@@ -40,6 +42,7 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
         let (entries, length) = read(&path)?;
         let file = durable::append(&path)?;
         file.set_len(length).map_err(StoreError::io("write", &path))?;
+        failpoint::at("journal.opened");
         durable::sync_folder(release.path()).map_err(StoreError::io("write", release.path()))?;
         Ok(Self {
             path,
@@ -97,15 +100,31 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
             .len();
         self.note(entry);
         let lines = std::mem::take(&mut self.noted);
-        let written = self
-            .file
-            .write_all(lines.as_bytes())
-            .and_then(|()| self.file.sync_data());
+        let name = Name(&self.entries.last().expect("it was noted").1);
+        failpoint::at(format_args!("journal.{name}.begun"));
+        let written = self.file.write_all(lines.as_bytes());
+        failpoint::at(format_args!("journal.{name}.written"));
+        let written = written.and_then(|()| self.file.sync_data());
+        failpoint::at(format_args!("journal.{name}.durable"));
         if let Err(error) = written {
             let _ = self.file.set_len(before);
             return Err(StoreError::io("write", &self.path)(error));
         }
         Ok(())
+    }
+}
+
+/// An entry in short, for the names of fail points: `began.flip`.
+struct Name<'a, E>(&'a E);
+
+impl<E: Serialize> fmt::Display for Name<'_, E> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let entry = serde_json::to_value(self.0).unwrap_or_default();
+        to.write_str(entry["entry"].as_str().unwrap_or("unknown"))?;
+        match entry["step"].as_str() {
+            Some(step) => write!(to, ".{step}"),
+            None => Ok(()),
+        }
     }
 }
 

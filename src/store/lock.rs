@@ -10,6 +10,7 @@ use std::process::Stdio;
 use serde::{Deserialize, Serialize};
 
 use super::{ReleaseDir, Store, StoreError, durable};
+use crate::failpoint;
 use crate::model::{AppName, ReleaseId};
 
 /// Proof that this process alone may change an app.
@@ -57,6 +58,7 @@ impl AppLock {
 
 impl Drop for AppLock {
     fn drop(&mut self) {
+        failpoint::at("lock.held-to-the-end");
         let _ = self.file.set_len(0);
     }
 }
@@ -92,6 +94,7 @@ impl WorkerLock {
         let _ = self.file.unlock();
         // To unlock is seen by nobody; this is, by a `Watch`.
         let _ = self.file.set_len(0);
+        failpoint::at("worker-lock.free");
     }
 
     /// The lock as a child's standard input: the child holds it as long as it lives.
@@ -107,7 +110,11 @@ impl Store {
     /// When the lock's file cannot be opened.
     pub fn try_lock(&self, app: &AppName) -> Result<Option<AppLock>, StoreError> {
         let path = self.app_folder(app).join("lock");
-        Ok(try_flock(&path)?.map(|file| AppLock {
+        let Some(file) = try_flock(&path)? else {
+            return Ok(None);
+        };
+        failpoint::at("lock.taken");
+        Ok(Some(AppLock {
             app: app.clone(),
             file,
         }))
@@ -143,6 +150,7 @@ impl ReleaseDir {
     pub fn try_work(&self) -> Result<Option<WorkerLock>, StoreError> {
         for _ in 0..20 {
             if let Some(file) = try_flock(&self.worker_lock())? {
+                failpoint::at("worker-lock.taken");
                 return Ok(Some(WorkerLock { file }));
             }
             std::thread::sleep(std::time::Duration::from_millis(5));

@@ -18,6 +18,7 @@ mod lock;
 mod log;
 mod release;
 mod state;
+mod sweep;
 mod watch;
 
 use std::path::{Path, PathBuf};

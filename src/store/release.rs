@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{AppLock, Meant, Store, StoreError, WorkerLock, durable};
+use crate::failpoint;
 use crate::model::{AppName, Commit, Origin, ReleaseId, Slot};
 
 const RECORD: &str = "record.json";
@@ -93,6 +94,7 @@ impl Store {
                 Err(error) => return Err(StoreError::io("make", &path)(error)),
             }
         };
+        failpoint::at("number.taken");
         let record = record(release.id);
         match release.write_record(&record) {
             Ok(lock) => Ok((release, record, lock)),
@@ -146,7 +148,7 @@ impl Store {
         state.slots.values().map(|running| running.release).max()
     }
 
-    fn releases_folder(&self, app: &AppName) -> PathBuf {
+    pub(super) fn releases_folder(&self, app: &AppName) -> PathBuf {
         self.app_folder(app).join("releases")
     }
 }
@@ -180,6 +182,7 @@ impl ReleaseDir {
         durable::write_sealed(&self.path.join(RECORD), FORMAT, record)?;
         let folder = self.path.parent().expect("it stands in the app's folder");
         durable::sync_folder(folder).map_err(StoreError::io("write", folder))?;
+        failpoint::at("number.durable");
         Ok(lock)
     }
 

@@ -10,6 +10,7 @@
 //! - `FAIL`: `exit` (one line, then exit code 7), `500` (`/` and `/healthz` answer 500), `hang` (takes connections and
 //!   never answers), `nolisten` (lives, but listens nowhere).
 //! - `SLOWSTART`: milliseconds before it listens.
+//! - `PRINT`: it prints that many lines of 699 characters and ends, as a noisy step of a build does.
 //! - `DATA`: the folder of the file `orders`; `/data` where that exists, else no file.
 //!
 //! | path | answer |
@@ -40,6 +41,12 @@ mod websocket;
 const HEAD_MAX: u64 = 64 << 10;
 
 fn main() {
+    if let Some(lines) = setting("PRINT") {
+        for line in 0..number(&lines) {
+            println!("{line:0>699}");
+        }
+        return;
+    }
     let app = Arc::new(App::from_settings());
     println!("version {} starts", app.version);
     match app.fail.as_str() {

@@ -24,6 +24,8 @@ pub(crate) struct Options {
     pub(crate) registry: String,
     /// Lines for the section `[proxy]`.
     pub(crate) proxy: String,
+    /// Every process of the world's deployer has fail points.
+    pub(crate) fail_points: bool,
 }
 
 /// The configuration of a world's deployer, without its apps. Writes the password's file where there is a password.

@@ -22,7 +22,10 @@ pub(crate) struct Container {
     pub(crate) name: String,
     pub(crate) app: String,
     pub(crate) slot: String,
+    pub(crate) lane: String,
     pub(crate) release: u64,
+    /// The digest of its image, as its label tells it.
+    pub(crate) digest: String,
     /// `running`, `exited`, `created`…
     pub(crate) state: String,
     docker: Docker,
@@ -80,20 +83,23 @@ impl Docker {
     #[track_caller]
     pub(crate) fn containers(&self, network: &str) -> Vec<Container> {
         let format = "{{.ID}}\t{{.Names}}\t{{.Label \"deployer.app\"}}\t{{.Label \"deployer.slot\"}}\t\
-                      {{.Label \"deployer.release\"}}\t{{.State}}";
+                      {{.Label \"deployer.lane\"}}\t{{.Label \"deployer.release\"}}\t{{.Label \"deployer.digest\"}}\t\
+                      {{.State}}";
         let filter = format!("label=deployer.network={network}");
         let lines = self.run(&["ps", "-a", "--no-trunc", "--filter", &filter, "--format", format]);
         let container = |line: &str| {
-            let [id, name, app, slot, release, state]: [&str; 6] = line
+            let [id, name, app, slot, lane, release, digest, state]: [&str; 8] = line
                 .split('\t')
                 .collect::<Vec<_>>()
                 .try_into()
-                .expect("six columns");
+                .expect("eight columns");
             Container {
                 id: id.into(),
                 name: name.into(),
                 app: app.into(),
                 slot: slot.into(),
+                lane: lane.into(),
+                digest: digest.into(),
                 release: release.parse().expect("the label deployer.release is a number"),
                 state: state.into(),
                 docker: self.clone(),

@@ -17,6 +17,7 @@
 mod config;
 pub(crate) mod docker;
 pub(crate) mod engine;
+pub(crate) mod fail_points;
 pub(crate) mod http;
 mod lease;
 pub(crate) mod process;
@@ -35,6 +36,7 @@ use tempfile::TempDir;
 pub(crate) use config::Options;
 use docker::{Container, Docker};
 use engine::Engine;
+use fail_points::FailPoints;
 use http::{Failure, Reply, Request};
 use lease::Lease;
 use process::{Daemon, Output, run};
@@ -109,6 +111,7 @@ impl World {
         };
         docker.remove_all(&world.network(), &world.registry_address().to_string());
         fs::create_dir(world.path("home")).expect("a home");
+        fs::create_dir(world.path(fail_points::FOLDER)).expect("a folder for fail points");
         fs::write(world.config(), config::deployer(&world)).expect("the configuration is written");
         world.start_registry();
         world.start_proxy();
@@ -206,7 +209,13 @@ impl World {
         let number = self.repos.fetch_add(1, Relaxed) + 1;
         let path = self.path(&format!("work/{}-{number}", app.name));
         let remotes = ["green", "blue"].map(|slot| (slot, self.remote(app, slot)));
-        Repo::new(path, &self.path("home"), &self.image, &remotes)
+        Repo::new(
+            path,
+            &self.path("home"),
+            &self.image,
+            &remotes,
+            self.environment(),
+        )
     }
 
     /// The URL of a slot's remote.
@@ -238,9 +247,24 @@ impl World {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.path("home"))
+            .envs(self.environment())
             .arg("--config")
             .arg(self.config());
         command
+    }
+
+    /// What every process of this world's deployer finds in its environment beside the usual.
+    fn environment(&self) -> Option<(&'static str, PathBuf)> {
+        let folder = self.path(fail_points::FOLDER);
+        self.options
+            .fail_points
+            .then_some((fail_points::VARIABLE, folder))
+    }
+
+    /// The fail points of a world that has them.
+    pub(crate) fn fail_points(&self) -> FailPoints {
+        assert!(self.options.fail_points, "this world has no fail points");
+        FailPoints::new(self.path(fail_points::FOLDER))
     }
 
     /// The processes of this world's deployer that are not its proxy: workers, hooks, commands.

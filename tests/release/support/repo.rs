@@ -25,6 +25,7 @@ pub(crate) struct Repo {
     path: PathBuf,
     home: PathBuf,
     image: String,
+    environment: Option<(&'static str, PathBuf)>,
     commits: Cell<u32>,
 }
 
@@ -98,12 +99,19 @@ impl Push {
 
 impl Repo {
     /// A new repository at `path`; its commits build on `image`.
-    pub(crate) fn new(path: PathBuf, home: &Path, image: &str, remotes: &[(&str, String)]) -> Self {
+    pub(crate) fn new(
+        path: PathBuf,
+        home: &Path,
+        image: &str,
+        remotes: &[(&str, String)],
+        environment: Option<(&'static str, PathBuf)>,
+    ) -> Self {
         fs::create_dir_all(&path).expect("the working tree's folder");
         let repo = Self {
             path,
             home: home.to_owned(),
             image: image.to_owned(),
+            environment,
             commits: Cell::new(0),
         };
         repo.git(&["init", "-q", "-b", "main"]).good();
@@ -132,6 +140,7 @@ impl Repo {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", &self.home)
+            .envs(self.environment.clone())
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("GIT_TERMINAL_PROMPT", "0");

@@ -105,8 +105,8 @@ fn one(
         problems.push(format!("{error}: `deployer recover {}` writes it anew", app.name));
         AppState::default()
     });
-    let (all, damaged) = history::read(context, &app.name)?;
-    if let Some(release) = history::forgotten(&all, &state).filter(|_| problems.is_empty()) {
+    let (unsettled, damaged) = history::unsettled(context, &app.name, &state)?;
+    if let Some(release) = history::forgotten(&unsettled, &state).filter(|_| problems.is_empty()) {
         problems.push(format!(
             "{}: `deployer recover {}` writes it anew",
             say::state_is_lost(release),
@@ -118,7 +118,7 @@ fn one(
             .iter()
             .map(|damage| format!("{damage}: `deployer recover {}` puts it aside", app.name)),
     );
-    let under_way = under_way(&all);
+    let under_way = under_way(&unsettled);
     for orphan in under_way.iter().filter(|under_way| !under_way.has_worker) {
         problems.push(format!(
             "release {} is unfinished: `deployer recover {}` brings it to its end",
@@ -143,20 +143,19 @@ fn one(
             }
         }
     }
+    let slots = Slot::BOTH.map(|slot| slot_status(context, app, slot, &state, instances.as_deref().ok()));
     Ok(AppStatus {
         address: context.public_address(app),
         live: state.live,
-        slots: Slot::BOTH
-            .map(|slot| slot_status(context, app, slot, &state, &all, instances.as_deref().ok()))
-            .into(),
+        slots: slots.into_iter().collect::<Result<_>>()?,
         under_way,
         problems,
         app: app.name.clone(),
     })
 }
 
-fn under_way(all: &[Past]) -> Vec<UnderWay> {
-    let open = all.iter().filter(|past| past.outcome.is_none());
+fn under_way(unsettled: &[Past]) -> Vec<UnderWay> {
+    let open = unsettled.iter().filter(|past| past.outcome.is_none());
     let open = open.map(|past| (past, past.dir.has_worker()));
     open.filter(|(past, has_worker)| *has_worker || !has_ended_since(past))
         .map(|(past, has_worker)| UnderWay {
@@ -201,32 +200,26 @@ fn slot_status(
     app: &App,
     slot: Slot,
     state: &AppState,
-    all: &[Past],
     instances: Option<&[Instance]>,
-) -> SlotStatus {
+) -> Result<SlotStatus> {
     let running = state.slots.get(&slot);
     let release = running.map(|running| running.release);
-    let newest = all
-        .iter()
-        .rev()
-        .find(|past| past.record.slot == slot && past.outcome.is_some());
-    let failed = newest
-        .and_then(|past| Some((past.record.id, past.outcome.clone()?)))
+    let newer = history::newest_ended(context, &app.name, slot, release)?;
+    let failed = newer
+        .and_then(|past| Some((past.record.id, past.outcome?)))
         .filter(|(_, outcome)| !outcome.is_good());
-    SlotStatus {
+    let record = release.and_then(|release| context.store.release(&app.name, release).record().ok()?);
+    Ok(SlotStatus {
         slot,
         port: app.ports().of(slot),
         address: context.slot_address(app, slot),
         release,
         commit: running.and_then(|running| running.commit.clone()),
-        subject: all
-            .iter()
-            .find(|past| Some(past.record.id) == release)
-            .and_then(|past| past.record.subject.clone()),
+        subject: record.and_then(|record| record.subject),
         digest: running.map(|running| running.image.digest.clone()),
         instances: running.map_or(0, |running| running.instances),
         running: instances.map(|instances| release.map_or(0, |release| up(app, instances, slot, release))),
         stopped: running.is_some_and(|running| running.stopped),
         last_failure: failed.map(|(release, outcome)| LastFailure { release, outcome }),
-    }
+    })
 }

@@ -5,6 +5,7 @@ mod crash;
 mod engine;
 mod failures;
 mod harness;
+mod history;
 mod prune;
 mod push;
 mod queue;

@@ -1,5 +1,5 @@
-//! What more apps cost: `status`, a flip, a push and the proxy's memory with 1, 10 and 100 apps, each of them pushed
-//! and running.
+//! What more apps cost: `status`, a flip, a push and the proxy's memory with ever more apps, each of them pushed and
+//! running.
 
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -8,12 +8,11 @@ use anyhow::{Context as _, Result};
 
 use crate::flip;
 use crate::poll::Poller;
+use crate::ports;
 use crate::process;
 use crate::report::{Line, Report, Samples, Table};
 use crate::world::{Tree, World, milliseconds};
 
-/// How many apps there are, in turn.
-const APPS: [usize; 3] = [1, 10, 100];
 const FLIPS: u64 = 100;
 const STATUSES: usize = 20;
 const PUSHES: usize = 3;
@@ -21,7 +20,8 @@ const PUSHES: usize = 3;
 /// The app whose pushes and flips are measured.
 const APP: &str = "grow-1";
 
-pub(crate) fn measure(world: &mut World, report: &mut Report) -> Result<()> {
+/// `counts` says how many apps there are, in turn.
+pub(crate) fn measure(world: &mut World, counts: &[usize], report: &mut Report) -> Result<()> {
     remove_others(world)?;
     let tree = world.tree("growth")?;
     let mut table = Table::new(
@@ -36,7 +36,7 @@ pub(crate) fn measure(world: &mut World, report: &mut Report) -> Result<()> {
     );
     let (mut first, mut last) = (None, None);
     let mut there = 0;
-    for apps in APPS {
+    for &apps in counts {
         configure(world, there, apps)?;
         for number in there + 1..=apps {
             create_and_push(world, &tree, number)?;
@@ -50,7 +50,8 @@ pub(crate) fn measure(world: &mut World, report: &mut Report) -> Result<()> {
     }
     let (first, last) = first.zip(last).context("something was measured")?;
     let line = |what: &str, unit, of: fn(&Seen) -> &Samples| {
-        Line::new(format!("{what} with 100 apps"), unit, of(&last)).against("with 1 app", of(&first))
+        let (what, few) = (format!("{what} with {there} apps"), format!("with {}", counts[0]));
+        Line::new(what, unit, of(&last)).against(few, of(&first))
     };
     report.line(line("`deployer status`", "ms", |seen| &seen.status));
     report.line(line("flip, durable,", "ms", |seen| &seen.flip).at_most(5.0));
@@ -90,13 +91,15 @@ fn remove_others(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// Hosts for the apps after number `there`, up to number `apps`.
+/// Hosts and ports for the apps after number `there`, up to number `apps`.
 fn configure(world: &mut World, there: usize, apps: usize) -> Result<()> {
+    let ports = ports::free(2 * (apps - there))?;
     let mut sections = String::new();
-    for number in there + 1..=apps {
+    for (number, ports) in (there + 1..=apps).zip(ports.chunks_exact(2)) {
         let _ = write!(
             sections,
-            "\n[app.grow-{number}]\nhosts = [\"grow-{number}.bench\"]\n"
+            "\n[app.grow-{number}]\nhosts = [\"grow-{number}.bench\"]\nports = {{ green = {}, blue = {} }}\n",
+            ports[0], ports[1]
         );
     }
     world.configure(&sections)

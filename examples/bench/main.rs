@@ -70,6 +70,7 @@ struct Rounds {
     rollbacks: usize,
     proxy: Effort,
     flips: usize,
+    apps: &'static [usize],
 }
 
 fn main() -> Result<()> {
@@ -122,7 +123,7 @@ fn measure(args: &Args, report: &mut Report) -> Result<()> {
     }
     // The last one: it removes the apps of the others.
     if args.wants(Part::Growth) {
-        growth::measure(&mut world, report)?;
+        growth::measure(&mut world, rounds.apps, report)?;
     }
     Ok(())
 }
@@ -144,6 +145,7 @@ impl Args {
                     seconds_of_many: 2,
                 },
                 flips: 15,
+                apps: &[1, 10],
             }
         } else {
             Rounds {
@@ -153,9 +155,10 @@ impl Args {
                 proxy: Effort {
                     rounds: 5,
                     seconds: 2,
-                    seconds_of_many: 4,
+                    seconds_of_many: 3,
                 },
                 flips: 40,
+                apps: &[1, 10, 100],
             }
         };
         if let Some(runs) = self.runs {

@@ -1,6 +1,7 @@
 //! What runs: state, the journals of runs under way, the engine and the proxy, put together.
 
 use anyhow::Result;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::context::{App, Context};
@@ -84,13 +85,14 @@ pub struct UnderWay {
 /// # Errors
 /// When the store cannot be read.
 pub async fn of(context: &Context, apps: &[AppName]) -> Result<Vec<AppStatus>> {
+    let asked = Timestamp::now();
     let instances = match context.engine().await {
         Ok(engine) => engine.instances(None).await.map_err(anyhow::Error::from),
         Err(error) => Err(error),
     };
     let routes = context.proxy.routes().await.map_err(anyhow::Error::from);
     apps.iter()
-        .map(|app| one(context, &context.app(app)?, &instances, &routes))
+        .map(|app| one(context, &context.app(app)?, &instances, &routes, asked))
         .collect()
 }
 
@@ -99,6 +101,7 @@ fn one(
     app: &App,
     instances: &Result<Vec<Instance>>,
     routes: &Result<Vec<AppRoute>>,
+    asked: Timestamp,
 ) -> Result<AppStatus> {
     let mut problems = Vec::new();
     let state = context.store.state(&app.name).unwrap_or_else(|error| {
@@ -106,7 +109,13 @@ fn one(
         AppState::default()
     });
     let (unsettled, damaged) = history::unsettled(context, &app.name, &state)?;
-    if let Some(release) = history::forgotten(&unsettled, &state).filter(|_| problems.is_empty()) {
+    let is_moving = is_moving(
+        unsettled.iter().chain(&newest_running(context, app, &state)),
+        asked,
+    );
+    if let Some(release) =
+        history::forgotten(&unsettled, &state).filter(|_| problems.is_empty() && !is_moving)
+    {
         problems.push(format!(
             "{}: `deployer recover {}` writes it anew",
             say::state_is_lost(release),
@@ -127,6 +136,7 @@ fn one(
     }
     match instances {
         Err(error) => problems.push(format!("{error:#}")),
+        Ok(_) if is_moving => {}
         Ok(instances) => problems.extend(missing(app, &state, instances)),
     }
     match routes {
@@ -135,7 +145,7 @@ fn one(
             let wanted = route_of(context, app, &state)?;
             let has = routes.iter().find(|route| route.app == app.name);
             let is_right = has.is_some_and(|has| serves_the_same(has, &wanted));
-            if under_way.is_empty() && !state.slots.is_empty() && !is_right {
+            if under_way.is_empty() && !is_moving && !state.slots.is_empty() && !is_right {
                 problems.push(format!(
                     "the proxy's route is not what state says: `deployer recover {}` mends it",
                     app.name
@@ -165,6 +175,21 @@ fn under_way(unsettled: &[Past]) -> Vec<UnderWay> {
             has_worker,
         })
         .collect()
+}
+
+/// Whether containers and routes are other than state says by right, or were when they were asked for: a release is
+/// past its flip, which state tells only at its end, or has done something since.
+fn is_moving<'a>(mut all: impl Iterator<Item = &'a Past>, asked: Timestamp) -> bool {
+    all.any(|past| {
+        let has_flipped = past.outcome.is_none() && past.step >= Some(Step::Flip);
+        has_flipped || past.changed.is_some_and(|changed| changed >= asked)
+    })
+}
+
+/// The newest release that runs: it may have come to its end since the containers were asked for.
+fn newest_running(context: &Context, app: &App, state: &AppState) -> Option<Past> {
+    let newest = state.slots.values().map(|running| running.release).max()?;
+    history::one(context.store.release(&app.name, newest)).ok()?
 }
 
 /// Whether a release that nobody works on any more has ended since its journal was read.

@@ -186,17 +186,17 @@ fn alternate(
         of: Vec::new(),
         direct: Figures::default(),
     };
-    let direct = case.load(upstream.addresses()[0].into(), 1, 1, folder);
+    let seconds = match case.connections {
+        MANY_CONNECTIONS => effort.seconds_of_many,
+        _ => effort.seconds,
+    };
+    let direct = case.load(upstream.addresses()[0].into(), 1, seconds, folder);
     measured.direct.add(&wrk::run(&direct, || Ok(()))?);
     for contestant in contestants {
         // Not counted: it fills the pools.
         wrk::run(&case.load(contestant.address(), apps, 1, folder), || Ok(()))?;
         measured.of.push((contestant.kind(), Figures::default()));
     }
-    let seconds = match case.connections {
-        MANY_CONNECTIONS => effort.seconds_of_many,
-        _ => effort.seconds,
-    };
     for round in 0..effort.rounds {
         for turn in 0..contestants.len() {
             let index = (round + turn) % contestants.len();

@@ -28,7 +28,7 @@ pub(super) struct Seen {
     pub(super) requests: f64,
     /// Requests a second.
     pub(super) rate: f64,
-    /// Latencies in milliseconds.
+    /// Latencies in milliseconds; endless where nothing was answered.
     pub(super) p50: f64,
     pub(super) p99: f64,
     /// Connections that were refused, requests that were cut, answers other than 2xx and 3xx, and what took more than 10 s.
@@ -105,11 +105,13 @@ fn understand(told: &str) -> Option<Seen> {
     let [requests, duration, p50, p99, failed] = numbers[..] else {
         return None;
     };
+    // No answer is no quick answer.
+    let latency = |time: f64| if requests > 0.0 { time / 1e3 } else { f64::INFINITY };
     Some(Seen {
         requests,
         rate: requests * 1e6 / duration,
-        p50: p50 / 1e3,
-        p99: p99 / 1e3,
+        p50: latency(p50),
+        p99: latency(p99),
         failed,
     })
 }

@@ -10,8 +10,8 @@ use super::{DEADLINE, Round, Steps};
 use crate::poll::Poller;
 use crate::world::{Tree, World};
 
-/// The steps until a release is live.
-const STEPS: [&str; 7] = ["checkout", "build", "push", "pull", "start", "probe", "flip"];
+/// The steps before a release is live. The flip is not among them: it goes on for a while when the release is.
+const STEPS: [&str; 6] = ["checkout", "build", "push", "pull", "start", "probe"];
 
 pub(super) struct Deployer<'a> {
     world: &'a World,

@@ -17,7 +17,7 @@ pub(super) fn table(what: &str, turns: &[Turn]) -> Table {
         table.row([*name], [step(turns, DEPLOYER, name), step(turns, FLOOR, floors)]);
     }
     table.row(
-        ["the worker's start, and between the steps"],
+        ["the worker's start, between the steps, and the flip until live"],
         [rest(turns), Samples::default()],
     );
     table

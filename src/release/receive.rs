@@ -4,14 +4,13 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
-use jiff::Timestamp;
 
 use super::context::{App, Context};
 use super::history;
 use super::say;
 use crate::git::{Pushed, RefUpdate, SlotRepository, what_was_pushed};
 use crate::model::{AppName, Commit, Origin, Promote, ReleaseId, Slot};
-use crate::store::{Record, ReleaseDir};
+use crate::store::{Moment, Record, ReleaseDir};
 
 /// What a push came to.
 pub enum Received {
@@ -191,7 +190,7 @@ fn launch(
         commit,
         subject,
         promote,
-        received: Timestamp::now(),
+        received: Moment::now(),
     })?;
     let environment = ["PATH", "HOME", "SSL_CERT_FILE", "SSL_CERT_DIR"];
     let environment = environment

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::context::{App, Context};
+use super::given;
 use super::history::{self, Past};
 use super::route::{goes_to_the_same, route_of};
 use super::run::Run;
@@ -31,6 +32,11 @@ pub async fn orphans(context: &Context, lock: &mut AppLock) -> Result<Vec<String
         let Some(worker) = take_over(&past).await? else {
             continue;
         };
+        if let Some(outcome) = history::lost_end(context, &past)? {
+            history::write_end(context, &past, &outcome)?;
+            told.push(say::lost_end(past.record.id, past.record.slot, &outcome));
+            continue;
+        }
         let mut run = Run::new(context, lock, &worker, &past.dir)?;
         run.resume()?;
         let outcome = run
@@ -110,9 +116,10 @@ async fn routed(context: &Context, app: &App) -> Result<Option<AppRoute>, ProxyE
 /// # Errors
 /// When the engine or the proxy does not answer, or what is live cannot be told.
 pub async fn recover(context: &Context, lock: &mut AppLock) -> Result<Vec<String>> {
-    let app = context.app(lock.app())?;
     lock.says("recover", None, None);
-    let mut told = state(context, lock).await?;
+    let mut told = given::readable(context, lock).await?;
+    let app = context.app(lock.app())?;
+    told.extend(state(context, lock).await?);
     for damage in history::read(context, &app.name)?.1 {
         let aside = context.store.keep_aside(lock, &damage.path)?;
         told.push(format!("{damage}; it is kept as {}", aside.display()));

@@ -11,10 +11,13 @@
 //! ```
 
 mod app;
+#[cfg(test)]
+mod damage_tests;
 mod durable;
 mod journal;
 mod lock;
 mod log;
+mod moment;
 mod release;
 mod state;
 
@@ -26,6 +29,7 @@ pub use app::AppFile;
 pub use journal::{Journal, JournalError};
 pub use lock::{AppLock, Holder, WorkerLock};
 pub use log::{Log, LogReader, OUTPUT_MARK};
+pub use moment::Moment;
 pub use release::{Record, ReleaseDir};
 pub use state::{AppState, FLIPS_KEPT, Flip, Live, Running};
 

@@ -5,10 +5,9 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AppLock, Store, StoreError, WorkerLock, durable};
+use super::{AppLock, Moment, Store, StoreError, WorkerLock, durable};
 use crate::model::{AppName, Commit, Origin, ReleaseId, Slot};
 
 const RECORD: &str = "record.json";
@@ -33,7 +32,7 @@ pub struct Record {
     /// Whether it goes live when it is good.
     pub promote: bool,
     /// When it was received.
-    pub received: Timestamp,
+    pub received: Moment,
 }
 
 /// A release's folder.
@@ -243,7 +242,7 @@ mod tests {
             commit: None,
             subject: None,
             promote: true,
-            received: Timestamp::now(),
+            received: Moment::now(),
         };
         let (release, ..) = store.new_release(&app, record).unwrap();
 

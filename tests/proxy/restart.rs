@@ -54,7 +54,8 @@ fn a_routes_file_of_a_newer_version_stops_the_start_and_is_left_alone() {
     let mut proxy = Proxy::start();
     end(&mut proxy.child);
     let file = proxy.state().join("routes.json");
-    fs::write(&file, r#"{"version": 2, "routes": {"unheard": "of"}}"#).unwrap();
+    let newer = deployer::model::sealed::seal(2, &serde_json::json!({"unheard": "of"}));
+    fs::write(&file, newer).unwrap();
     let said = proxy.another(&[]).unwrap_err();
     assert!(said.contains("written by a newer deployer"), "{said}");
     assert!(fs::read_to_string(&file).unwrap().contains("unheard"));

@@ -3,6 +3,7 @@
 mod commands;
 mod crash;
 mod failures;
+mod faults;
 mod harness;
 mod prune;
 mod push;

@@ -34,7 +34,7 @@ mod takeover;
 mod tunnel;
 mod upstream;
 
-pub use control::{Applied, Checked, Control, Drained, ProxyInfo};
+pub use control::{Applied, Checked, ClosedPort, Control, Drained, ProxyInfo};
 pub use error::ProxyError;
 pub use route::{AppRoute, SlotRoute, Target};
 pub use start::{ServerOptions, run, serve};

@@ -3,6 +3,7 @@
 use super::entry::Learned;
 use super::retry::retrying;
 use super::run::{Done, Run};
+use crate::engine::Transfer;
 use crate::model::Origin;
 use crate::registry;
 
@@ -13,11 +14,16 @@ pub(super) async fn pull(run: &mut Run<'_>) -> Done {
     if goes_back && engine.image(&image.to_string()).await?.is_some() {
         return Ok((Learned::Image { image }, "on this host already".to_owned()));
     }
-    let credentials = registry::credentials(&run.context.settings.registry)?;
+    let settings = &run.context.settings.registry;
+    let credentials = registry::credentials(settings)?;
+    let transfer = Transfer {
+        credentials: credentials.as_ref(),
+        timeout: settings.transfer_timeout,
+    };
     let log = &mut run.log;
     retrying(log, async |log| {
         engine
-            .pull(&image, credentials.as_ref(), &mut |line: &str| log.output(line))
+            .pull(&image, transfer, &mut |line: &str| log.output(line))
             .await
     })
     .await?;

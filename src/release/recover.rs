@@ -12,6 +12,7 @@ use super::route::{goes_to_the_same, route_of};
 use super::run::Run;
 use super::say;
 use super::start::{ensure, instances_of, settle};
+use super::status::has_port;
 use super::turn;
 use crate::engine::{Engine, Instance};
 use crate::model::Slot;
@@ -162,13 +163,30 @@ async fn mend_route(context: &Context, app: &App, state: &AppState) -> Result<Op
         Err(ProxyError::Unreachable { .. }) if state.slots.is_empty() => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    if has.as_ref() == Some(&wanted) || (has.is_none() && state.slots.is_empty()) {
+    if has.is_none() && state.slots.is_empty() {
         return Ok(None);
+    }
+    if has.as_ref() == Some(&wanted) {
+        return open_ports(context, app, &wanted).await;
     }
     context.proxy.put_route(&wanted).await?;
     Ok(Some(
         "the proxy's route was not what state says; it is again".to_owned(),
     ))
+}
+
+/// Lets the proxy try again what it could not open at its start: putting the same route once more does. A port that
+/// is still taken is told, and keeps nothing else from being mended.
+async fn open_ports(context: &Context, app: &App, route: &AppRoute) -> Result<Option<String>> {
+    let closed = context.proxy.info().await?.closed_ports;
+    if !closed.iter().any(|closed| has_port(app, closed)) {
+        return Ok(None);
+    }
+    match context.proxy.put_route(route).await {
+        Ok(_) => Ok(Some("its slot ports are open again".to_owned())),
+        Err(error @ ProxyError::Refused { .. }) => Ok(Some(format!("a slot port is still closed: {error}"))),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Removes containers that are the app's and that no slot runs.

@@ -10,7 +10,7 @@ use super::route::route_of;
 use super::say;
 use crate::engine::Instance;
 use crate::model::{AppName, Commit, Digest, ReleaseId, Slot};
-use crate::proxy::AppRoute;
+use crate::proxy::{AppRoute, ClosedPort};
 use crate::store::AppState;
 
 /// Everything that `status` shows of an app.
@@ -89,8 +89,13 @@ pub async fn of(context: &Context, apps: &[AppName]) -> Result<Vec<AppStatus>> {
         Err(error) => Err(error),
     };
     let routes = context.proxy.routes().await.map_err(anyhow::Error::from);
+    let closed = context
+        .proxy
+        .info()
+        .await
+        .map_or(Vec::new(), |info| info.closed_ports);
     apps.iter()
-        .map(|app| one(context, &context.app(app)?, &instances, &routes))
+        .map(|app| one(context, &context.app(app)?, &instances, &routes, &closed))
         .collect()
 }
 
@@ -99,6 +104,7 @@ fn one(
     app: &App,
     instances: &Result<Vec<Instance>>,
     routes: &Result<Vec<AppRoute>>,
+    closed: &[ClosedPort],
 ) -> Result<AppStatus> {
     let mut problems = Vec::new();
     let state = context.store.state(&app.name).unwrap_or_else(|error| {
@@ -142,6 +148,12 @@ fn one(
             }
         }
     }
+    problems.extend(closed.iter().filter(|closed| has_port(app, closed)).map(|closed| {
+        format!(
+            "{}: the slot is served without its own port; once it is free, `deployer recover {}` opens it",
+            closed.reason, app.name
+        )
+    }));
     Ok(AppStatus {
         address: context.public_address(app),
         live: state.live,
@@ -152,6 +164,11 @@ fn one(
         problems,
         app: app.name.clone(),
     })
+}
+
+/// Whether a port that the proxy could not open is one of the app's.
+pub(super) fn has_port(app: &App, closed: &ClosedPort) -> bool {
+    Slot::BOTH.iter().any(|slot| app.ports().of(*slot) == closed.port)
 }
 
 fn under_way(all: &[Past]) -> Vec<UnderWay> {

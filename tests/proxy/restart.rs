@@ -3,6 +3,7 @@
 use std::fs;
 
 use deployer::model::Slot;
+use deployer::proxy::ClosedPort;
 
 use crate::support::{Proxy, end, terminate, until, wait};
 use crate::upstream::Upstream;
@@ -84,9 +85,11 @@ fn a_slot_port_that_is_taken_at_the_start_does_not_keep_the_public_port_closed()
     proxy.child = proxy.another(&[]).unwrap();
     assert_eq!(proxy.client().get("/").unwrap().text(), "blue");
     let closed = wait(proxy.control.info()).unwrap().closed_ports;
-    assert_eq!(closed, [format!("port {port} is taken by another program")]);
+    let reason = format!("port {port} is taken by another program");
+    assert_eq!(closed, [ClosedPort { port, reason }]);
     drop(holder);
     proxy.send_to(&[&blue]);
+    assert_eq!(wait(proxy.control.info()).unwrap().closed_ports, []);
     assert_eq!(proxy.client_of(Slot::Green).get("/").unwrap().status, 503);
 }
 

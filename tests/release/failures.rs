@@ -223,6 +223,36 @@ fn slot_port_that_another_program_holds() {
 }
 
 #[test]
+fn slot_port_that_the_proxy_could_not_open_is_told_and_opened_by_recover() {
+    let (mut world, app, _) = live("closed-port", "");
+    world.stop_proxy();
+    let stranger = TcpListener::bind(app.blue).expect("the port is free");
+    world.start_proxy();
+    let told = format!("port {} is taken by another program", app.blue.port());
+    assert!(world.deployer(&["status"]).good().contains(&told));
+    assert!(world.deployer(&["proxy", "routes"]).good().contains(&told));
+    let said = world.deployer(&["recover"]).good();
+    assert!(said.contains("still closed") && said.contains(&told), "{said}");
+    assert_eq!(world.version(), "v1");
+
+    drop(stranger);
+    let said = world.deployer(&["recover"]).good();
+
+    assert!(said.contains("its slot ports are open again"), "{said}");
+    assert_eq!(
+        world.json(&["status"])["apps"][0]["problems"],
+        serde_json::json!([])
+    );
+    assert_eq!(
+        world
+            .get_at(app.blue, "localhost", "/")
+            .expect("an answer")
+            .status,
+        503
+    );
+}
+
+#[test]
 fn unknown_apps_slots_and_releases() {
     let (world, _, _) = live("unknown", "");
     for (arguments, code, told) in [

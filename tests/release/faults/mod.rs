@@ -1,5 +1,6 @@
 //! Faults of what a release works with: its registry, its disks, its own files, the clock.
 
+mod clock;
 mod disk;
 mod registry;
 mod state;

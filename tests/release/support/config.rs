@@ -15,6 +15,8 @@ const REGISTRY_USER: &str = "deployer";
 pub(crate) struct Options {
     /// The registry wants this password.
     pub(crate) registry_password: Option<String>,
+    /// The registry listens where it is not looked for, behind a forwarder of the test's.
+    pub(crate) registry_behind: bool,
     /// Lines for the section `[engine]`.
     pub(crate) engine: String,
     /// Lines for the section `[registry]`.
@@ -30,6 +32,7 @@ pub(super) fn deployer(world: &World) -> String {
         engine,
         registry,
         proxy,
+        ..
     } = &world.options;
     let login = registry_password.as_ref().map(|password| {
         let file = world.path("registry-password");
@@ -66,7 +69,7 @@ pub(super) fn registry(world: &World) -> String {
         "version: 0.1\nlog: {{ level: error, accesslog: {{ disabled: true }} }}\nstorage:\n  filesystem: {{ rootdirectory: {:?} }}\n  \
          delete: {{ enabled: true }}\nhttp: {{ addr: \"{}\" }}\n{}",
         world.path("registry"),
-        world.registry_address(),
+        world.registry_listens(),
         auth.unwrap_or_default(),
     )
 }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 #[path = "../tests/release/support/http.rs"]
 #[allow(dead_code)]
 mod http;
-#[path = "../tests/release/support/traffic.rs"]
+#[path = "../tests/release/support/traffic/mod.rs"]
 #[allow(dead_code)]
 mod traffic;
 

@@ -55,6 +55,7 @@ fn route(world: &World) -> Result<AppRoute> {
         let target = Target {
             release: ReleaseId(1),
             upstreams: vec![SocketAddrV4::new(plan.address(slot, Lane::A, 0), 8080)],
+            probe: None,
         };
         let port = ports.of(slot);
         (

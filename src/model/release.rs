@@ -52,9 +52,6 @@ pub enum Origin {
     Promote {
         /// The slot that was live before, if any.
         from: Option<Slot>,
-        /// The one release that it is meant for: undoing a flip goes back to what was live, or fails.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        release: Option<ReleaseId>,
     },
 }
 

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::dial::Link;
+use super::events::{Events, Next};
 use super::pulse::{Phase, Pulse};
 use super::table::Claim;
 
@@ -75,6 +76,7 @@ pub(super) struct Answer {
 enum Kind {
     Page(Option<Bytes>),
     Streaming(Incoming, Option<Box<Lease>>),
+    Events(Box<Events>),
 }
 
 /// What an answer holds on to until its end: its place in the upstream's count, and the connection.
@@ -141,6 +143,14 @@ impl Answer {
         }
     }
 
+    /// An upstream's event stream.
+    pub(super) fn events(body: Incoming, lease: Lease, pulse: Arc<Pulse>) -> Self {
+        Self {
+            kind: Kind::Events(Box::new(Events::new(body, lease))),
+            pulse,
+        }
+    }
+
     /// An upstream's answer.
     pub(super) fn streaming(body: Incoming, lease: Lease, pulse: Arc<Pulse>) -> Self {
         let lease = if body.is_end_stream() {
@@ -153,6 +163,18 @@ impl Answer {
             kind: Kind::Streaming(body, lease),
             pulse,
         }
+    }
+
+    /// What an event stream's last word is, and where its connection goes.
+    fn end_events(&self, events: Events, last: Next) -> Option<Result<Frame<Bytes>, hyper::Error>> {
+        let lease = events.into_lease();
+        match last {
+            Next::Frame(broken) => return Some(broken),
+            Next::Ended => lease.end(self.pulse.now()),
+            Next::Parted => lease.tally.claim.in_flight.seat().upstream.count_closed(),
+        }
+        self.pulse.is_framed(true);
+        None
     }
 }
 
@@ -176,12 +198,24 @@ impl Body for Answer {
                         this.pulse.touch();
                     }
                     Poll::Ready(_) => {
+                        this.pulse.is_framed(true);
                         if let Some(lease) = lease.take() {
                             lease.end(this.pulse.now());
                         }
                     }
                 }
                 polled
+            }
+            Kind::Events(events) => {
+                let next = ready!(events.poll_next(cx, &this.pulse));
+                if let Next::Frame(Ok(frame)) = next {
+                    this.pulse.touch();
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                let Kind::Events(events) = std::mem::replace(&mut this.kind, Kind::Page(None)) else {
+                    unreachable!("looked at above");
+                };
+                Poll::Ready(this.end_events(*events, next))
             }
         }
     }
@@ -190,6 +224,7 @@ impl Body for Answer {
         match &self.kind {
             Kind::Page(text) => text.is_none(),
             Kind::Streaming(body, _) => body.is_end_stream(),
+            Kind::Events(events) => events.body.is_end_stream(),
         }
     }
 
@@ -197,6 +232,7 @@ impl Body for Answer {
         match &self.kind {
             Kind::Page(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
             Kind::Streaming(body, _) => body.size_hint(),
+            Kind::Events(events) => events.body.size_hint(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Clients' connections: the workers that serve them, one thread each, and what all of them share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
@@ -9,10 +9,12 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::HeaderValue;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -132,6 +134,32 @@ impl Plane {
         });
     }
 
+    /// Ends the endless streams in form.
+    pub(super) fn part(&self) {
+        self.each_pulse(Pulse::part);
+    }
+
+    /// Breaks everything off; endless streams end in form.
+    pub(super) fn cut_all(&self) {
+        self.each_pulse(Pulse::cut);
+    }
+
+    /// Breaks off what waits for `upstream`, which is gone.
+    pub(super) fn lose(&self, upstream: &Upstream) {
+        self.each_pulse(|pulse| {
+            if pulse.is_served_by(upstream.id) {
+                pulse.lose();
+            }
+        });
+    }
+
+    /// The ids of the upstreams that something waits for without progress for `patience` milliseconds.
+    pub(super) fn waited_for(&self, patience: u64) -> HashSet<u64> {
+        let mut found = HashSet::new();
+        self.each_pulse(|pulse| found.extend(pulse.waits_for(patience)));
+        found
+    }
+
     /// One round of the sweep.
     pub(super) fn sweep(&self) {
         self.clock.tick();
@@ -205,7 +233,7 @@ impl Worker {
             pulse.belongs_to(cx.waker());
             match pulse.orders(&plane.limits) {
                 Ruling::Cut => return Poll::Ready(()),
-                Ruling::Close => connection.as_mut().graceful_shutdown(),
+                Ruling::Close | Ruling::Part => connection.as_mut().graceful_shutdown(),
                 Ruling::LateHead => {
                     // The poll lets the stream itself say 408: hyper would close without a word.
                     let _ = connection.as_mut().poll(cx);
@@ -275,8 +303,9 @@ impl AsyncRead for Watched {
         let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
         let new = &buf.filled()[before..];
         if !new.is_empty() && this.pulse.phase() != Phase::Tunnel {
-            this.pulse.heard();
-            if let Some(number) = this.framing.follow(new) {
+            let conflicting = this.framing.follow(new);
+            this.pulse.heard(this.framing.begun());
+            if let Some(number) = conflicting {
                 this.pulse.conflicting(number);
             }
         }
@@ -292,6 +321,15 @@ impl Watched {
             Poll::Ready(Ok(_)) => self.pulse.wrote(true),
             Poll::Pending => self.pulse.wrote(false),
             Poll::Ready(Err(_)) => {}
+        }
+    }
+}
+
+impl Drop for Watched {
+    /// An answer that is broken off must not look whole: where only the connection's end tells, it ends by a reset.
+    fn drop(&mut self) {
+        if self.pulse.would_look_whole() {
+            let _ = sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO));
         }
     }
 }

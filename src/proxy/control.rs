@@ -77,8 +77,29 @@ pub struct Applied {
 pub struct Drained {
     /// Requests that were in flight and ended by themselves.
     pub finished: u64,
-    /// Requests that were broken off at the deadline.
+    /// Requests that did not end by themselves until the deadline.
     pub cut: u64,
+    /// Those of `cut` that were event streams and WebSockets, and ended in form: with their last event whole, and with
+    /// a close frame.
+    #[serde(default)]
+    pub closed: u64,
+}
+
+/// An instance that the proxy has put out: it could not be reached, and gets no request until a probe finds it ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutInstance {
+    /// Its app.
+    pub app: AppName,
+    /// Its slot.
+    pub slot: Slot,
+    /// Its number within the release, from 0.
+    pub index: usize,
+    /// Its address.
+    pub address: SocketAddrV4,
+    /// Since when.
+    pub since: jiff::Timestamp,
+    /// Why, in the kernel's words or the proxy's.
+    pub why: String,
 }
 
 /// What answered a check.
@@ -154,6 +175,14 @@ impl Control {
         self.call(Method::GET, "/v1/routes", &(), DEADLINE).await
     }
 
+    /// The instances that are out, by app, slot and number.
+    ///
+    /// # Errors
+    /// When the proxy does not answer, or is of a version that does not put instances out.
+    pub async fn out(&self) -> Result<Vec<OutInstance>, ProxyError> {
+        self.call(Method::GET, "/v1/out", &(), DEADLINE).await
+    }
+
     /// How many requests and upgraded connections are in flight on `upstreams`, routed or not.
     ///
     /// # Errors
@@ -166,7 +195,8 @@ impl Control {
         self.call(Method::POST, "/v1/in-flight", &ask, DEADLINE).await
     }
 
-    /// Waits until nothing is in flight on `upstreams`, or until `deadline`, and then breaks off what is left.
+    /// Waits until nothing is in flight on `upstreams`, or until `deadline`, and then breaks off what is left;
+    /// event streams and WebSockets are ended in form.
     /// When this future is dropped the waiting ends, and nothing is broken off.
     ///
     /// # Errors

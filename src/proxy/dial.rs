@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -16,10 +15,9 @@ use tokio::net::TcpStream;
 
 use super::body::Upload;
 use super::listen::keep_alive;
+use super::reach::reach;
 use super::upstream::Upstream;
-
-/// How long a connection to an instance may take: instances are on this host.
-const CONNECT: Duration = Duration::from_secs(2);
+use super::watch;
 
 /// One connection to an upstream.
 #[derive(Debug)]
@@ -42,16 +40,15 @@ pub(super) enum Unanswered {
 
 impl Link {
     /// Connects to `upstream`.
-    pub(super) async fn open(upstream: &Upstream) -> io::Result<Self> {
-        let stream = tokio::time::timeout(CONNECT, TcpStream::connect(upstream.address))
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    pub(super) async fn open(upstream: &Arc<Upstream>) -> io::Result<Self> {
+        let stream = reach(upstream.address).await?;
         stream.set_nodelay(true)?;
         keep_alive(&stream)?;
         let heard = Arc::new(AtomicBool::new(false));
         let ear = Ear {
             stream,
             heard: Arc::clone(&heard),
+            upstream: Arc::clone(upstream),
         };
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(ear))
             .await
@@ -85,10 +82,11 @@ impl Link {
     }
 }
 
-/// A stream that notes that something was read.
+/// A stream that notes that something was read, and has the upstream looked at when the other side ends it.
 struct Ear {
     stream: TcpStream,
     heard: Arc<AtomicBool>,
+    upstream: Arc<Upstream>,
 }
 
 impl AsyncRead for Ear {
@@ -98,6 +96,8 @@ impl AsyncRead for Ear {
         let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
             this.heard.store(true, Relaxed);
+        } else if polled.is_ready() {
+            watch::look(&this.upstream);
         }
         polled
     }

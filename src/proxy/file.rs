@@ -109,6 +109,7 @@ mod tests {
         let target = Target {
             release: ReleaseId(7),
             upstreams: vec!["10.213.1.128:8080".parse().unwrap()],
+            probe: None,
         };
         let slots = [(Slot::Blue, 50101, None), (Slot::Green, 50100, Some(target))];
         vec![StoredRoute {
@@ -147,7 +148,7 @@ mod tests {
         let good = fs::read(folder.path().join("routes.json")).unwrap();
         assert_eq!(read(&good), Some(routes()));
         for at in 0..good.len() {
-            let unharmed = |read| read == None || read == Some(routes());
+            let unharmed = |read: Option<Vec<StoredRoute>>| read.is_none_or(|read| read == routes());
             assert!(unharmed(read(&good[..at])), "cut at {at}");
             for bit in 0..8 {
                 let mut flipped = good.clone();

@@ -20,10 +20,9 @@ use super::dial::{Link, Unanswered};
 use super::head::{self, Host};
 use super::page::Page;
 use super::pulse::{Phase, Pulse, Ruling};
-use super::say;
 use super::table::{Claim, Nowhere};
 use super::tunnel;
-use super::upstream::Upstream;
+use super::watch;
 
 /// Oldest idle connection that is used for a request that cannot be sent twice, in milliseconds. Servers close
 /// idle connections after a time of their own, two seconds at the least among the usual ones; a request that
@@ -37,7 +36,11 @@ pub(super) async fn answer(client: Arc<Client>, request: Request<Incoming>) -> R
         Ok(response) => response,
         Err(page) => page.response(&client.pulse),
     };
-    if client.plane.is_lingering() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    // A request that was sent behind this one is answered before the connection closes.
+    if client.plane.is_lingering()
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
+        && !client.pulse.has_another()
+    {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -55,6 +58,7 @@ async fn relay(
     let (mut parts, body) = request.into_parts();
     let host = examine(&mut parts, conflicting).inspect_err(|_| client.count_unrouted())?;
     let check = parts.headers.remove(head::CHECK);
+    let version = parts.version;
     head::forward_request(&mut parts, &host, &client.address);
     if let Some(upgrade) = &upgrade {
         upgrade.put_into(&mut parts.headers);
@@ -69,7 +73,7 @@ async fn relay(
         let upgrade = upgrade.ok_or(Page::BadGateway)?;
         return Ok(tunnel::switch(client, response, upgrade.client, lease.tally));
     }
-    Ok(pass_on(client, response, lease, check.as_ref()))
+    Ok(pass_on(client, version, response, lease, check.as_ref()))
 }
 
 fn examine(parts: &mut Parts, conflicting: bool) -> Result<Host, Page> {
@@ -118,9 +122,9 @@ async fn ask(
     let mut idle_allowed = true;
     loop {
         let now = client.pulse.now();
-        let claim = claim(client, host, &tried, last, now)?;
+        let claim = claim(client, host, &tried, last)?;
         let seat = Arc::clone(claim.in_flight.seat());
-        let upstream = &*seat.upstream;
+        let upstream = &seat.upstream;
         client.pulse.serve_by(upstream.id);
         let mut tally = Tally::new(claim, client.worker.index, begun);
 
@@ -136,7 +140,8 @@ async fn ask(
             None => match obeying(&client.pulse, Link::open(upstream)).await? {
                 Ok(link) => link,
                 Err(error) => {
-                    last = pass_over(&tally.claim, upstream, &error, now);
+                    watch::put_out(upstream, &error);
+                    last = page_of(&error);
                     tried.push(upstream.address);
                     tally.forget();
                     continue;
@@ -146,9 +151,6 @@ async fn ask(
         let spare = (reused && repeatable).then(|| copy_head(&request));
         match obeying(&client.pulse, link.ask(request)).await? {
             Ok(response) => {
-                if upstream.reached() {
-                    say!("{}: {} answers again", tally.claim.app.name, upstream.address);
-                }
                 tally.status = response.status();
                 return Ok((response, Lease { tally, link }));
             }
@@ -169,11 +171,11 @@ async fn ask(
     }
 }
 
-fn claim(client: &Client, host: &Host, tried: &[SocketAddrV4], last: Page, now: u64) -> Result<Claim, Page> {
+fn claim(client: &Client, host: &Host, tried: &[SocketAddrV4], last: Page) -> Result<Claim, Page> {
     client
         .plane
         .switch
-        .claim(client.worker.index, client.door, host.as_str(), tried, now)
+        .claim(client.worker.index, client.door, host.as_str(), tried)
         .map_err(|nowhere| {
             let (app, slot, page) = match nowhere {
                 Nowhere::Unknown => {
@@ -208,21 +210,11 @@ fn copy_head(request: &Request<Upload>) -> Request<Upload> {
     copy
 }
 
-fn pass_over(claim: &Claim, upstream: &Upstream, error: &std::io::Error, now: u64) -> Page {
-    let slowly = error.kind() == std::io::ErrorKind::TimedOut;
-    if upstream.pass_over(now, slowly) {
-        say!(
-            "{}: {} of {} release {} cannot be reached and is passed over: {error}",
-            claim.app.name,
-            upstream.address,
-            claim.slot,
-            claim.release
-        );
-    }
-    if slowly {
-        Page::GatewayTimeout
-    } else {
-        Page::Unavailable
+/// What a request is answered that reached no instance, the last one failing with `error`.
+fn page_of(error: &std::io::Error) -> Page {
+    match error.kind() {
+        std::io::ErrorKind::TimedOut => Page::GatewayTimeout,
+        _ => Page::Unavailable,
     }
 }
 
@@ -232,14 +224,17 @@ async fn obeying<F: Future>(pulse: &Pulse, future: F) -> Result<F::Output, Page>
     poll_fn(|cx| match pulse.ruling() {
         Ruling::StalledUpload => Poll::Ready(Err(Page::RequestTimeout)),
         Ruling::NoAnswer => Poll::Ready(Err(Page::GatewayTimeout)),
+        Ruling::Lost => Poll::Ready(Err(Page::BadGateway)),
         Ruling::CutBeforeAnswer => Poll::Ready(Err(Page::Cut)),
         _ => future.as_mut().poll(cx).map(Ok),
     })
     .await
 }
 
+/// `version` is the client's.
 fn pass_on(
     client: &Client,
+    version: Version,
     response: Response<Incoming>,
     lease: Lease,
     check: Option<&HeaderValue>,
@@ -257,10 +252,17 @@ fn pass_on(
         .headers
         .get(CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-    client
-        .pulse
-        .enter(if events { Phase::Quiet } else { Phase::Stream });
-    Response::from_parts(parts, Answer::streaming(body, lease, Arc::clone(&client.pulse)))
+    let pulse = Arc::clone(&client.pulse);
+    pulse.enter(if events { Phase::Quiet } else { Phase::Stream });
+    let endless = body.size_hint().exact().is_none();
+    if version == Version::HTTP_10 && endless {
+        pulse.is_framed(false);
+    }
+    let answer = match events && endless {
+        true => Answer::events(body, lease, pulse),
+        false => Answer::streaming(body, lease, pulse),
+    };
+    Response::from_parts(parts, answer)
 }
 
 /// Whether two tokens are the same, in a time that does not tell where they differ.

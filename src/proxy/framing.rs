@@ -89,6 +89,12 @@ impl Framing {
         None
     }
 
+    /// Requests whose heads have come, or have begun to.
+    pub(super) fn begun(&self) -> u32 {
+        let under_way = matches!(self.state, State::Head) && (self.head.begun || !self.line.is_empty());
+        self.heads + u32::from(under_way)
+    }
+
     fn keep(&mut self, part: &[u8]) {
         let room = PREFIX.saturating_sub(self.line.len());
         self.line.extend_from_slice(&part[..part.len().min(room)]);
@@ -214,6 +220,9 @@ mod tests {
                 "cut into {cut}"
             );
             assert_eq!(framing.heads, 6);
+            assert_eq!(framing.begun(), 6);
+            framing.follow(b"GE");
+            assert_eq!(framing.begun(), 7);
         }
     }
 

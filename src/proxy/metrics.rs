@@ -70,6 +70,8 @@ pub(super) struct Shown<'a> {
     pub(super) counters: &'a Counters,
     /// Requests in flight by slot, blue first.
     pub(super) in_flight: [u64; 2],
+    /// Instances that are out, by slot, blue first.
+    pub(super) out: [u64; 2],
 }
 
 /// The page in Prometheus' text format. `gauges` are no app's: name, help and
@@ -114,6 +116,19 @@ pub(super) fn page(apps: &[Shown<'_>], gauges: &[(&str, &str, usize)], unrouted:
             to,
             "deployer_in_flight{{{labels}}} {}",
             app.in_flight[slot as usize]
+        );
+    });
+    heading(
+        &mut to,
+        "instances_out",
+        "gauge",
+        "Instances that could not be reached, until a probe finds them ready.",
+    );
+    for_each(apps, |app, slot, labels| {
+        let _ = writeln!(
+            to,
+            "deployer_instances_out{{{labels}}} {}",
+            app.out[slot as usize]
         );
     });
     heading(

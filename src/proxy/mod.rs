@@ -16,15 +16,19 @@ mod connection;
 mod control;
 mod dial;
 mod error;
+mod events;
 mod file;
 mod forward;
+mod frames;
 mod framing;
 mod head;
 mod listen;
 mod metrics;
 mod notify;
 mod page;
+mod probe;
 mod pulse;
+mod reach;
 mod route;
 mod server;
 mod start;
@@ -33,10 +37,12 @@ mod table;
 mod takeover;
 mod tunnel;
 mod upstream;
+mod watch;
+mod websocket;
 
-pub use control::{Applied, Checked, ClosedPort, Control, Drained, ProxyInfo};
+pub use control::{Applied, Checked, ClosedPort, Control, Drained, OutInstance, ProxyInfo};
 pub use error::ProxyError;
-pub use route::{AppRoute, SlotRoute, Target};
+pub use route::{AppRoute, HttpProbe, SlotRoute, Target};
 pub use start::{ServerOptions, run, serve};
 
 /// Says one line on stderr. A reader that has gone is no reason to stop.

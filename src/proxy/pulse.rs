@@ -15,6 +15,9 @@ use crate::model::ProxySettings;
 /// Time between two sweeps: the precision of every timeout.
 pub(super) const SWEEP: Duration = Duration::from_millis(100);
 
+/// How long an endless stream may take to end in form before it is broken off, in milliseconds.
+const PARTING: u64 = 1_500;
+
 /// Milliseconds since the proxy's start, as of the last sweep: read for nothing, where `Instant::now` is a call.
 #[derive(Debug)]
 pub(super) struct Clock {
@@ -80,6 +83,8 @@ pub(super) enum Phase {
     Quiet,
     /// No longer HTTP.
     Tunnel,
+    /// No longer HTTP, but a WebSocket: its frames are known.
+    WebSocket,
 }
 
 impl Phase {
@@ -92,8 +97,14 @@ impl Phase {
             4 => Phase::Answer,
             5 => Phase::Stream,
             6 => Phase::Quiet,
-            _ => Phase::Tunnel,
+            7 => Phase::Tunnel,
+            _ => Phase::WebSocket,
         }
+    }
+
+    /// Whether it has no end of its own, and a form in which it can be ended.
+    fn is_endless(self) -> bool {
+        matches!(self, Phase::Quiet | Phase::WebSocket)
     }
 }
 
@@ -113,6 +124,10 @@ pub(super) enum Ruling {
     NoAnswer,
     /// The drain's deadline came before the answer had begun: answer 503.
     CutBeforeAnswer,
+    /// The drain's deadline came for an endless stream: end it in form.
+    Part,
+    /// The instance is gone, and had not begun its answer: answer 502.
+    Lost,
     /// The answer made no progress, or the drain's deadline came: break off.
     Cut,
 }
@@ -120,6 +135,7 @@ pub(super) enum Ruling {
 const LOOK: u8 = 1;
 const CUT: u8 = 2;
 const RETIRE: u8 = 4;
+const LOST: u8 = 8;
 
 /// See the module.
 #[derive(Debug)]
@@ -136,6 +152,12 @@ pub(super) struct Pulse {
     orders: AtomicU8,
     ruling: AtomicU8,
     waker: OnceLock<Waker>,
+    /// When the stream was asked to end in form, in milliseconds and one more; 0: it was not.
+    parting: AtomicU64,
+    /// Whether nothing but the connection's end tells where the answer under way ends.
+    unframed: AtomicBool,
+    /// Requests whose heads have begun to come.
+    begun: AtomicU32,
     /// Requests that the service was called for.
     served: AtomicU32,
     /// The request, counted from 1, that came with conflicting lengths; 0: none.
@@ -154,6 +176,9 @@ impl Pulse {
             orders: AtomicU8::new(0),
             ruling: AtomicU8::new(Ruling::Go as u8),
             waker: OnceLock::new(),
+            parting: AtomicU64::new(0),
+            unframed: AtomicBool::new(false),
+            begun: AtomicU32::new(0),
             served: AtomicU32::new(0),
             conflict: AtomicU32::new(0),
         }
@@ -186,8 +211,9 @@ impl Pulse {
         self.since.store(self.clock.now(), Relaxed);
     }
 
-    /// Bytes came from the client.
-    pub(super) fn heard(&self) {
+    /// Bytes came from the client: with them, `begun` requests have begun to come on this connection.
+    pub(super) fn heard(&self, begun: u32) {
+        self.begun.store(begun, Relaxed);
         let phase = self.phase.load(Relaxed);
         if phase == Phase::Idle as u8 || phase == Phase::Fresh as u8 {
             self.enter(Phase::Head);
@@ -218,6 +244,7 @@ impl Pulse {
         self.served.store(number, Relaxed);
         self.ruling.store(Ruling::Go as u8, Relaxed);
         self.hungry.store(false, Relaxed);
+        self.unframed.store(false, Relaxed);
         self.enter(if has_body { Phase::Upload } else { Phase::Answer });
         self.conflict.load(Relaxed) == number
     }
@@ -228,6 +255,21 @@ impl Pulse {
         if self.phase() != Phase::Tunnel {
             self.enter(Phase::Idle);
         }
+    }
+
+    /// Whether the client has sent another request behind the one that is being served.
+    pub(super) fn has_another(&self) -> bool {
+        self.begun.load(Relaxed) > self.served.load(Relaxed)
+    }
+
+    /// Notes whether the end of the answer under way is told by the connection's end alone.
+    pub(super) fn is_framed(&self, framed: bool) {
+        self.unframed.store(!framed, Relaxed);
+    }
+
+    /// Whether the connection's end, now, would make a broken answer look whole.
+    pub(super) fn would_look_whole(&self) -> bool {
+        self.unframed.load(Relaxed)
     }
 
     /// The request that comes `number`th has conflicting lengths.
@@ -247,7 +289,12 @@ impl Pulse {
 
     /// The ruling that the request under way has to obey: one of those that have an answer, or [`Ruling::Go`].
     pub(super) fn ruling(&self) -> Ruling {
-        let obeyed = [Ruling::StalledUpload, Ruling::NoAnswer, Ruling::CutBeforeAnswer];
+        let obeyed = [
+            Ruling::StalledUpload,
+            Ruling::NoAnswer,
+            Ruling::CutBeforeAnswer,
+            Ruling::Lost,
+        ];
         let ruling = self.ruling.load(Relaxed);
         obeyed
             .into_iter()
@@ -279,7 +326,32 @@ impl Pulse {
         self.order(CUT);
     }
 
-    /// Closes the connection as soon as no request is under way.
+    /// Ends the stream in form, where it is an endless one.
+    pub(super) fn part(&self) {
+        if self.phase().is_endless() {
+            self.order(CUT);
+        }
+    }
+
+    /// For how many milliseconds the stream has been asked to end in form; none: it has not.
+    pub(super) fn parting(&self) -> Option<u64> {
+        let since = self.parting.load(Relaxed).checked_sub(1)?;
+        Some(self.clock.now().saturating_sub(since))
+    }
+
+    /// Breaks the exchange off, because the instance that serves it is gone.
+    pub(super) fn lose(&self) {
+        self.order(LOST);
+    }
+
+    /// The upstream whose answer is waited for, or for more of it, without progress for `patience` milliseconds.
+    pub(super) fn waits_for(&self, patience: u64) -> Option<u64> {
+        let waits = matches!(self.phase(), Phase::Upload | Phase::Answer | Phase::Stream);
+        let serving = self.serving.load(Relaxed);
+        (waits && serving != 0 && self.stayed() >= patience).then_some(serving)
+    }
+
+    /// Closes the connection if no request is under way.
     pub(super) fn retire(&self) {
         self.order(RETIRE);
     }
@@ -300,14 +372,29 @@ impl Pulse {
         let before_answer = matches!(self.phase(), Phase::Upload | Phase::Answer);
         let ruling = match orders {
             cut if cut & CUT != 0 && before_answer => Ruling::CutBeforeAnswer,
-            cut if cut & CUT != 0 => Ruling::Cut,
+            lost if lost & LOST != 0 && before_answer => Ruling::Lost,
+            cut if cut & CUT != 0 && self.may_part() => Ruling::Part,
+            cut if cut & (CUT | LOST) != 0 => Ruling::Cut,
             look if look & LOOK != 0 => self.overstayed(limits),
-            _ => Ruling::Close,
+            _ if matches!(self.phase(), Phase::Fresh | Phase::Idle) => Ruling::Close,
+            _ => Ruling::Go,
         };
         if ruling != Ruling::Go {
             self.ruling.store(ruling as u8, Relaxed);
         }
         ruling
+    }
+
+    /// Whether the stream can end in form; its time for that begins with the first call.
+    fn may_part(&self) -> bool {
+        if !self.phase().is_endless() {
+            return false;
+        }
+        let parting = self.parting();
+        if parting.is_none() {
+            self.parting.store(self.clock.now() + 1, Relaxed);
+        }
+        parting.is_none_or(|parting| parting < PARTING)
     }
 
     fn overstayed(&self, limits: &Limits) -> Ruling {
@@ -320,9 +407,17 @@ impl Pulse {
             Phase::Answer => (limits.response, Ruling::NoAnswer),
             Phase::Stream => (limits.body, Ruling::Cut),
             Phase::Quiet if self.blocked.load(Relaxed) => (limits.body, Ruling::Cut),
-            Phase::Quiet | Phase::Tunnel => return Ruling::Go,
+            Phase::Quiet | Phase::Tunnel | Phase::WebSocket => return Ruling::Go,
         };
-        let stayed = self.clock.now().saturating_sub(self.since.load(Relaxed));
-        if stayed >= limit { ruling } else { Ruling::Go }
+        if self.stayed() >= limit {
+            ruling
+        } else {
+            Ruling::Go
+        }
+    }
+
+    /// Milliseconds without progress.
+    fn stayed(&self) -> u64 {
+        self.clock.now().saturating_sub(self.since.load(Relaxed))
     }
 }

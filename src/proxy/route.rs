@@ -36,12 +36,45 @@ pub struct Target {
     pub release: ReleaseId,
     /// Their addresses, in the order of the instances.
     pub upstreams: Vec<SocketAddrV4>,
+    /// How one that could not be reached is asked whether it is ready again; none: by a connection. A route that an
+    /// older deployer has written has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<HttpProbe>,
+}
+
+/// `GET path` must be answered with `status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpProbe {
+    /// Path and query.
+    pub path: String,
+    /// The Host header.
+    pub host: String,
+    /// The statuses that mean ready, from and to, both included.
+    pub status: (u16, u16),
+    /// How long one try may take, in milliseconds.
+    pub timeout: u64,
+}
+
+impl Target {
+    /// Whether it has the same instances as `other`, however they are probed.
+    pub fn has_the_instances_of(&self, other: &Self) -> bool {
+        (self.release, &self.upstreams) == (other.release, &other.upstreams)
+    }
 }
 
 impl AppRoute {
     /// What the public port goes to.
     pub fn live_target(&self) -> Option<&Target> {
         self.slots.get(&self.live?)?.target.as_ref()
+    }
+
+    /// Whether its public port goes where the other's does.
+    pub(super) fn is_as_live_as(&self, other: &Self) -> bool {
+        let same = match (self.live_target(), other.live_target()) {
+            (Some(one), Some(other)) => one.has_the_instances_of(other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        self.live == other.live && same
     }
 
     /// The live slot and release as people read them: `green release 42`, or `nothing`.
@@ -172,8 +205,20 @@ mod tests {
         shop.slots.get_mut(&Slot::Green).unwrap().target = Some(Target {
             release: ReleaseId(42),
             upstreams: vec!["10.213.1.128:80".parse().unwrap()],
+            probe: Some(HttpProbe {
+                path: "/healthz".to_owned(),
+                host: "shop.example".to_owned(),
+                status: (200, 299),
+                timeout: 2000,
+            }),
         });
         let text = serde_json::to_string(&shop).unwrap();
         assert_eq!(serde_json::from_str::<AppRoute>(&text).unwrap(), shop);
+    }
+    #[test]
+    fn a_route_that_an_older_deployer_has_written_is_read() {
+        let text = r#"{"release":42,"upstreams":["10.213.1.128:80"]}"#;
+        let target: Target = serde_json::from_str(text).unwrap();
+        assert_eq!((target.release, target.probe), (ReleaseId(42), None));
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Notify};
 
 use super::connection::Plane;
-use super::control::{Applied, Drained, ProxyInfo};
+use super::control::{Applied, Drained, OutInstance, ProxyInfo};
 use super::error::ProxyError;
 use super::file;
 use super::listen::{Doors, Inherited};
@@ -23,7 +23,7 @@ use super::table::StoredRoute;
 use crate::model::AppName;
 
 /// How long what was cut may take to notice.
-const CUT_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const CUT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often something is looked at that has no event of its own.
 pub(super) const LOOK: Duration = Duration::from_millis(20);
@@ -109,6 +109,24 @@ impl Server {
             .collect()
     }
 
+    /// The instances that are out.
+    pub(super) fn out(&self) -> Vec<OutInstance> {
+        let out = self.plane.switch.out();
+        let mut out: Vec<OutInstance> = out
+            .into_iter()
+            .map(|(address, instance, out)| OutInstance {
+                app: instance.app,
+                slot: instance.slot,
+                index: instance.index,
+                address,
+                since: out.since,
+                why: out.why,
+            })
+            .collect();
+        out.sort_by(|one, other| (&one.app, one.slot, one.index).cmp(&(&other.app, other.slot, other.index)));
+        out
+    }
+
     /// The page of metrics.
     pub(super) fn metrics(&self) -> String {
         self.plane.switch.metrics(&[
@@ -139,6 +157,7 @@ impl Server {
         let check = token().map_err(|error| ProxyError::refused(format!("no random numbers: {error}")))?;
         let old = before.iter().find(|stored| stored.route.app == route.app);
         let change = describe(old.map(|stored| &stored.route), &route);
+        let app = route.app.clone();
         let mut routes: Vec<StoredRoute> = before
             .iter()
             .filter(|stored| stored.route.app != route.app)
@@ -150,6 +169,7 @@ impl Server {
         });
         routes.sort_by(|one, other| one.route.app.cmp(&other.route.app));
         self.change(routes).await?;
+        self.plane.switch.trust(&app);
         say!("{change}");
         Ok(Some(Applied { check }))
     }
@@ -235,13 +255,15 @@ impl Server {
         Drained {
             finished: ours.finished + theirs.finished,
             cut: ours.cut + theirs.cut,
+            closed: ours.closed + theirs.closed,
         }
     }
 
     async fn drain_here(&self, upstreams: &[SocketAddrV4], deadline: Duration) -> Drained {
         let upstreams = self.plane.switch.left(upstreams);
         let in_flight = || upstreams.iter().map(|upstream| upstream.in_flight()).sum::<u64>();
-        let before = in_flight();
+        let closed = || upstreams.iter().map(|whole| whole.upstream.closed()).sum::<u64>();
+        let (before, closed_before) = (in_flight(), closed());
         let _draining = Call::new(&self.draining);
         let ended = async {
             for whole in &upstreams {
@@ -260,6 +282,7 @@ impl Server {
         Drained {
             finished: before.saturating_sub(cut),
             cut,
+            closed: (closed() - closed_before).min(cut),
         }
     }
 
@@ -298,7 +321,7 @@ pub(super) fn ports(routes: &[StoredRoute]) -> Vec<u16> {
 /// What a route change is, in one line.
 fn describe(old: Option<&AppRoute>, new: &AppRoute) -> String {
     match old {
-        Some(old) if (old.live, old.live_target()) == (new.live, new.live_target()) => {
+        Some(old) if old.is_as_live_as(new) => {
             format!("{}: live stays {}", new.app, new.live_text())
         }
         Some(old) => format!("{}: live {} → {}", new.app, old.live_text(), new.live_text()),

@@ -26,6 +26,7 @@ use super::server::{Server, ports};
 use super::succession::{Predecessor, Tasks, offer};
 use super::table::{Door, StoredRoute};
 use super::takeover::{self, Handover};
+use super::watch;
 use crate::model::ProxySettings;
 
 /// What a proxy needs to know.
@@ -45,7 +46,7 @@ pub struct ServerOptions {
 /// in flight has ended. Says `proxy ready on ADDRESS (pid NUMBER)` on stdout once it accepts connections.
 ///
 /// On SIGTERM the listening sockets are closed at once, since nobody would serve what is accepted later; the
-/// requests in flight have 30 seconds. To change the program with nothing refused, use `upgrade`.
+/// requests in flight have 30 seconds, event streams and WebSockets are ended in form after one. To change the program with nothing refused, use `upgrade`.
 ///
 /// # Errors
 /// When it cannot start: another proxy runs, the port is taken, or the routes are of a newer version.
@@ -159,6 +160,7 @@ async fn sweep(plane: Arc<Plane>) {
         plane.sweep();
         if round.is_multiple_of(10) {
             plane.switch.sweep(plane.clock.now());
+            watch::look_after_waiting(&plane);
         }
     }
 }

@@ -10,15 +10,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::api::{self, Caller};
 use super::control::Control;
 use super::error::ProxyError;
 use super::say;
-use super::server::{LOOK, Server};
+use super::server::{CUT_PATIENCE, LOOK, Server};
 use super::start::bind_unix;
 use super::table::StoredRoute;
 use super::takeover::{self, Handover};
@@ -36,6 +37,31 @@ const END_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long they, and WebSockets above all, may take after a newer proxy has taken over.
 const TAKEN_OVER_DEADLINE: Duration = Duration::from_secs(60 * 60);
+
+/// How an end goes.
+struct Ending {
+    /// How long idle connections are kept.
+    linger: Duration,
+    /// How long requests may take.
+    deadline: Duration,
+    /// Whether nobody serves, so that what has no end of its own must not keep this process: endless streams are ended
+    /// after the linger, and not at the deadline.
+    hurried: bool,
+}
+
+/// Nobody listens any more, and nobody will until this process has ended.
+const ENDING: Ending = Ending {
+    linger: LINGER_ENDING,
+    deadline: END_DEADLINE,
+    hurried: true,
+};
+
+/// A newer proxy serves, and there is time.
+const TAKEN_OVER: Ending = Ending {
+    linger: LINGER_TAKEN_OVER,
+    deadline: TAKEN_OVER_DEADLINE,
+    hurried: false,
+};
 
 /// How long a caller may take to read its answer once nothing else keeps the process.
 const CALL_PATIENCE: Duration = Duration::from_secs(1);
@@ -57,7 +83,7 @@ impl Server {
                 say!("stopping: no connection is accepted any more");
                 tasks.takeover.abort();
                 self.doors.close_all().await;
-                self.end(LINGER_ENDING, END_DEADLINE, pin!(std::future::pending())).await;
+                self.end(ENDING, pin!(std::future::pending())).await;
                 let _ = fs::remove_file(self.folder.join("control.sock"));
                 let _ = fs::remove_file(takeover::path(&self.folder));
             }
@@ -65,41 +91,56 @@ impl Server {
                 if let Some(metrics) = tasks.metrics {
                     metrics.abort();
                 }
-                self.end(LINGER_TAKEN_OVER, TAKEN_OVER_DEADLINE, shutdown).await;
+                self.end(TAKEN_OVER, shutdown).await;
                 let _ = fs::remove_file(private_path(&self.folder));
             }
         }
         say!("ended");
     }
 
-    /// Lets what is in flight end: idle connections for `linger`, requests for `deadline`, which `hurry` shortens.
-    async fn end(
-        &self,
-        linger: Duration,
-        mut deadline: Duration,
-        mut hurry: Pin<&mut impl Future<Output = ()>>,
-    ) {
+    /// Lets what is in flight end, as `ending` says; `hurry` shortens its deadline.
+    async fn end(&self, ending: Ending, mut hurry: Pin<&mut impl Future<Output = ()>>) {
+        let Ending {
+            linger,
+            mut deadline,
+            mut hurried,
+        } = ending;
         self.plane.linger();
         let begun = Instant::now();
-        let mut hurried = false;
         while self.plane.connections() > 0 || self.predecessor().is_some() {
             if begun.elapsed() >= deadline {
-                say!("ending with {} connections cut", self.plane.connections());
+                self.cut_all().await;
                 return;
             }
             if begun.elapsed() >= linger {
                 self.plane.retire();
+                if hurried {
+                    self.plane.part();
+                }
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
                 () = hurry.as_mut(), if !hurried => hurried = true,
             }
-            if hurried || self.successor_gone.load(SeqCst) {
+            hurried |= self.successor_gone.load(SeqCst);
+            if hurried {
                 deadline = deadline.min(begun.elapsed() + END_DEADLINE);
+                if let Some(predecessor) = self.predecessor() {
+                    predecessor.hurry();
+                }
             }
         }
         let patience = Instant::now() + CALL_PATIENCE;
         while self.calls.load(SeqCst) > 0 && Instant::now() < patience {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn cut_all(&self) {
+        let patience = Instant::now() + CUT_PATIENCE;
+        say!("ending with {} connections cut", self.plane.connections());
+        while self.plane.connections() > 0 && Instant::now() < patience {
+            self.plane.cut_all();
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -145,22 +186,40 @@ pub(super) struct Predecessor {
     pub(super) control: Control,
     pid: u32,
     gone: Arc<AtomicBool>,
+    hurried: Arc<Notify>,
 }
 
 impl Predecessor {
     /// Completes the takeover.
     pub(super) fn commit(handover: Handover) -> Result<Self, ProxyError> {
         let (control, pid) = (Control::new(&handover.offer.control), handover.offer.pid);
-        let gone = Arc::new(AtomicBool::new(false));
+        let (gone, hurried) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
         let mut link = link(handover.commit()?)
             .map_err(|error| ProxyError::failed(format!("the running proxy cannot be watched: {error}")))?;
         say!("took over from the proxy with pid {pid}");
-        let noted = Arc::clone(&gone);
+        let (noted, asked) = (Arc::clone(&gone), Arc::clone(&hurried));
         tokio::spawn(async move {
-            ended(&mut link).await;
+            tokio::select! {
+                () = ended(&mut link) => {}
+                () = asked.notified() => {
+                    // To the other side this is our end; its own end is still seen.
+                    let _ = link.shutdown().await;
+                    ended(&mut link).await;
+                }
+            }
             noted.store(true, SeqCst);
         });
-        Ok(Self { control, pid, gone })
+        Ok(Self {
+            control,
+            pid,
+            gone,
+            hurried,
+        })
+    }
+
+    /// Lets it know that nobody serves any more, so that it does not wait for what has no end of its own.
+    fn hurry(&self) {
+        self.hurried.notify_one();
     }
 
     /// Whether it has ended.

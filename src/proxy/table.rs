@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::metrics::{Counters, Shown};
 use super::route::AppRoute;
-use super::upstream::{InFlight, Seat, Whole, lock};
+use super::upstream::{InFlight, Instance, Out, Seat, Whole, lock};
 use crate::model::{AppName, ReleaseId, Slot};
 
 /// A route with the token that lets a request ask which release has answered it.
@@ -55,7 +55,6 @@ pub(super) enum Nowhere {
 /// One app in a worker's table.
 #[derive(Debug)]
 pub(super) struct App {
-    pub(super) name: AppName,
     pub(super) check: String,
     pub(super) counters: Arc<Counters>,
     live: Option<Slot>,
@@ -149,7 +148,6 @@ impl Switch {
         door: Door,
         host: &str,
         tried: &[SocketAddrV4],
-        now: u64,
     ) -> Result<Claim, Nowhere> {
         loop {
             let table = self.tables[worker].load();
@@ -164,7 +162,7 @@ impl Switch {
                 .as_ref()
                 .ok_or_else(|| Nowhere::NotLive(Arc::clone(app), slot))?;
             let seat = lane
-                .next(tried, now)
+                .next(tried)
                 .ok_or_else(|| Nowhere::Exhausted(Arc::clone(app), slot))?;
             let in_flight = seat.join();
             if self.generation.load(SeqCst) <= table.generation {
@@ -184,6 +182,35 @@ impl Switch {
         let all = known.upstreams.values().chain(&known.left);
         let wanted = all.filter(|whole| addresses.contains(&whole.upstream.address));
         wanted.cloned().collect()
+    }
+
+    /// The upstreams with these ids, those that a route has left included.
+    pub(super) fn with_ids(&self, ids: &HashSet<u64>) -> Vec<Whole> {
+        let known = lock(&self.known);
+        let all = known.upstreams.values().chain(&known.left);
+        all.filter(|whole| ids.contains(&whole.upstream.id))
+            .cloned()
+            .collect()
+    }
+
+    /// Lets requests go to every instance of `app` again: its route was just set by somebody who knows.
+    pub(super) fn trust(&self, app: &AppName) {
+        let known = lock(&self.known);
+        for whole in known.upstreams.values() {
+            if whole.upstream.standing().0.app == *app {
+                whole.upstream.trust();
+            }
+        }
+    }
+
+    /// The instances that are out, with their addresses.
+    pub(super) fn out(&self) -> Vec<(SocketAddrV4, Instance, Out)> {
+        let known = lock(&self.known);
+        let out = |whole: &Whole| {
+            let (instance, out) = whole.upstream.standing();
+            Some((whole.upstream.address, instance, out?))
+        };
+        known.upstreams.values().filter_map(out).collect()
     }
 
     /// The upstreams at `addresses` that a route has left with something in flight.
@@ -211,6 +238,7 @@ impl Switch {
                 app: app.as_str(),
                 counters,
                 in_flight: Slot::BOTH.map(|slot| known.in_flight(app, slot)),
+                out: Slot::BOTH.map(|slot| known.out(app, slot)),
             })
             .collect();
         super::metrics::page(&shown, gauges, self.unrouted.load(Relaxed))
@@ -234,12 +262,15 @@ impl Known {
         for route in routes.iter().map(|stored| &stored.route) {
             let counters = self.counters.entry(route.app.clone());
             counters.or_insert_with(|| Arc::new(Counters::new(workers)));
-            for address in addresses(route) {
-                let last_id = &mut self.last_id;
-                self.upstreams.entry(address).or_insert_with(|| {
-                    *last_id += 1;
-                    Whole::new(*last_id, address, workers)
-                });
+            for (address, instance) in instances(route) {
+                match self.upstreams.get(&address) {
+                    Some(known) => known.upstream.is_now(&instance),
+                    None => {
+                        self.last_id += 1;
+                        let whole = Whole::new(self.last_id, address, instance, workers);
+                        self.upstreams.insert(address, whole);
+                    }
+                }
             }
         }
     }
@@ -268,7 +299,6 @@ impl Known {
         let route = &stored.route;
         let seat = |address| Arc::clone(&self.upstreams[address].seats[worker]);
         App {
-            name: route.app.clone(),
             check: stored.check.clone(),
             counters: Arc::clone(&self.counters[&route.app]),
             live: route.live,
@@ -290,13 +320,23 @@ impl Known {
                 .iter()
                 .map(|stored| &stored.route)
                 .find(|old| old.app == new.app);
-            if old.is_some_and(|old| (old.live, old.live_target()) != (new.live, new.live_target())) {
+            if old.is_some_and(|old| !old.is_as_live_as(new)) {
                 self.counters[&new.app].flips.fetch_add(1, Relaxed);
             }
         }
     }
 
     fn in_flight(&self, app: &AppName, slot: Slot) -> u64 {
+        self.of_slot(app, slot).map(Whole::in_flight).sum()
+    }
+
+    fn out(&self, app: &AppName, slot: Slot) -> u64 {
+        let all = self.of_slot(app, slot);
+        all.filter(|whole| whole.upstream.is_out()).count() as u64
+    }
+
+    /// What a slot's requests go to.
+    fn of_slot(&self, app: &AppName, slot: Slot) -> impl Iterator<Item = &Whole> {
         let route = self
             .routes
             .iter()
@@ -304,16 +344,34 @@ impl Known {
             .find(|route| route.app == *app);
         let target = route.and_then(|route| route.slots.get(&slot)?.target.as_ref());
         let upstreams = target.into_iter().flat_map(|target| &target.upstreams);
-        upstreams
-            .filter_map(|address| self.upstreams.get(address))
-            .map(Whole::in_flight)
-            .sum()
+        upstreams.filter_map(|address| self.upstreams.get(address))
     }
 }
 
 fn addresses(route: &AppRoute) -> impl Iterator<Item = SocketAddrV4> {
     let targets = route.slots.values().filter_map(|slot| slot.target.as_ref());
     targets.flat_map(|target| target.upstreams.iter().copied())
+}
+
+/// What is at each address of a route.
+fn instances(route: &AppRoute) -> impl Iterator<Item = (SocketAddrV4, Instance)> {
+    let targets = route
+        .slots
+        .iter()
+        .filter_map(|(slot, of)| Some((*slot, of.target.as_ref()?)));
+    targets.flat_map(move |(slot, target)| {
+        let of = move |(index, address): (usize, &SocketAddrV4)| {
+            let instance = Instance {
+                app: route.app.clone(),
+                slot,
+                release: target.release,
+                index,
+                probe: target.probe.clone(),
+            };
+            (*address, instance)
+        };
+        target.upstreams.iter().enumerate().map(of)
+    })
 }
 
 impl Table {
@@ -336,10 +394,10 @@ fn public(routes: &[StoredRoute]) -> HashSet<SocketAddrV4> {
 }
 
 impl Lane {
-    /// The next instance in turn that answers, else one that may answer again; none that was `tried`.
-    fn next(&self, tried: &[SocketAddrV4], now: u64) -> Option<&Arc<Seat>> {
+    /// The next instance in turn that is not out; none that was `tried`.
+    fn next(&self, tried: &[SocketAddrV4]) -> Option<&Arc<Seat>> {
         if let [only] = self.seats.as_slice() {
-            return (tried.is_empty() && !only.upstream.is_dead(now)).then_some(only);
+            return (tried.is_empty() && !only.upstream.is_out()).then_some(only);
         }
         let turn = self.turn.fetch_add(1, Relaxed);
         let in_turn = || {
@@ -347,10 +405,7 @@ impl Lane {
             (0..count).map(move |step| &self.seats[turn.wrapping_add(step) % count])
         };
         let untried = |seat: &&Arc<Seat>| !tried.contains(&seat.upstream.address);
-        in_turn()
-            .filter(untried)
-            .find(|seat| !seat.upstream.is_passed_over(now))
-            .or_else(|| in_turn().filter(untried).find(|seat| !seat.upstream.is_dead(now)))
+        in_turn().filter(untried).find(|seat| !seat.upstream.is_out())
     }
 }
 
@@ -365,6 +420,7 @@ mod tests {
         let target = Target {
             release: ReleaseId(1),
             upstreams: vec![address.parse().unwrap()],
+            probe: None,
         };
         let slot = SlotRoute {
             port: 1,
@@ -394,7 +450,7 @@ mod tests {
                 let (switch, drained, stop, claims, missed) = (&switch, &drained, &stop, &claims, &missed);
                 scope.spawn(move || {
                     while !stop.load(SeqCst) {
-                        let claim = switch.claim(worker, Door::Public, "", &[], 0).unwrap();
+                        let claim = switch.claim(worker, Door::Public, "", &[]).unwrap();
                         let at = usize::from(claim.in_flight.seat().upstream.address.ip().octets()[3] - 2);
                         missed.fetch_add(u64::from(drained[at].load(SeqCst)), Relaxed);
                         claims.fetch_add(1, Relaxed);

@@ -16,6 +16,7 @@ use super::body::{Answer, Tally};
 use super::connection::{Client, Plane, Worker};
 use super::head;
 use super::pulse::{Phase, Pulse, Ruling};
+use super::websocket;
 
 /// Changes protocol as the upstream has agreed to: gives the answer that says so, and carries bytes both ways
 /// from then on, counted in flight on the upstream until both sides have ended.
@@ -31,9 +32,13 @@ pub(super) fn switch(
         worker: Arc::clone(&client.worker),
         tally,
     };
-    tokio::spawn(tunnel.carry(to_client, to_upstream));
-
     let protocol = response.headers().get(UPGRADE).cloned();
+    let phase = match websocket::is_websocket(protocol.as_ref()) {
+        true => Phase::WebSocket,
+        false => Phase::Tunnel,
+    };
+    tokio::spawn(tunnel.carry(phase, to_client, to_upstream));
+
     let (mut parts, _) = response.into_parts();
     head::forward_answer(&mut parts.headers);
     if let Some(protocol) = protocol {
@@ -54,15 +59,22 @@ struct Tunnel {
 }
 
 impl Tunnel {
-    async fn carry(self, to_client: OnUpgrade, to_upstream: OnUpgrade) {
-        let pulse = Arc::new(Pulse::new(Arc::clone(&self.plane.clock), Phase::Tunnel));
-        pulse.serve_by(self.tally.claim.in_flight.seat().upstream.id);
+    async fn carry(self, phase: Phase, to_client: OnUpgrade, to_upstream: OnUpgrade) {
+        let pulse = Arc::new(Pulse::new(Arc::clone(&self.plane.clock), phase));
+        let upstream = &self.tally.claim.in_flight.seat().upstream;
+        pulse.serve_by(upstream.id);
         let _registered = self.worker.register(Arc::clone(&pulse));
         let mut both = pin!(async {
-            let (client, upstream) = tokio::try_join!(to_client, to_upstream).ok()?;
-            tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(upstream))
+            let (client, app) = tokio::try_join!(to_client, to_upstream).ok()?;
+            let (mut client, mut app) = (TokioIo::new(client), TokioIo::new(app));
+            if phase == Phase::WebSocket {
+                let told = websocket::carry(client, app, &pulse).await.ok()?;
+                return told.then(|| upstream.count_closed());
+            }
+            tokio::io::copy_bidirectional(&mut client, &mut app)
                 .await
                 .ok()
+                .map(drop)
         });
         poll_fn(|cx| {
             pulse.belongs_to(cx.waker());

@@ -3,13 +3,14 @@
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
+use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::dial::Link;
-
-/// How long an instance that could not be reached is passed over, in milliseconds.
-const PASSED_OVER: u64 = 1_000;
+use super::route::HttpProbe;
+use crate::model::{AppName, ReleaseId, Slot};
 
 /// How long an idle connection is kept, in milliseconds.
 const IDLE_MAX: u64 = 30_000;
@@ -28,9 +29,42 @@ pub(super) struct Upstream {
     ended: Notify,
     /// Whether a route goes here, so that a connection is worth keeping.
     routed: AtomicBool,
-    passed_over_until: AtomicU64,
-    /// Whether the last failure to connect took long, so that another try is not worth a client's time.
-    failed_slowly: AtomicBool,
+    /// Endless streams that the proxy has ended in form.
+    closed: AtomicU64,
+    /// Whether requests pass it by: what `standing` tells, for those who may not wait.
+    out: AtomicBool,
+    /// How often it was put out. A connection from before the last time may lead nowhere.
+    outs: AtomicU64,
+    standing: Mutex<Standing>,
+    /// Whether somebody looks at it, and whether there is a reason to look again.
+    looking: AtomicBool,
+    look_again: AtomicBool,
+}
+
+/// Which instance is at an upstream's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Instance {
+    pub(super) app: AppName,
+    pub(super) slot: Slot,
+    pub(super) release: ReleaseId,
+    /// Its number within the release, from 0.
+    pub(super) index: usize,
+    /// How it is asked whether it is ready; none: by a connection.
+    pub(super) probe: Option<HttpProbe>,
+}
+
+#[derive(Debug)]
+struct Standing {
+    instance: Instance,
+    out: Option<Out>,
+}
+
+/// Since when and why an instance is out.
+#[derive(Debug, Clone)]
+pub(super) struct Out {
+    pub(super) since: Timestamp,
+    pub(super) began: Instant,
+    pub(super) why: String,
 }
 
 /// One worker's part of an upstream: what every request writes to. On memory of its own, because two workers
@@ -56,27 +90,115 @@ pub(super) struct Whole {
 struct Idle {
     link: Link,
     since: u64,
+    /// [`Upstream::outs`] when it was last heard from.
+    outs: u64,
 }
 
 impl Upstream {
-    /// Notes that the instance could not be reached at `now`; gives whether this is news.
-    pub(super) fn pass_over(&self, now: u64, slowly: bool) -> bool {
-        self.failed_slowly.store(slowly, Relaxed);
-        self.passed_over_until.swap(now + PASSED_OVER, Relaxed) == 0
+    /// Whether requests pass it by.
+    pub(super) fn is_out(&self) -> bool {
+        self.out.load(Relaxed)
     }
 
-    /// Notes that the instance was reached; gives whether this is news.
-    pub(super) fn reached(&self) -> bool {
-        self.passed_over_until.load(Relaxed) != 0 && self.passed_over_until.swap(0, Relaxed) != 0
+    /// Whether a route goes here.
+    pub(super) fn is_routed(&self) -> bool {
+        self.routed.load(Relaxed)
     }
 
-    pub(super) fn is_passed_over(&self, now: u64) -> bool {
-        now < self.passed_over_until.load(Relaxed)
+    /// Lets requests pass it by from now on; gives the number of this time, where it is news.
+    pub(super) fn leave_turn(&self, why: String) -> Option<u64> {
+        let mut standing = lock(&self.standing);
+        if standing.out.is_some() || !self.is_routed() {
+            return None;
+        }
+        standing.out = Some(Out {
+            since: Timestamp::now(),
+            began: Instant::now(),
+            why,
+        });
+        self.out.store(true, Relaxed);
+        Some(self.outs.fetch_add(1, Relaxed) + 1)
     }
 
-    /// Passed over after a failure that took long.
-    pub(super) fn is_dead(&self, now: u64) -> bool {
-        self.is_passed_over(now) && self.failed_slowly.load(Relaxed)
+    /// An endless stream was ended in form.
+    pub(super) fn count_closed(&self) {
+        self.closed.fetch_add(1, SeqCst);
+    }
+
+    /// Endless streams that were ended in form.
+    pub(super) fn closed(&self) -> u64 {
+        self.closed.load(SeqCst)
+    }
+
+    /// Lets requests come again, where it is out for the time `number`.
+    pub(super) fn return_to_turn(&self, number: u64) -> Option<Out> {
+        let mut standing = lock(&self.standing);
+        if self.outs.load(Relaxed) != number {
+            return None;
+        }
+        self.out.store(false, Relaxed);
+        standing.out.take()
+    }
+
+    /// Lets requests come again: whoever sets a route knows the instance to be ready, or knows nothing better.
+    pub(super) fn trust(&self) {
+        let mut standing = lock(&self.standing);
+        standing.out = None;
+        self.out.store(false, Relaxed);
+    }
+
+    /// The instance, as long as it is out for the time `number` and a route goes here.
+    pub(super) fn instance_if_out(&self, number: u64) -> Option<Instance> {
+        let standing = lock(&self.standing);
+        let is_out = standing.out.is_some() && self.outs.load(Relaxed) == number;
+        (is_out && self.is_routed()).then(|| standing.instance.clone())
+    }
+
+    /// The instance, and since when and why it is out, where it is.
+    pub(super) fn standing(&self) -> (Instance, Option<Out>) {
+        let standing = lock(&self.standing);
+        (standing.instance.clone(), standing.out.clone())
+    }
+
+    /// Notes which instance is here.
+    pub(super) fn is_now(&self, instance: &Instance) {
+        let mut standing = lock(&self.standing);
+        if standing.instance != *instance {
+            standing.instance = instance.clone();
+        }
+    }
+
+    /// The instance as people read it.
+    pub(super) fn told(&self) -> String {
+        let Instance {
+            app,
+            slot,
+            release,
+            index,
+            ..
+        } = self.standing().0;
+        format!(
+            "{app}: instance {index} of {slot} release {release} ({})",
+            self.address
+        )
+    }
+
+    /// Begins to look at it; false when somebody does already, who then looks again.
+    pub(super) fn begin_look(&self) -> bool {
+        let begins = !self.looking.swap(true, SeqCst);
+        if !begins {
+            self.look_again.store(true, SeqCst);
+        }
+        begins
+    }
+
+    /// Ends the look, unless there is a reason to look again.
+    pub(super) fn end_look(&self) -> bool {
+        let again = self.look_again.swap(false, SeqCst) && self.is_routed() && !self.is_out();
+        if !again {
+            self.looking.store(false, SeqCst);
+        }
+        !again
     }
 }
 
@@ -89,13 +211,14 @@ impl Seat {
 
     /// An idle connection that was used at most `age` milliseconds before `now`.
     pub(super) fn take_idle(&self, now: u64, age: u64) -> Option<Link> {
+        let outs = self.upstream.outs.load(Relaxed);
         let mut idle = lock(&self.idle);
         // The last one back is the first one out: it is the likeliest to be open still. One that is not ready
         // yet is still ending its last exchange, and stays.
         let mut at = idle.len();
         while at > 0 {
             at -= 1;
-            if idle[at].link.is_closed() {
+            if idle[at].link.is_closed() || idle[at].outs != outs {
                 idle.remove(at);
             } else if idle[at].since + age < now {
                 return None;
@@ -111,22 +234,30 @@ impl Seat {
         if self.upstream.routed.load(Relaxed) && !link.is_closed() {
             let mut idle = lock(&self.idle);
             if idle.len() < IDLE_COUNT {
-                idle.push(Idle { link, since: now });
+                idle.push(Idle {
+                    link,
+                    since: now,
+                    outs: self.upstream.outs.load(Relaxed),
+                });
             }
         }
     }
 }
 
 impl Whole {
-    pub(super) fn new(id: u64, address: SocketAddrV4, workers: usize) -> Self {
+    pub(super) fn new(id: u64, address: SocketAddrV4, instance: Instance, workers: usize) -> Self {
         let upstream = Arc::new(Upstream {
             id,
             address,
             awaited: AtomicBool::new(false),
             ended: Notify::new(),
             routed: AtomicBool::new(true),
-            passed_over_until: AtomicU64::new(0),
-            failed_slowly: AtomicBool::new(false),
+            closed: AtomicU64::new(0),
+            out: AtomicBool::new(false),
+            outs: AtomicU64::new(0),
+            standing: Mutex::new(Standing { instance, out: None }),
+            looking: AtomicBool::new(false),
+            look_again: AtomicBool::new(false),
         });
         let seat = |_| {
             Arc::new(Seat {

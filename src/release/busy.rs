@@ -40,6 +40,7 @@ pub async fn lock(context: &Context, app: &AppName, what: &str) -> Result<AppLoc
             let what = match holder {
                 Some(holder) => match (holder.release, holder.step) {
                     (Some(release), Some(step)) => format!("release {release} is at {step}"),
+                    (Some(release), None) => format!("release {release} begins"),
                     _ => format!("`deployer {}` (process {}) works on it", holder.what, holder.pid),
                 },
                 None => "another run works on it".to_owned(),

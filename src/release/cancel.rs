@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::entry::{Outcome, Step};
+use super::entry::{Outcome, Step, Why};
 use super::history;
 use crate::store::ReleaseDir;
 
@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// When the release has ended or flipped already, or nobody works on it.
 pub async fn cancel(release: &ReleaseDir) -> Result<String> {
     let (app, id) = (release.app(), release.id());
+    // Looked at before the journal: a worker that ends in between has written its outcome.
+    let has_worker = release.has_worker();
     let Some(past) = history::one(release.clone())? else {
         bail!("{app} has no release {id}")
     };
@@ -26,7 +28,7 @@ pub async fn cancel(release: &ReleaseDir) -> Result<String> {
     if past.step.is_some_and(|step| step >= Step::Flip) {
         bail!("release {id} is past its flip: `deployer rollback` takes it back");
     }
-    if !release.has_worker() {
+    if !has_worker {
         bail!("nobody works on release {id}: `deployer recover {app}` brings it to its end");
     }
     release.ask_to_cancel()?;
@@ -35,9 +37,12 @@ pub async fn cancel(release: &ReleaseDir) -> Result<String> {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     match history::one(release.clone())?.and_then(|past| past.outcome) {
-        Some(outcome) if outcome.is_good() => bail!("it was too late: release {id} is {}", outcome.as_str()),
-        Some(Outcome::Failed { step, .. }) => Ok(format!("release {id} is cancelled at {step}")),
-        Some(_) => Ok(format!("release {id} is cancelled")),
+        Some(Outcome::Failed {
+            step,
+            why: Why::Cancelled,
+        }) => Ok(format!("release {id} is cancelled at {step}")),
+        Some(Outcome::Dropped { why: Why::Cancelled }) => Ok(format!("release {id} is cancelled")),
+        Some(outcome) => bail!("it was too late: release {id} is {}", outcome.as_str()),
         None => bail!(
             "release {id} was asked to stop and has not stopped yet: `deployer log {app}/{id}` shows why"
         ),

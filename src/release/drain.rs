@@ -21,9 +21,6 @@ pub(super) async fn drain(run: &mut Run<'_>) -> Done {
         .drain(&left, run.app.settings.drain_deadline)
         .await?;
     let (finished, cut) = (drained.finished, drained.cut);
-    let mut what = format!("{} ended", say::count(finished, "request"));
-    if cut > 0 {
-        what += &format!(", {cut} cut after {}", say::time(run.app.settings.drain_deadline));
-    }
+    let what = say::drained(finished, cut, drained.closed, run.app.settings.drain_deadline);
     Ok((Learned::Drained { finished, cut }, what))
 }

@@ -17,6 +17,7 @@ mod flip;
 pub mod follow;
 mod given;
 pub mod history;
+mod meant;
 mod next;
 #[cfg(test)]
 mod next_tests;

@@ -134,10 +134,7 @@ fn origins() -> [Origin; 4] {
         },
         Origin::Redeploy { of },
         Origin::Rollback { to: of },
-        Origin::Promote {
-            from: None,
-            release: None,
-        },
+        Origin::Promote { from: None },
     ]
 }
 

@@ -8,9 +8,9 @@ use anyhow::{Context as _, Result, bail};
 use super::context::{App, Context};
 use super::history;
 use super::say;
-use crate::git::{Pushed, RefUpdate, SlotRepository, what_was_pushed};
+use crate::git::{ObjectId, Pushed, RefUpdate, SlotRepository, what_was_pushed};
 use crate::model::{AppName, Commit, Origin, Promote, ReleaseId, Slot};
-use crate::store::{Moment, Record, ReleaseDir};
+use crate::store::{AppState, Live, Meant, Moment, Numbers, Record, ReleaseDir, Running};
 
 /// What a push came to.
 pub enum Received {
@@ -48,19 +48,43 @@ pub fn push(
             return Ok(Received::Nothing(told.collect()));
         }
     };
+    let numbers = context.store.lock_numbers(&app.name)?;
     let repository = SlotRepository::open(&context.store.repository(&app.name, slot))?;
+    if let Some((tip, release)) = moved_on(context, &app, slot, &repository, new)? {
+        let told = say::moved_on(&app.name, slot, branch, &tip, release);
+        return Ok(Received::Nothing(vec![told]));
+    }
     let facts = repository.commit_facts(new)?;
-    let promote = app.settings.promote == Promote::Auto && !no_promote;
-    let origin = Origin::Push { reference };
-    launch(
-        context,
-        &app,
+    let draft = Draft {
         slot,
-        origin,
-        Some((facts.commit, facts.subject)),
-        promote,
-    )
-    .map(Received::Release)
+        origin: Origin::Push { reference },
+        commit: Some((facts.commit, facts.subject)),
+        promote: app.settings.promote == Promote::Auto && !no_promote,
+        meant: None,
+    };
+    launch(context, &app, &numbers, draft).map(Received::Release)
+}
+
+/// Where another push moved the branch on before this one got a number, and was released already: the commit that the
+/// branch is at, and the release of it. Hooks that run at once may come out of order; the branch tells theirs.
+fn moved_on(
+    context: &Context,
+    app: &App,
+    slot: Slot,
+    repository: &SlotRepository,
+    pushed: ObjectId,
+) -> Result<Option<(Commit, ReleaseId)>> {
+    let Some(tip) = repository.tip(&app.settings.branch)?.filter(|tip| *tip != pushed) else {
+        return Ok(None);
+    };
+    let tip = repository.commit_facts(tip)?.commit;
+    let all = history::of(context, &app.name)?;
+    let newest = all
+        .iter()
+        .rev()
+        .find(|past| past.record.slot == slot && matches!(past.record.origin, Origin::Push { .. }));
+    let same = newest.filter(|past| past.record.commit.as_ref() == Some(&tip));
+    Ok(same.map(|past| (tip, past.record.id)))
 }
 
 /// Releases the commit of what the slot last took, again.
@@ -69,17 +93,23 @@ pub fn push(
 /// When the slot never had a commit, or the release cannot be begun.
 pub fn redeploy(context: &Context, app: &AppName, slot: Slot, no_promote: bool) -> Result<ReleaseDir> {
     let app = context.app(app)?;
+    let numbers = context.store.lock_numbers(&app.name)?;
     let all = history::of(context, &app.name)?;
-    let last = all.iter().rev().find(|past| {
-        past.record.slot == slot
-            && matches!(past.record.origin, Origin::Push { .. } | Origin::Redeploy { .. })
-    });
+    let last = all
+        .iter()
+        .rev()
+        .find(|past| past.record.slot == slot && past.record.origin.builds());
     let Some(last) = last else {
         bail!("nothing was pushed to {}/{slot} yet", app.name);
     };
-    let promote = app.settings.promote == Promote::Auto && !no_promote;
-    let origin = Origin::Redeploy { of: last.record.id };
-    launch(context, &app, slot, origin, commit_of(&last.record), promote)
+    let draft = Draft {
+        slot,
+        origin: Origin::Redeploy { of: last.record.id },
+        commit: commit_of(&last.record),
+        promote: app.settings.promote == Promote::Auto && !no_promote,
+        meant: None,
+    };
+    launch(context, &app, &numbers, draft)
 }
 
 /// Makes the slot live with what it runs.
@@ -87,12 +117,8 @@ pub fn redeploy(context: &Context, app: &AppName, slot: Slot, no_promote: bool) 
 /// # Errors
 /// When it runs nothing, is live already, or the release cannot be begun.
 pub fn promote(context: &Context, app: &AppName, slot: Slot) -> Result<ReleaseDir> {
-    go_live(context, app, slot, None)
-}
-
-/// Makes the slot live with what it runs, which must still be `meant` when its turn comes, if that is given.
-fn go_live(context: &Context, app: &AppName, slot: Slot, meant: Option<ReleaseId>) -> Result<ReleaseDir> {
     let app = context.app(app)?;
+    let numbers = context.store.lock_numbers(&app.name)?;
     let state = context.store.state(&app.name)?;
     let Some(running) = state.slots.get(&slot) else {
         bail!("{}/{slot} runs nothing: push to it first", app.name);
@@ -104,30 +130,26 @@ fn go_live(context: &Context, app: &AppName, slot: Slot, meant: Option<ReleaseId
             running.release
         );
     }
-    let of = context
-        .store
-        .release(&app.name, running.release)
-        .record()
-        .ok()
-        .flatten();
-    let origin = Origin::Promote {
-        from: state.live,
-        release: meant,
-    };
-    launch(context, &app, slot, origin, of.as_ref().and_then(commit_of), true)
+    go_live(context, &app, &numbers, &state, (slot, running), None)
 }
 
-/// Puts a slot back to an earlier release.
+/// Puts a slot back to an earlier release: to the one before what it runs now, where none is named.
 ///
 /// # Errors
 /// When there is none, the named one is not kept, or the release cannot be begun.
 pub fn rollback(context: &Context, app: &AppName, slot: Slot, to: Option<ReleaseId>) -> Result<ReleaseDir> {
     let app = context.app(app)?;
+    let numbers = context.store.lock_numbers(&app.name)?;
     let state = context.store.state(&app.name)?;
-    let all = history::of(context, &app.name)?;
-    let target = history::rollback_target(&all, &state, slot, to)?;
-    let origin = Origin::Rollback { to: target.record.id };
-    launch(context, &app, slot, origin, commit_of(&target.record), true)
+    let runs = state.slots.get(&slot).filter(|_| to.is_none());
+    let meant = runs.map(|running| Meant {
+        runs: Some(Live {
+            slot,
+            release: running.release,
+        }),
+        live: None,
+    });
+    go_back(context, &app, &numbers, &state, (slot, to), meant)
 }
 
 /// Undoes the last flip: back to the other slot where it still runs what was live then, else back to the
@@ -136,9 +158,12 @@ pub fn rollback(context: &Context, app: &AppName, slot: Slot, to: Option<Release
 /// # Errors
 /// When there was no flip, or what was live then is no longer there.
 pub fn undo_flip(context: &Context, app: &AppName) -> Result<ReleaseDir> {
-    let state = context.store.state(app)?;
+    let app = context.app(app)?;
+    let numbers = context.store.lock_numbers(&app.name)?;
+    let state = context.store.state(&app.name)?;
+    let name = &app.name;
     let Some(flip) = state.flips.last() else {
-        bail!("{app} has had no flip yet: there is nothing to undo");
+        bail!("{name} has had no flip yet: there is nothing to undo");
     };
     let Some(from) = flip.from else {
         bail!(
@@ -147,16 +172,21 @@ pub fn undo_flip(context: &Context, app: &AppName) -> Result<ReleaseDir> {
             flip.to.slot
         );
     };
+    let live = Some(flip.to);
     if from.slot == flip.to.slot {
-        return rollback(context, app, from.slot, Some(from.release));
+        let meant = Meant { runs: None, live };
+        let back = (from.slot, Some(from.release));
+        return go_back(context, &app, &numbers, &state, back, Some(meant));
     }
     match state.slots.get(&from.slot) {
         Some(running) if running.release == from.release => {
-            go_live(context, app, from.slot, Some(from.release))
+            let runs = Some(from);
+            let meant = Meant { runs, live };
+            go_live(context, &app, &numbers, &state, (from.slot, running), Some(meant))
         }
         _ => bail!(
-            "{} no longer runs release {}, which was live before: `deployer rollback {app}/{} --to {}`, then \
-             `deployer promote {app}/{}`",
+            "{} no longer runs release {}, which was live before: `deployer rollback {name}/{} --to {}`, then \
+             `deployer promote {name}/{}`",
             from.slot,
             from.release,
             from.slot,
@@ -166,6 +196,45 @@ pub fn undo_flip(context: &Context, app: &AppName) -> Result<ReleaseDir> {
     }
 }
 
+fn go_live(
+    context: &Context,
+    app: &App,
+    numbers: &Numbers,
+    state: &AppState,
+    (slot, running): (Slot, &Running),
+    meant: Option<Meant>,
+) -> Result<ReleaseDir> {
+    let of = context.store.release(&app.name, running.release);
+    let draft = Draft {
+        slot,
+        origin: Origin::Promote { from: state.live },
+        commit: of.record().ok().flatten().as_ref().and_then(commit_of),
+        promote: true,
+        meant,
+    };
+    launch(context, app, numbers, draft)
+}
+
+fn go_back(
+    context: &Context,
+    app: &App,
+    numbers: &Numbers,
+    state: &AppState,
+    (slot, to): (Slot, Option<ReleaseId>),
+    meant: Option<Meant>,
+) -> Result<ReleaseDir> {
+    let all = history::of(context, &app.name)?;
+    let target = history::rollback_target(&all, state, slot, to)?;
+    let draft = Draft {
+        slot,
+        origin: Origin::Rollback { to: target.record.id },
+        commit: commit_of(&target.record),
+        promote: true,
+        meant,
+    };
+    launch(context, app, numbers, draft)
+}
+
 fn commit_of(record: &Record) -> Option<(Commit, String)> {
     record
         .commit
@@ -173,23 +242,26 @@ fn commit_of(record: &Record) -> Option<(Commit, String)> {
         .zip(Some(record.subject.clone().unwrap_or_default()))
 }
 
-/// Writes the record and starts the worker, which holds its lock from the first moment on.
-fn launch(
-    context: &Context,
-    app: &App,
+/// A release that has no number yet.
+struct Draft {
     slot: Slot,
     origin: Origin,
     commit: Option<(Commit, String)>,
     promote: bool,
-) -> Result<ReleaseDir> {
-    let (commit, subject) = commit.unzip();
-    let (release, record, lock) = context.store.new_release(&app.name, |id| Record {
+    meant: Option<Meant>,
+}
+
+/// Writes the record and starts the worker, which holds its lock from the first moment on.
+fn launch(context: &Context, app: &App, numbers: &Numbers, draft: Draft) -> Result<ReleaseDir> {
+    let (commit, subject) = draft.commit.unzip();
+    let (release, record, lock) = context.store.new_release(numbers, |id| Record {
         id,
-        slot,
-        origin,
+        slot: draft.slot,
+        origin: draft.origin,
         commit,
         subject,
-        promote,
+        promote: draft.promote,
+        meant: draft.meant,
         received: Moment::now(),
     })?;
     let environment = ["PATH", "HOME", "SSL_CERT_FILE", "SSL_CERT_DIR"];

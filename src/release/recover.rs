@@ -39,6 +39,9 @@ pub async fn orphans(context: &Context, lock: &mut AppLock) -> Result<Vec<String
             continue;
         }
         let mut run = Run::new(context, lock, &worker, &past.dir)?;
+        if run.has_ended() {
+            continue;
+        }
         run.resume()?;
         let outcome = run
             .go()
@@ -128,8 +131,9 @@ pub async fn recover(context: &Context, lock: &mut AppLock) -> Result<Vec<String
     told.extend(orphans(context, lock).await?);
     lock.says("recover", None, None);
     let state = context.store.state(&app.name)?;
-    told.extend(bring_up(context, &app, &state).await?);
-    told.extend(mend_route(context, &app, &state).await?);
+    let started = bring_up(context, &app, &state).await?;
+    let mended = mend_route(context, &app, &state, !started.is_empty()).await?;
+    told.extend(started.into_iter().chain(mended));
     told.extend(remove_strays(context, &app, &state).await?);
     Ok(told)
 }
@@ -155,8 +159,9 @@ async fn bring_up(context: &Context, app: &App, state: &AppState) -> Result<Vec<
     Ok(told)
 }
 
-/// Gives the proxy the route that follows from state, when it has another one.
-async fn mend_route(context: &Context, app: &App, state: &AppState) -> Result<Option<String>> {
+/// Gives the proxy the route that follows from state, when it has another one; also when instances were `started`,
+/// so that it tries at once those that it had put out.
+async fn mend_route(context: &Context, app: &App, state: &AppState, started: bool) -> Result<Option<String>> {
     let wanted = route_of(context, app, state)?;
     let has = match routed(context, app).await {
         Ok(route) => route,
@@ -166,13 +171,12 @@ async fn mend_route(context: &Context, app: &App, state: &AppState) -> Result<Op
     if has.is_none() && state.slots.is_empty() {
         return Ok(None);
     }
-    if has.as_ref() == Some(&wanted) {
+    let is_right = has.is_some_and(|has| has == wanted);
+    if is_right && !started {
         return open_ports(context, app, &wanted).await;
     }
     context.proxy.put_route(&wanted).await?;
-    Ok(Some(
-        "the proxy's route was not what state says; it is again".to_owned(),
-    ))
+    Ok((!is_right).then(|| "the proxy's route was not what state says; it is again".to_owned()))
 }
 
 /// Lets the proxy try again what it could not open at its start: putting the same route once more does. A port that

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
 use super::context::{App, Context};
-use crate::model::{AddressPlan, AddressPlanError, Slot};
-use crate::proxy::{AppRoute, SlotRoute, Target};
+use crate::model::{AddressPlan, AddressPlanError, AppSettings, ProbeKind, Slot};
+use crate::proxy::{AppRoute, HttpProbe, SlotRoute, Target};
 use crate::store::{AppState, Running};
 
 /// The whole route of `app` in this state.
@@ -20,6 +20,7 @@ pub fn route_of(context: &Context, app: &App, state: &AppState) -> Result<AppRou
             Some(running) => Some(Target {
                 release: running.release,
                 upstreams: upstreams(context, app, slot, running)?,
+                probe: probe_of(&app.settings),
             }),
             None => None,
         };
@@ -67,14 +68,41 @@ pub fn left_behind(old: &AppRoute, new: &AppRoute) -> Vec<SocketAddrV4> {
     left
 }
 
-/// Whether two routes send every request to the same upstreams, whatever their ports and hosts: a configuration
-/// that was changed meanwhile may name a port that cannot be had.
+/// Whether two routes send every request to the same upstreams, whatever their ports, hosts and probes: a
+/// configuration that was changed meanwhile may name a port that cannot be had.
 pub(super) fn goes_to_the_same(one: &AppRoute, other: &AppRoute) -> bool {
-    let target = |route: &AppRoute, slot| route.slots.get(&slot).and_then(|slot| slot.target.clone());
+    fn target(route: &AppRoute, slot: Slot) -> Option<&Target> {
+        route.slots.get(&slot)?.target.as_ref()
+    }
     one.live == other.live
         && Slot::BOTH
             .iter()
-            .all(|slot| target(one, *slot) == target(other, *slot))
+            .all(|slot| match (target(one, *slot), target(other, *slot)) {
+                (Some(one), Some(other)) => one.has_the_instances_of(other),
+                (one, other) => one.is_none() && other.is_none(),
+            })
+}
+
+/// Whether two routes serve the same, however the instances are probed. A proxy that was upgraded has the routes
+/// that its former version wrote.
+pub(super) fn serves_the_same(one: &AppRoute, other: &AppRoute) -> bool {
+    let ports = |route: &AppRoute| Slot::BOTH.map(|slot| route.slots.get(&slot).map(|slot| slot.port));
+    goes_to_the_same(one, other) && one.hosts == other.hosts && ports(one) == ports(other)
+}
+
+/// How the proxy asks an instance that it could not reach whether it is ready again. What only the Engine can ask is
+/// replaced by a connection.
+fn probe_of(settings: &AppSettings) -> Option<HttpProbe> {
+    let ProbeKind::Http { path, status, host } = &settings.probe.kind else {
+        return None;
+    };
+    let first = settings.hosts.first().map_or("localhost", String::as_str);
+    Some(HttpProbe {
+        path: path.clone(),
+        host: host.as_deref().unwrap_or(first).to_owned(),
+        status: *status,
+        timeout: settings.probe.timeout.as_millis().try_into().unwrap_or(u64::MAX),
+    })
 }
 
 fn public(route: &AppRoute) -> &[SocketAddrV4] {

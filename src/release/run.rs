@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::context::{App, Context};
 use super::entry::{Entry, Facts, Learned, Outcome, Step, Why, way};
 use super::next::{Next, next};
-use super::{build, checkout, drain, flip, probe, pull, push, record, retire, say, start};
+use super::{build, checkout, drain, flip, meant, probe, pull, push, record, retire, say, start};
 use crate::model::{Commit, ImageRef, Lane, Origin, Slot};
 use crate::store::{
     AppLock, AppState, FLIPS_KEPT, Flip, Journal, Live, Log, Moment, Record, ReleaseDir, Running, WorkerLock,
@@ -62,15 +62,18 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Notes that the release's former worker was killed. Does nothing to a release that has ended.
+    /// Whether the release has ended: by itself, while it was thought to be nobody's.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.next(), Next::Ended(_))
+    }
+
+    /// Notes that the release's former worker was killed.
     ///
     /// # Errors
     /// When the journal cannot be written.
     pub(super) fn resume(&mut self) -> anyhow::Result<()> {
-        if !matches!(self.next(), Next::Ended(_)) {
-            self.log.line(&say::resumed());
-            self.journal.append(Entry::Resumed)?;
-        }
+        self.log.line(&say::resumed());
+        self.journal.append(Entry::Resumed)?;
         Ok(())
     }
 
@@ -119,6 +122,9 @@ impl<'a> Run<'a> {
     async fn may_begin(&mut self, step: Step) -> Result<(), Why> {
         if step <= Step::Flip && self.release.is_cancelled() {
             return Err(Why::Cancelled);
+        }
+        if way(&self.record.origin).first() == Some(&step) {
+            meant::is_still_so(&self.record, &self.before).map_err(as_why)?;
         }
         if step == Step::Flip {
             flip::proxy_answers(self).await.map_err(as_why)?;

@@ -34,10 +34,10 @@ pub fn heading(app: &AppName, record: &Record) -> String {
         Origin::Push { .. } => format!("{slot}: commit {commit} {subject:?}"),
         Origin::Redeploy { of } => format!("{slot}: commit {commit} {subject:?} again, as in release {of}"),
         Origin::Rollback { to } => format!("{slot}: back to release {to} (commit {commit} {subject:?})"),
-        Origin::Promote { from: Some(from), .. } => {
+        Origin::Promote { from: Some(from) } => {
             format!("{slot}: traffic goes from {from} to {}", record.slot)
         }
-        Origin::Promote { from: None, .. } => format!("{slot}: traffic goes to {}", record.slot),
+        Origin::Promote { from: None } => format!("{slot}: traffic goes to {}", record.slot),
     }
 }
 
@@ -46,6 +46,19 @@ pub fn step(step: Step, took: Duration, what: &str) -> String {
     format!(" {step:<8} {:>8}  {what}", time(took))
         .trim_end()
         .to_owned()
+}
+
+/// What a drain has come to: requests that ended by themselves, those that were cut at its deadline, and how many
+/// of those were streams that were closed in form.
+pub fn drained(finished: u64, cut: u64, closed: u64, deadline: Duration) -> String {
+    let mut what = format!("{} ended", count(finished, "request"));
+    if cut > 0 {
+        what += &format!(", {cut} cut after {}", time(deadline));
+    }
+    if closed > 0 {
+        what += &format!(" ({} closed in form)", count(closed, "stream"));
+    }
+    what
 }
 
 /// A step that failed before the flip.
@@ -187,9 +200,17 @@ pub fn unfinished(app: &AppName, id: ReleaseId, why: &str) -> String {
     )
 }
 
-/// What a flip is to be undone to has gone while the undoing waited for its turn.
+/// What a command that goes back was about has gone while it waited for its turn.
 pub fn runs_another(slot: Slot, runs: ReleaseId, meant: ReleaseId) -> String {
-    format!("{slot} runs release {runs} by now, and no longer release {meant}, which was to be live again")
+    format!("{slot} runs release {runs} by now, and no longer release {meant}, as when this was asked for")
+}
+
+/// The flip that is to be undone is no longer the last one.
+pub fn another_is_live(live: Live, meant: Live) -> String {
+    format!(
+        "release {} on {} is live by now, and no longer release {} on {}, whose flip was to be undone",
+        live.release, live.slot, meant.release, meant.slot
+    )
 }
 
 /// The lane that a release would take is one that requests go to.
@@ -216,6 +237,14 @@ pub fn state_is_lost(release: ReleaseId) -> String {
 /// A push that names another branch.
 pub fn other_branch(app: &AppName, slot: Slot, branch: &str, pushed: &str) -> String {
     format!("no release: {app}/{slot} releases the branch {branch}, and this push was of {pushed}")
+}
+
+/// A push whose branch was moved on by another one, which got its number first.
+pub fn moved_on(app: &AppName, slot: Slot, branch: &str, to: &Commit, release: ReleaseId) -> String {
+    format!(
+        "no release: a newer push moved {branch} of {app}/{slot} to commit {}, which is release {release}",
+        to.short()
+    )
 }
 
 /// A push that deletes the branch.

@@ -9,13 +9,13 @@ use super::route::{self, route_of};
 use super::run::{Done, Run};
 use super::say;
 use crate::engine::{Engine, Instance, InstanceSpec};
-use crate::model::{AddressPlan, ImageRef, Origin, ReleaseId, Restart, Slot};
+use crate::model::{AddressPlan, ImageRef, Origin, Restart, Slot};
 use crate::proxy::AppRoute;
 use crate::store::Running;
 
 pub(super) async fn start(run: &mut Run<'_>) -> Done {
     let running = match run.record.origin {
-        Origin::Promote { release, .. } => as_meant(run, release)?,
+        Origin::Promote { .. } => run.running()?,
         _ => planned(run).await?,
     };
     clear_lane(run, &running).await?;
@@ -29,17 +29,6 @@ pub(super) async fn start(run: &mut Run<'_>) -> Done {
     let at: Vec<String> = at.iter().map(ToString::to_string).collect();
     let instances = say::count(running.instances.into(), "instance");
     Ok((learned, format!("{instances} at {}", at.join(", "))))
-}
-
-/// What the slot runs, which is to go live.
-fn as_meant(run: &Run<'_>, meant: Option<ReleaseId>) -> anyhow::Result<Running> {
-    let running = run.running()?;
-    match meant {
-        Some(meant) if meant != running.release => {
-            bail!(say::runs_another(run.slot(), running.release, meant))
-        }
-        _ => Ok(running),
-    }
 }
 
 /// What the release will run, with the port that the image or the configuration names.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::context::{App, Context};
 use super::entry::{Outcome, Step};
 use super::history::{self, Past};
-use super::route::route_of;
+use super::route::{route_of, serves_the_same};
 use super::say;
 use crate::engine::Instance;
 use crate::model::{AppName, Commit, Digest, ReleaseId, Slot};
@@ -140,7 +140,8 @@ fn one(
         Ok(routes) => {
             let wanted = route_of(context, app, &state)?;
             let has = routes.iter().find(|route| route.app == app.name);
-            if under_way.is_empty() && !state.slots.is_empty() && has != Some(&wanted) {
+            let is_right = has.is_some_and(|has| serves_the_same(has, &wanted));
+            if under_way.is_empty() && !state.slots.is_empty() && !is_right {
                 problems.push(format!(
                     "the proxy's route is not what state says: `deployer recover {}` mends it",
                     app.name
@@ -173,13 +174,21 @@ pub(super) fn has_port(app: &App, closed: &ClosedPort) -> bool {
 
 fn under_way(all: &[Past]) -> Vec<UnderWay> {
     let open = all.iter().filter(|past| past.outcome.is_none());
-    open.map(|past| UnderWay {
-        release: past.record.id,
-        slot: past.record.slot,
-        step: past.step,
-        has_worker: past.dir.has_worker(),
-    })
-    .collect()
+    let open = open.map(|past| (past, past.dir.has_worker()));
+    open.filter(|(past, has_worker)| *has_worker || !has_ended_since(past))
+        .map(|(past, has_worker)| UnderWay {
+            release: past.record.id,
+            slot: past.record.slot,
+            step: past.step,
+            has_worker,
+        })
+        .collect()
+}
+
+/// Whether a release that nobody works on any more has ended since its journal was read.
+fn has_ended_since(past: &Past) -> bool {
+    let now = history::one(past.dir.clone()).ok().flatten();
+    now.is_none_or(|now| now.outcome.is_some())
 }
 
 fn missing(app: &App, state: &AppState, instances: &[Instance]) -> Vec<String> {

@@ -57,6 +57,7 @@ async fn go(
     match turn::wait(context, release, record, log).await? {
         Turn::Over(outcome) => end_before_turn(context, release, record, outcome, log),
         Turn::Mine(mut lock) => {
+            lock.says("release", Some(release.id()), None);
             for told in recover::state(context, &lock).await? {
                 log.line(&format!(" note: {told}"));
             }

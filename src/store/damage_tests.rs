@@ -56,9 +56,12 @@ fn folder() -> Folder {
         commit: None,
         subject: Some("v7".into()),
         promote: true,
+        meant: None,
         received: Moment::now(),
     };
-    let (release, ..) = store.new_release(&app(), record).unwrap();
+    let (release, ..) = store
+        .new_release(&store.lock_numbers(&app()).unwrap(), record)
+        .unwrap();
     Folder {
         store,
         release,

@@ -4,6 +4,7 @@
 //! apps/shop/app.json          what `app create` gave: address block and slot ports
 //! apps/shop/state.json        what runs in each slot, which one is live, the last flips
 //! apps/shop/lock              held by the one run that may change the app
+//! apps/shop/numbers           held while a release gets its number
 //! apps/shop/releases/42/      record.json, journal, log, and the worker's own lock
 //! apps/shop/worktrees/green   the slot's tree
 //! git/shop/green.git          the slot's repository
@@ -30,8 +31,8 @@ pub use journal::{Journal, JournalError};
 pub use lock::{AppLock, Holder, WorkerLock};
 pub use log::{Log, LogReader, OUTPUT_MARK};
 pub use moment::Moment;
-pub use release::{Record, ReleaseDir};
-pub use state::{AppState, FLIPS_KEPT, Flip, Live, Running};
+pub use release::{Numbers, Record, ReleaseDir};
+pub use state::{AppState, FLIPS_KEPT, Flip, Live, Meant, Running};
 
 /// The state folder cannot give or keep what was asked of it.
 #[derive(Debug, thiserror::Error)]

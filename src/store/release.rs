@@ -1,13 +1,13 @@
 //! A release's folder: its record, its journal, its log and its worker's lock.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{AppLock, Moment, Store, StoreError, WorkerLock, durable};
+use super::{AppLock, Meant, Moment, Store, StoreError, WorkerLock, durable};
 use crate::model::{AppName, Commit, Origin, ReleaseId, Slot};
 
 const RECORD: &str = "record.json";
@@ -31,6 +31,9 @@ pub struct Record {
     pub subject: Option<String>,
     /// Whether it goes live when it is good.
     pub promote: bool,
+    /// What must still be so when its turn comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meant: Option<Meant>,
     /// When it was received.
     pub received: Moment,
 }
@@ -43,17 +46,40 @@ pub struct ReleaseDir {
     path: PathBuf,
 }
 
+/// Proof that no other release of an app gets its number meanwhile: whoever gets a higher one sees this one's record
+/// and its worker.
+#[derive(Debug)]
+pub struct Numbers {
+    app: AppName,
+    _file: File,
+}
+
 impl Store {
-    /// Gives the next number to a release of `app`, takes its worker's lock and writes its record. The number
-    /// is taken by making the folder, so that two who ask at once get two numbers.
+    /// Waits until nobody else gives a release of `app` its number, and keeps others from it until the result is
+    /// dropped. It is held for no longer than a record is written and a worker started.
+    ///
+    /// # Errors
+    /// When the lock's file cannot be opened.
+    pub fn lock_numbers(&self, app: &AppName) -> Result<Numbers, StoreError> {
+        let path = self.app_folder(app).join("numbers");
+        let file = durable::append(&path)?;
+        file.lock().map_err(StoreError::io("lock", &path))?;
+        Ok(Numbers {
+            app: app.clone(),
+            _file: file,
+        })
+    }
+
+    /// Gives the next number to a release, takes its worker's lock and writes its record.
     ///
     /// # Errors
     /// When the folder or the record cannot be written; nothing of the release is then left.
     pub fn new_release(
         &self,
-        app: &AppName,
+        numbers: &Numbers,
         record: impl FnOnce(ReleaseId) -> Record,
     ) -> Result<(ReleaseDir, Record, WorkerLock), StoreError> {
+        let app = &numbers.app;
         let folder = self.releases_folder(app);
         let newest = self.newest(app)?.max(self.newest_running(app));
         let mut next = newest.map_or(1, |newest| newest.0 + 1);
@@ -235,16 +261,16 @@ mod tests {
         let record = |id| Record {
             id,
             slot: Slot::Green,
-            origin: Origin::Promote {
-                from: None,
-                release: None,
-            },
+            origin: Origin::Promote { from: None },
             commit: None,
             subject: None,
             promote: true,
+            meant: None,
             received: Moment::now(),
         };
-        let (release, ..) = store.new_release(&app, record).unwrap();
+        let (release, ..) = store
+            .new_release(&store.lock_numbers(&app).unwrap(), record)
+            .unwrap();
 
         assert_eq!(release.id(), ReleaseId(8));
     }

@@ -57,6 +57,16 @@ pub struct Live {
     pub release: ReleaseId,
 }
 
+/// What a command saw that goes back from something: in its turn it must still be so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Meant {
+    /// A slot runs this.
+    pub runs: Option<Live>,
+    /// This is live.
+    pub live: Option<Live>,
+}
+
 /// One flip of the live route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -153,7 +153,10 @@ impl App {
             }
             "/download" => self.download(request, to, argument("bytes"), argument("chunked") == 1),
             "/sse" => self.events(to, argument("events")),
-            "/ws" => websocket::echo(header(request, "sec-websocket-key"), reader, to).map(|()| false),
+            "/ws" => {
+                let key = header(request, "sec-websocket-key");
+                websocket::echo(key, &self.version, reader, to).map(|()| false)
+            }
             "/count" => {
                 let count = format!("{}\n", self.count(request));
                 self.reply(request, to, 200, count.as_bytes())

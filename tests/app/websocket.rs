@@ -6,13 +6,13 @@ use std::net::TcpStream;
 /// Bytes of one message.
 const MESSAGE_MAX: u64 = 1 << 20;
 
-/// Answers the handshake for `key`, then each message with its number and itself, until the peer closes.
-pub fn echo(key: &str, from: &mut impl Read, mut to: &TcpStream) -> io::Result<()> {
+/// Answers the handshake for `key`, as `version` of the app, then each message with its number and itself, until the peer closes.
+pub fn echo(key: &str, version: &str, from: &mut impl Read, mut to: &TcpStream) -> io::Result<()> {
     let accept = base64(&sha1(
         format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11").as_bytes(),
     ));
     let head = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\nApp-Version: {version}\r\n\r\n"
     );
     to.write_all(head.as_bytes())?;
     let mut count = 0;

@@ -177,7 +177,13 @@ fn a_drain_waits_for_what_is_in_flight_and_counts_it() {
         });
         drop(answered);
     }
-    assert_eq!(drain.join().unwrap(), Drained { finished: 3, cut: 0 });
+    assert_eq!(
+        drain.join().unwrap(),
+        Drained {
+            finished: 3,
+            ..Drained::default()
+        }
+    );
 }
 
 #[test]
@@ -208,14 +214,18 @@ fn a_drain_cuts_at_its_deadline_whatever_the_request_is_doing() {
     });
     flip(Slot::Green);
     let drained = wait(proxy.control.drain(&[blue.address], Duration::from_millis(100))).unwrap();
-    assert_eq!(drained, Drained { finished: 0, cut: 5 });
+    assert_eq!(
+        drained,
+        Drained {
+            finished: 0,
+            cut: 5,
+            closed: 1
+        }
+    );
     assert_eq!(wait(proxy.control.in_flight(&[blue.address])).unwrap(), 0);
     assert_eq!(waiting.response().unwrap().status, 503);
     assert_eq!(uploading.response().unwrap().status, 503);
-    assert!(
-        events.chunk().is_err(),
-        "a stream that is cut must not look as if it had ended"
-    );
+    assert!(events.chunk().unwrap().is_none(), "an event stream ends in form");
     assert!(upgraded.is_closed());
     drop(lazy);
     assert_eq!(proxy.client().get("/").unwrap().text(), "green");
@@ -243,7 +253,13 @@ fn a_drain_neither_waits_for_nor_cuts_what_came_to_the_standby_after_the_flip() 
 
     let drained = wait(proxy.control.drain(&[blue.address], Duration::from_millis(100))).unwrap();
 
-    assert_eq!(drained, Drained { finished: 0, cut: 1 });
+    assert_eq!(
+        drained,
+        Drained {
+            cut: 1,
+            ..Drained::default()
+        }
+    );
     assert_eq!(before.response().unwrap().status, 503);
     assert_eq!(in_flight(), 1);
     blue.release();

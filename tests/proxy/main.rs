@@ -7,6 +7,7 @@ mod limits;
 mod restart;
 mod retry;
 mod routes;
+mod streams;
 mod support;
 mod upgrade;
 mod upstream;

@@ -75,6 +75,7 @@ impl Proxy {
             target: (!upstreams.is_empty()).then(|| Target {
                 release: ReleaseId(release),
                 upstreams: upstreams.iter().map(|upstream| upstream.address).collect(),
+                probe: None,
             }),
         };
         AppRoute {

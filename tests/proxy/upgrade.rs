@@ -107,7 +107,14 @@ fn what_the_older_proxy_has_in_flight_is_counted_drained_and_cut_through_the_new
     let address = blue.address;
     let drain = thread::spawn(move || wait(control.drain(&[address], Duration::from_secs(6))).unwrap());
     assert_eq!(held.response().unwrap().text(), "blue");
-    assert_eq!(drain.join().unwrap(), Drained { finished: 1, cut: 1 });
+    assert_eq!(
+        drain.join().unwrap(),
+        Drained {
+            finished: 1,
+            cut: 1,
+            closed: 0
+        }
+    );
     assert!(upgraded.is_closed());
     until("the older ones have ended", || {
         has_ended(&mut first) && has_ended(&mut second)

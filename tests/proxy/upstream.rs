@@ -3,9 +3,11 @@
 //! `/` answers the upstream's name. Other paths: `/slow/MS`, `/head` (the request's head as it came), `/echo`
 //! (the body's length and digest), `/download/BYTES`, `/events`, `/trailers`, `/old` (HTTP/1.0), `/status/CODE`,
 //! `/hold` (answers when told to), `/die` (breaks off), `/once` (closes after the answer without a word),
-//! `/silent` (an answer that stops half way), and any upgrade to `echo`.
+//! `/silent` (an answer that stops half way), `/chunks` (the same without a length, broken off when told to),
+//! `/half-events` (an event stream that stops within an event until told to go on), `/flood` (an event stream without
+//! a pause), and any upgrade, as `echo`.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
@@ -23,6 +25,8 @@ pub(crate) struct Upstream {
 struct Shared {
     name: String,
     seen: Mutex<Vec<String>>,
+    echoed: Mutex<Vec<u8>>,
+    stuck: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
     stopped: AtomicBool,
     released: (Mutex<u64>, Condvar),
@@ -42,6 +46,8 @@ impl Upstream {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
             seen: Mutex::default(),
+            echoed: Mutex::default(),
+            stuck: AtomicBool::new(false),
             open: Mutex::default(),
             stopped: AtomicBool::new(false),
             released: (Mutex::new(0), Condvar::new()),
@@ -70,6 +76,16 @@ impl Upstream {
     /// The request lines that have come.
     pub(crate) fn seen(&self) -> Vec<String> {
         self.shared.seen.lock().unwrap().clone()
+    }
+
+    /// The bytes that have come on upgraded connections.
+    pub(crate) fn echoed(&self) -> Vec<u8> {
+        self.shared.echoed.lock().unwrap().clone()
+    }
+
+    /// Whether nobody reads its `/flood`.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.shared.stuck.load(SeqCst)
     }
 
     /// How many connections have come.
@@ -114,8 +130,8 @@ impl Shared {
             self.seen.lock().unwrap().push(line.clone());
             let mut words = line.split(' ');
             let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-            if field(&head, "upgrade").is_some() {
-                return echo_for_ever(reader, stream);
+            if let Some(protocol) = field(&head, "upgrade") {
+                return self.echo_for_ever(protocol, reader, stream);
             }
             let path = path.split('?').next().unwrap_or_default();
             let (number, path) = match path.trim_start_matches('/').split_once('/') {
@@ -144,6 +160,13 @@ impl Shared {
                 "trailed" => self.answer(stream, body.trailers.as_bytes())?,
                 "download" => self.download(stream, number)?,
                 "events" => return self.events(stream),
+                "chunks" => {
+                    self.say(stream, "200 OK\r\ntransfer-encoding: chunked", b"4\r\nhalf\r\n")?;
+                    self.wait_for_release();
+                    return Ok(());
+                }
+                "half-events" => return self.half_events(stream),
+                "flood" => return self.flood(stream),
                 "trailers" => self.say(
                     stream,
                     "200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum",
@@ -214,11 +237,47 @@ impl Shared {
         }
         stream.write_all(b"0\r\n\r\n")
     }
-}
 
-fn echo_for_ever(mut reader: BufReader<&TcpStream>, mut stream: &TcpStream) -> io::Result<()> {
-    stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n")?;
-    io::copy(&mut reader, &mut stream).map(drop)
+    /// Events until the reader takes no more.
+    fn flood(&self, mut stream: &TcpStream) -> io::Result<()> {
+        self.say(stream, "200 OK\r\ncontent-type: text/event-stream", b"")?;
+        stream.set_write_timeout(Some(Duration::from_millis(500)))?;
+        while stream.write_all(&b"data: flood\n\n".repeat(5_000)).is_ok() {}
+        self.stuck.store(true, SeqCst);
+        self.wait_for_release();
+        Ok(())
+    }
+
+    /// One event and a half; the rest of the second, and a third, when told to.
+    fn half_events(&self, mut stream: &TcpStream) -> io::Result<()> {
+        let head = "200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked";
+        self.say(stream, head, b"f\r\ndata: 0\n\ndata: \r\n")?;
+        self.wait_for_release();
+        stream.write_all(b"c\r\n1\n\ndata: 2\n\n\r\n")?;
+        self.wait_for_release();
+        Ok(())
+    }
+
+    fn echo_for_ever(
+        &self,
+        protocol: &str,
+        mut reader: BufReader<&TcpStream>,
+        mut stream: &TcpStream,
+    ) -> io::Result<()> {
+        write!(
+            stream,
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: {protocol}\r\n\r\n"
+        )?;
+        let mut bytes = [0; 1 << 10];
+        loop {
+            let came = reader.read(&mut bytes)?;
+            if came == 0 {
+                return Ok(());
+            }
+            self.echoed.lock().unwrap().extend_from_slice(&bytes[..came]);
+            stream.write_all(&bytes[..came])?;
+        }
+    }
 }
 
 fn read_head(reader: &mut impl BufRead) -> io::Result<Option<String>> {

@@ -2,6 +2,7 @@
 
 mod commands;
 mod crash;
+mod engine;
 mod failures;
 mod faults;
 mod harness;
@@ -9,6 +10,7 @@ mod prune;
 mod push;
 mod queue;
 mod rollback;
+mod schedules;
 mod ssh;
 #[allow(dead_code, reason = "not every part of the harness is used by a test yet")]
 mod support;

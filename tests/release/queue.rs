@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::support::process::run;
 use crate::support::{Repo, World, wait_for};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -187,4 +188,79 @@ fn undoing_a_flip_goes_to_what_was_live_or_nowhere() {
         undo.stdout
     );
     assert_eq!(world.version(), "v3");
+}
+
+#[test]
+fn rollback_of_a_slot_goes_back_from_what_it_ran_or_nowhere() {
+    let mut world = World::new("rollback-waits");
+    let shop = world.app("shop", "");
+    let repo = world.repo(&shop);
+    for version in ["v1", "v2"] {
+        repo.version(version);
+        repo.push("green").live();
+    }
+    slow(&repo, "v3");
+    let mut push = repo.begin_push("green");
+    wait_for("release 3 to be probed", DEADLINE, || {
+        (step_of(&world, 3)? == "probe").then_some(())
+    });
+
+    let rollback = world.deployer(&["rollback", "green"]);
+
+    push.wait().expect("git ends");
+    assert_eq!(rollback.code, Some(3), "{}", rollback.stdout);
+    let why = "green runs release 3 by now, and no longer release 2";
+    assert!(rollback.stdout.contains(why), "{}", rollback.stdout);
+    assert_eq!(world.version(), "v3");
+}
+
+#[test]
+fn undoing_a_flip_does_nothing_once_another_flip_came() {
+    let mut world = World::new("undo-flipped");
+    let shop = world.app("shop", "");
+    let repo = world.repo(&shop);
+    for (version, slot) in [("v1", "blue"), ("v2", "green")] {
+        repo.version(version);
+        repo.push(slot).live();
+    }
+    slow(&repo, "v3");
+    let mut push = repo.begin_push("green");
+    wait_for("release 3 to be probed", DEADLINE, || {
+        (step_of(&world, 3)? == "probe").then_some(())
+    });
+
+    let undo = world.deployer(&["rollback"]);
+
+    push.wait().expect("git ends");
+    assert_eq!(undo.code, Some(3), "{}", undo.stdout);
+    let why = "release 3 on green is live by now, and no longer release 2 on green";
+    assert!(undo.stdout.contains(why), "{}", undo.stdout);
+    assert_eq!(world.version(), "v3");
+}
+
+#[test]
+fn push_that_comes_to_its_number_after_a_newer_one_is_no_release() {
+    let mut world = World::new("out-of-order");
+    let shop = world.app("shop", "");
+    let repo = world.repo(&shop);
+    let older = repo.version("v1");
+    let newer = repo.version("v2");
+    repo.push("green").live();
+    let nothing = "0".repeat(40);
+
+    // As git calls the hook of the older push, whose turn on the processor came late.
+    let line = format!("{nothing} {older} refs/heads/main\n");
+    let mut hook = world.command();
+    hook.args(["hook", "post-receive", "--slot", "shop/green"]);
+    let late = run(&mut hook, line.as_bytes()).good();
+
+    assert!(
+        late.contains("a newer push moved main of shop/green to commit "),
+        "{late}"
+    );
+    assert!(
+        late.contains(&newer[..8]) && late.contains("which is release 1"),
+        "{late}"
+    );
+    assert_eq!(world.version(), "v2");
 }

@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use super::World;
+use super::engine::OwnEngine;
 use super::process::run;
-use super::{World, docker};
 
 /// The user of a registry that wants a password.
 const REGISTRY_USER: &str = "deployer";
@@ -17,6 +18,8 @@ pub(crate) struct Options {
     pub(crate) registry_password: Option<String>,
     /// The registry listens where it is not looked for, behind a forwarder of the test's.
     pub(crate) registry_behind: bool,
+    /// An Engine of the world's own, that a test may stop and kill; none: the machine's.
+    pub(crate) own_engine: Option<OwnEngine>,
     /// Lines for the section `[engine]`.
     pub(crate) engine: String,
     /// Lines for the section `[registry]`.
@@ -44,7 +47,7 @@ pub(super) fn deployer(world: &World) -> String {
         "state = {:?}\n\n[engine]\nhost = {:?}\nnetwork = {:?}\nsubnet = {:?}\n{engine}\n\n\
          [registry]\naddress = \"{}\"\n{}{registry}\n\n[proxy]\nlisten = \"{}\"\n{proxy}\n",
         world.path("state"),
-        docker::host(),
+        world.docker().host(),
         world.network(),
         world.lease.subnet(),
         world.registry_address(),

@@ -1,4 +1,4 @@
-//! The Docker Engine as the tests see it: through the docker CLI, never through deployer's own code.
+//! A Docker Engine as the tests see it: through the docker CLI, never through deployer's own code.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -8,6 +8,12 @@ use std::process::Command;
 use sha2::{Digest, Sha256};
 
 use super::process::{Output, run};
+
+/// The docker CLI for one Engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Docker {
+    host: String,
+}
 
 /// A container of deployer's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,157 +25,203 @@ pub(crate) struct Container {
     pub(crate) release: u64,
     /// `running`, `exited`, `created`…
     pub(crate) state: String,
+    docker: Docker,
 }
 
 impl Container {
     /// The image that it runs.
     pub(crate) fn image(&self) -> String {
-        docker(&["inspect", "--format", "{{.Image}}", &self.id])
-            .good()
-            .trim()
-            .to_owned()
+        self.inspect("{{.Image}}")
+    }
+
+    /// What the Engine tells of it, in a Go template's form.
+    #[track_caller]
+    pub(crate) fn inspect(&self, format: &str) -> String {
+        let told = self.docker.run(&["inspect", "--format", format, &self.id]);
+        told.good().trim().to_owned()
     }
 }
 
-/// The Engine's address, as deployer's configuration wants it.
+impl Docker {
+    /// The Engine of this machine.
+    pub(crate) fn of_the_machine() -> Self {
+        Self { host: host() }
+    }
+
+    /// The Engine at `host`: `unix://…`.
+    pub(crate) fn at(host: String) -> Self {
+        Self { host }
+    }
+
+    /// The Engine's address, as deployer's configuration wants it.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// `docker ARGUMENTS`, whatever becomes of it.
+    #[track_caller]
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        run(self.command().args(arguments), &[])
+    }
+
+    /// Says, in one sentence, that there is no Engine; tests that need one never pass without.
+    #[track_caller]
+    pub(crate) fn need(&self) {
+        let answer = self.run(&["version", "--format", "{{.Server.Version}}"]);
+        let reason = answer.stderr.lines().next_back().unwrap_or_default();
+        assert!(
+            answer.code == Some(0),
+            "no Docker Engine answers at {}: script/setup starts one ({reason})",
+            self.host
+        );
+    }
+
+    /// Every container of the deployer whose network is `network`, in any state.
+    #[track_caller]
+    pub(crate) fn containers(&self, network: &str) -> Vec<Container> {
+        let format = "{{.ID}}\t{{.Names}}\t{{.Label \"deployer.app\"}}\t{{.Label \"deployer.slot\"}}\t\
+                      {{.Label \"deployer.release\"}}\t{{.State}}";
+        let filter = format!("label=deployer.network={network}");
+        let lines = self.run(&["ps", "-a", "--no-trunc", "--filter", &filter, "--format", format]);
+        let container = |line: &str| {
+            let [id, name, app, slot, release, state]: [&str; 6] = line
+                .split('\t')
+                .collect::<Vec<_>>()
+                .try_into()
+                .expect("six columns");
+            Container {
+                id: id.into(),
+                name: name.into(),
+                app: app.into(),
+                slot: slot.into(),
+                release: release.parse().expect("the label deployer.release is a number"),
+                state: state.into(),
+                docker: self.clone(),
+            }
+        };
+        lines.good().lines().map(container).collect()
+    }
+
+    /// Removes the containers, the network and the images of a test. Images go by name and never by id: another
+    /// test's image may be the same one.
+    pub(crate) fn remove_all(&self, network: &str, registry: &str) {
+        let filter = format!("label=deployer.network={network}");
+        for id in self.run(&["ps", "-aq", "--filter", &filter]).stdout.lines() {
+            self.run(&["rm", "-f", "-v", id]);
+        }
+        let format = "{{.Repository}}\t{{.Tag}}\t{{.Digest}}";
+        let images = self.run(&["images", "--digests", "--format", format]).stdout;
+        for line in images.lines() {
+            let [repository, tag, digest]: [&str; 3] = line
+                .split('\t')
+                .collect::<Vec<_>>()
+                .try_into()
+                .expect("three columns");
+            if repository.starts_with(&format!("{registry}/")) {
+                self.run(&["rmi", &format!("{repository}:{tag}")]);
+                self.run(&["rmi", &format!("{repository}@{digest}")]);
+            }
+        }
+        self.run(&["network", "rm", network]);
+    }
+
+    /// The name of an image that holds the test app as `/app` and nothing else, made once per Engine and source.
+    pub(crate) fn test_app_image(&self) -> String {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let lock = File::create(folder.join("test-app.lock")).expect("the lock of the test app");
+        lock.lock().expect("the lock of the test app");
+        let digest = test_app_digest();
+        let name = format!("deployer-test-app:{digest}");
+        if self.run(&["image", "inspect", "--format", "{{.Id}}", &name]).code != Some(0) {
+            self.import(&test_app(&digest, folder), &name);
+        }
+        name
+    }
+
+    fn import(&self, program: &Path, name: &str) {
+        let mut archive = tar::Builder::new(Vec::new());
+        archive
+            .append_path_with_name(program, "app")
+            .expect("the test app is read");
+        // Where orders and scratch files go: an image from nothing has no folder at all.
+        archive
+            .append_dir("tmp", program.parent().expect("a folder"))
+            .expect("a folder is added");
+        let archive = archive.into_inner().expect("an archive in memory");
+        let mut import = self.command();
+        import.args([
+            "import",
+            "--change",
+            "WORKDIR /",
+            "--change",
+            "CMD [\"/app\"]",
+            "-",
+            name,
+        ]);
+        run(&mut import, &archive).good();
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("docker");
+        command
+            .args(["-H", &self.host])
+            .env_remove("DOCKER_HOST")
+            .env_remove("DOCKER_CONTEXT");
+        command
+    }
+}
+
+/// The address of the machine's Engine, as deployer's configuration wants it.
 pub(crate) fn host() -> String {
     std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".into())
 }
 
-/// `docker ARGUMENTS`, whatever becomes of it.
+/// `docker ARGUMENTS` at the machine's Engine, whatever becomes of it.
 #[track_caller]
 pub(crate) fn docker(arguments: &[&str]) -> Output {
-    run(command().args(arguments), &[])
+    Docker::of_the_machine().run(arguments)
 }
 
-/// Says, in one sentence, that there is no Engine; tests that need one never pass without.
-#[track_caller]
-pub(crate) fn need_engine() {
-    let answer = docker(&["version", "--format", "{{.Server.Version}}"]);
-    let reason = answer.stderr.lines().next_back().unwrap_or_default();
-    assert!(
-        answer.code == Some(0),
-        "no Docker Engine answers at {}: script/setup starts one ({reason})",
-        host()
-    );
-}
-
-/// Every container of the deployer whose network is `network`, in any state.
-pub(crate) fn containers(network: &str) -> Vec<Container> {
-    let format = "{{.ID}}\t{{.Names}}\t{{.Label \"deployer.app\"}}\t{{.Label \"deployer.slot\"}}\t\
-                  {{.Label \"deployer.release\"}}\t{{.State}}";
-    let filter = format!("label=deployer.network={network}");
-    let lines = docker(&["ps", "-a", "--no-trunc", "--filter", &filter, "--format", format]).good();
-    let container = |line: &str| {
-        let [id, name, app, slot, release, state]: [&str; 6] = line
-            .split('\t')
-            .collect::<Vec<_>>()
-            .try_into()
-            .expect("six columns");
-        Container {
-            id: id.into(),
-            name: name.into(),
-            app: app.into(),
-            slot: slot.into(),
-            release: release.parse().expect("the label deployer.release is a number"),
-            state: state.into(),
-        }
-    };
-    lines.lines().map(container).collect()
-}
-
-/// Removes the containers, the network and the images of a test. Images go by name and never by id: another test's
-/// image may be the same one.
-pub(crate) fn remove_all(network: &str, registry: &str) {
-    let filter = format!("label=deployer.network={network}");
-    for id in docker(&["ps", "-aq", "--filter", &filter]).stdout.lines() {
-        docker(&["rm", "-f", "-v", id]);
-    }
-    let format = "{{.Repository}}\t{{.Tag}}\t{{.Digest}}";
-    for line in docker(&["images", "--digests", "--format", format])
-        .stdout
-        .lines()
-    {
-        let [repository, tag, digest]: [&str; 3] = line
-            .split('\t')
-            .collect::<Vec<_>>()
-            .try_into()
-            .expect("three columns");
-        if repository.starts_with(&format!("{registry}/")) {
-            docker(&["rmi", &format!("{repository}:{tag}")]);
-            docker(&["rmi", &format!("{repository}@{digest}")]);
-        }
-    }
-    docker(&["network", "rm", network]);
-}
-
-/// The name of an image that holds the test app as `/app` and nothing else, made once per machine and source.
+/// See [`Docker::test_app_image`]; in the machine's Engine.
 pub(crate) fn test_app_image() -> String {
-    let sources = ["app.rs", "websocket.rs"].map(|name| repository().join("tests/app").join(name));
+    Docker::of_the_machine().test_app_image()
+}
+
+/// The sources of the test app: the program's, and what it includes.
+fn test_app_sources() -> [PathBuf; 2] {
+    ["app.rs", "websocket.rs"].map(|name| repository().join("tests/app").join(name))
+}
+
+fn test_app_digest() -> String {
     let mut hash = Sha256::new();
-    for source in &sources {
+    for source in test_app_sources() {
         hash.update(fs::read(source).expect("the test app's source"));
     }
-    let name = hash.finalize()[..6]
-        .iter()
-        .fold("deployer-test-app:".to_owned(), |mut name, byte| {
-            write!(name, "{byte:02x}").expect("text can be written to");
-            name
-        });
-
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let lock = File::create(folder.join("test-app.lock")).expect("the lock of the test app");
-    lock.lock().expect("the lock of the test app");
-    if docker(&["image", "inspect", "--format", "{{.Id}}", &name]).code != Some(0) {
-        import(&compile(&sources[0], folder), &name);
+    let mut digest = String::new();
+    for byte in &hash.finalize()[..6] {
+        write!(digest, "{byte:02x}").expect("text can be written to");
     }
-    name
+    digest
 }
 
-fn compile(source: &Path, folder: &Path) -> PathBuf {
-    let program = folder.join("test-app");
+/// The test app's program in `folder`, compiled where it is not there yet.
+fn test_app(digest: &str, folder: &Path) -> PathBuf {
+    let program = folder.join(format!("test-app-{digest}"));
+    if program.exists() {
+        return program;
+    }
+    let new = folder.join("test-app.new");
     let mut rustc = Command::new("rustc");
     rustc
         .current_dir(repository())
         .args(["--edition", "2024", "-O", "-C", "strip=symbols"]);
     rustc
         .args(["-C", "target-feature=+crt-static", "-o"])
-        .arg(&program)
-        .arg(source);
+        .arg(&new)
+        .arg(&test_app_sources()[0]);
     run(&mut rustc, &[]).good();
+    fs::rename(&new, &program).expect("the test app's program is put in its place");
     program
-}
-
-fn import(program: &Path, name: &str) {
-    let mut archive = tar::Builder::new(Vec::new());
-    archive
-        .append_path_with_name(program, "app")
-        .expect("the test app is read");
-    // Where orders and scratch files go: an image from nothing has no folder at all.
-    archive
-        .append_dir("tmp", program.parent().expect("a folder"))
-        .expect("a folder is added");
-    let archive = archive.into_inner().expect("an archive in memory");
-    let mut import = command();
-    import.args([
-        "import",
-        "--change",
-        "WORKDIR /",
-        "--change",
-        "CMD [\"/app\"]",
-        "-",
-        name,
-    ]);
-    run(&mut import, &archive).good();
-}
-
-fn command() -> Command {
-    let mut command = Command::new("docker");
-    command
-        .args(["-H", &host()])
-        .env_remove("DOCKER_HOST")
-        .env_remove("DOCKER_CONTEXT");
-    command
 }
 
 fn repository() -> &'static Path {

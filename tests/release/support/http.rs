@@ -27,6 +27,8 @@ pub(crate) enum Failure {
     Status(u16),
     /// An answer with the right status and the wrong body.
     WrongBody,
+    /// An answer by a release that no request could reach any more, or yet, when this one was begun.
+    WrongRelease,
 }
 
 impl fmt::Display for Failure {
@@ -39,6 +41,7 @@ impl fmt::Display for Failure {
             Self::Malformed => to.write_str("malformed"),
             Self::Status(status) => write!(to, "status {status}"),
             Self::WrongBody => to.write_str("wrong body"),
+            Self::WrongRelease => to.write_str("wrong release"),
         }
     }
 }
@@ -58,6 +61,17 @@ pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
     /// Whether the connection ends after the answer.
     pub(crate) close: bool,
+    /// Whether it is HTTP/1.0, and not 1.1.
+    pub(crate) old: bool,
+}
+
+/// How fast a body goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// Bytes of a piece.
+    pub(crate) piece: usize,
+    /// What follows each.
+    pub(crate) pause: Duration,
 }
 
 /// An answer, whole.
@@ -93,7 +107,7 @@ impl Reply {
     }
 }
 
-/// A connection with at most one request on it.
+/// A connection. A request waits for the answer to the one before, but for [`Connection::send_all`].
 pub(crate) struct Connection {
     reader: BufReader<Timed>,
 }
@@ -127,27 +141,128 @@ impl Connection {
         }
     }
 
-    fn read_reply(&mut self, bodiless: bool) -> Result<Reply, Failure> {
-        match self.reader.fill_buf() {
-            Ok([]) => return Err(Failure::Reset),
-            Ok(_) => {}
-            Err(error) if is_timeout(&error) => return Err(Failure::TimedOut),
-            Err(_) => return Err(Failure::Reset),
+    /// Sends `requests` in one go, and reads their answers in their order, all within `timeout`.
+    pub(crate) fn send_all(
+        &mut self,
+        requests: &[Request],
+        timeout: Duration,
+    ) -> Vec<Result<Reply, Failure>> {
+        let timed = self.reader.get_mut();
+        timed.deadline = Instant::now() + timeout;
+        let _ = timed.stream.set_write_timeout(Some(timeout));
+        let all: Vec<u8> = requests
+            .iter()
+            .flat_map(|request| [head(request), request.body.clone()].concat())
+            .collect();
+        // What cannot be sent is seen by its answer, which does not come.
+        let _ = timed.stream.write_all(&all);
+        requests
+            .iter()
+            .map(|request| self.read_reply(request.method == "HEAD"))
+            .collect()
+    }
+
+    /// Sends the head of `request`, waits to be told to go on, and sends the body. An answer that comes instead counts.
+    pub(crate) fn send_when_told(&mut self, request: &Request, timeout: Duration) -> Result<Reply, Failure> {
+        let timed = self.reader.get_mut();
+        timed.deadline = Instant::now() + timeout;
+        let _ = timed.stream.set_write_timeout(Some(timeout));
+        let _ = timed.stream.write_all(&head(request));
+        self.await_answer()?;
+        if self.reader.buffer().starts_with(b"HTTP/1.1 100") {
+            self.read_head()?;
+            let _ = self.reader.get_mut().stream.write_all(&request.body);
         }
+        self.read_reply(false)
+    }
+
+    /// Sends `request`, its body in pieces with a pause behind each, and reads the head of the answer.
+    pub(crate) fn begin(
+        &mut self,
+        request: &Request,
+        pace: Pace,
+        timeout: Duration,
+    ) -> Result<Reply, Failure> {
+        let timed = self.reader.get_mut();
+        timed.deadline = Instant::now() + timeout;
+        let sent = timed.stream.set_write_timeout(Some(timeout));
+        let mut sent = sent.and_then(|()| timed.stream.write_all(&head(request)));
+        for piece in request.body.chunks(pace.piece) {
+            sent = sent.and_then(|()| timed.stream.write_all(piece));
+            if sent.is_err() {
+                break;
+            }
+            std::thread::sleep(pace.pause);
+        }
+        self.await_answer()?;
+        self.read_final_head()
+    }
+
+    /// The next bytes of a body of which `left` are to come.
+    pub(crate) fn read_piece<'a>(&mut self, into: &'a mut [u8], left: usize) -> Result<&'a [u8], Failure> {
+        let into = &mut into[..];
+        let most = into.len().min(left);
+        match self.reader.read(&mut into[..most]) {
+            Ok(0) => Err(Failure::Truncated),
+            Ok(read) => Ok(&into[..read]),
+            Err(error) => Err(cut_short(&error)),
+        }
+    }
+
+    /// The next chunk of an answer; none after the last. Each may take `timeout`.
+    pub(crate) fn read_chunk(&mut self, timeout: Duration) -> Result<Option<Vec<u8>>, Failure> {
+        self.reader.get_mut().deadline = Instant::now() + timeout;
+        let mut chunk = Vec::new();
+        Ok(self.read_one_chunk(&mut chunk)?.then_some(chunk))
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn say(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let said = self.reader.get_mut().stream.write_all(bytes);
+        said.map_err(|error| cut_short(&error))
+    }
+
+    /// Reads as many bytes as `into` has, within `timeout`.
+    pub(crate) fn hear(&mut self, into: &mut [u8], timeout: Duration) -> Result<(), Failure> {
+        self.reader.get_mut().deadline = Instant::now() + timeout;
+        self.reader.read_exact(into).map_err(|error| cut_short(&error))
+    }
+
+    /// Whether the other side closes without another byte, and without a reset.
+    pub(crate) fn ends(&mut self, timeout: Duration) -> bool {
+        self.reader.get_mut().deadline = Instant::now() + timeout;
+        matches!(self.reader.fill_buf(), Ok([]))
+    }
+
+    fn await_answer(&mut self) -> Result<(), Failure> {
+        match self.reader.fill_buf() {
+            Ok([]) => Err(Failure::Reset),
+            Ok(_) => Ok(()),
+            Err(error) if is_timeout(&error) => Err(Failure::TimedOut),
+            Err(_) => Err(Failure::Reset),
+        }
+    }
+
+    fn read_reply(&mut self, bodiless: bool) -> Result<Reply, Failure> {
+        self.await_answer()?;
+        let mut reply = self.read_final_head()?;
+        if !bodiless && !matches!(reply.status, 101 | 204 | 304) {
+            self.read_body(&mut reply)?;
+        }
+        Ok(reply)
+    }
+
+    /// The head of the answer, behind those that only say that it will come.
+    fn read_final_head(&mut self) -> Result<Reply, Failure> {
         loop {
             let (status, headers) = self.read_head()?;
-            if (100..200).contains(&status) && status != 101 {
-                continue;
+            if status == 101 || !(100..200).contains(&status) {
+                return Ok(Reply {
+                    status,
+                    headers,
+                    body: Vec::new(),
+                });
             }
-            let mut reply = Reply {
-                status,
-                headers,
-                body: Vec::new(),
-            };
-            if !bodiless && !matches!(status, 101 | 204 | 304) {
-                self.read_body(&mut reply)?;
-            }
-            return Ok(reply);
         }
     }
 
@@ -168,7 +283,8 @@ impl Connection {
         }
     }
 
-    fn read_body(&mut self, reply: &mut Reply) -> Result<(), Failure> {
+    /// Reads the body of an answer whose head has come.
+    pub(crate) fn read_body(&mut self, reply: &mut Reply) -> Result<(), Failure> {
         if reply.header("transfer-encoding").is_some() {
             return self.read_chunks(&mut reply.body);
         }
@@ -183,19 +299,24 @@ impl Connection {
     }
 
     fn read_chunks(&mut self, body: &mut Vec<u8>) -> Result<(), Failure> {
-        loop {
-            let line = self.read_line()?;
-            let size = line.split(';').next().unwrap_or_default().trim();
-            let size = u64::from_str_radix(size, 16).map_err(|_| Failure::Malformed)?;
-            if size == 0 {
-                while !self.read_line()?.is_empty() {}
-                return Ok(());
-            }
-            self.read_exactly(size, body)?;
-            if !self.read_line()?.is_empty() {
-                return Err(Failure::Malformed);
-            }
+        while self.read_one_chunk(body)? {}
+        Ok(())
+    }
+
+    /// Whether there was another chunk, now in `body`.
+    fn read_one_chunk(&mut self, body: &mut Vec<u8>) -> Result<bool, Failure> {
+        let line = self.read_line()?;
+        let size = line.split(';').next().unwrap_or_default().trim();
+        let size = u64::from_str_radix(size, 16).map_err(|_| Failure::Malformed)?;
+        if size == 0 {
+            while !self.read_line()?.is_empty() {}
+            return Ok(false);
         }
+        self.read_exactly(size, body)?;
+        if !self.read_line()?.is_empty() {
+            return Err(Failure::Malformed);
+        }
+        Ok(true)
     }
 
     fn read_exactly(&mut self, length: u64, body: &mut Vec<u8>) -> Result<(), Failure> {
@@ -251,7 +372,11 @@ fn head(request: &Request) -> Vec<u8> {
         "" => "GET",
         method => method,
     };
-    let mut head = format!("{method} {} HTTP/1.1\r\nHost: {}\r\n", request.path, request.host);
+    let version = if request.old { "HTTP/1.0" } else { "HTTP/1.1" };
+    let mut head = format!(
+        "{method} {} {version}\r\nHost: {}\r\n",
+        request.path, request.host
+    );
     for (name, value) in &request.headers {
         head += &format!("{name}: {value}\r\n");
     }

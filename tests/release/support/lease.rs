@@ -36,6 +36,11 @@ impl Lease {
         format!("10.{}.{}.0/22", 230 + self.number / 64, self.number % 64 * 4)
     }
 
+    /// Its number in the pool.
+    pub(crate) fn number(&self) -> u16 {
+        self.number
+    }
+
     /// The name of deployer's network: the next holder of this lease finds what a killed test left under it.
     pub(crate) fn network(&self) -> String {
         format!("deployer-test-{}", self.number)

@@ -17,6 +17,7 @@
 pub(crate) mod clock;
 mod config;
 pub(crate) mod docker;
+pub(crate) mod engine;
 pub(crate) mod forwarder;
 pub(crate) mod http;
 mod lease;
@@ -33,7 +34,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub(crate) use config::Options;
-use docker::Container;
+use docker::{Container, Docker};
+use engine::Engine;
 use http::{Failure, Reply, Request};
 use lease::Lease;
 use process::{Daemon, Output, run};
@@ -68,6 +70,7 @@ pub(crate) struct World {
     folder: Option<TempDir>,
     image: String,
     options: Options,
+    engine: Option<Engine>,
     apps: u16,
     repos: std::cell::Cell<u32>,
     registry: Option<Daemon>,
@@ -84,22 +87,28 @@ impl World {
     /// A world that differs as `options` say.
     #[track_caller]
     pub(crate) fn with(name: &str, options: Options) -> Self {
-        docker::need_engine();
         let lease = Lease::take();
         let folder = tempfile::Builder::new()
             .prefix(&format!("deployer-{name}-"))
             .tempdir();
+        let folder = folder.expect("a temporary folder");
+        let engine = options
+            .own_engine
+            .map(|own| Engine::start(&lease, own, &folder.path().join("engine.log")));
+        let docker = docker_of(engine.as_ref());
+        docker.need();
         let mut world = Self {
             lease,
-            folder: Some(folder.expect("a temporary folder")),
-            image: docker::test_app_image(),
+            folder: Some(folder),
+            image: docker.test_app_image(),
             options,
+            engine,
             apps: 0,
             repos: std::cell::Cell::new(0),
             registry: None,
             proxy: None,
         };
-        docker::remove_all(&world.network(), &world.registry_address().to_string());
+        docker.remove_all(&world.network(), &world.registry_address().to_string());
         fs::create_dir(world.path("home")).expect("a home");
         fs::write(world.config(), config::deployer(&world)).expect("the configuration is written");
         world.start_registry();
@@ -252,7 +261,12 @@ impl World {
 
     /// The world's containers, in any state.
     pub(crate) fn containers(&self) -> Vec<Container> {
-        docker::containers(&self.network())
+        self.docker().containers(&self.network())
+    }
+
+    /// The docker CLI for this world's Engine.
+    pub(crate) fn docker(&self) -> Docker {
+        docker_of(self.engine.as_ref())
     }
 
     // --- requests ---
@@ -299,6 +313,11 @@ impl World {
     }
 
     // --- daemons ---
+
+    /// The Engine, in a world that has one of its own.
+    pub(crate) fn engine(&mut self) -> &mut Engine {
+        self.engine.as_mut().expect("the world has an Engine of its own")
+    }
 
     /// The proxy, where it was started and neither stopped nor killed.
     pub(crate) fn proxy(&mut self) -> &mut Daemon {
@@ -379,7 +398,7 @@ impl World {
     }
 
     fn show_logs(&self) {
-        for name in ["proxy.log", "proxy-upgraded.log", "registry.log"] {
+        for name in ["proxy.log", "proxy-upgraded.log", "registry.log", "engine.log"] {
             let log = fs::read(self.path(name)).unwrap_or_default();
             let log = String::from_utf8_lossy(&log);
             // The registry takes it for an error that a push asks what it has already.
@@ -405,7 +424,12 @@ impl Drop for World {
             process::signal(pid, rustix::process::Signal::KILL);
         }
         self.proxy = None;
-        docker::remove_all(&self.network(), &self.registry_address().to_string());
+        match self.engine.take() {
+            Some(engine) => drop(engine),
+            None => self
+                .docker()
+                .remove_all(&self.network(), &self.registry_address().to_string()),
+        }
         self.registry = None;
         if std::env::var_os("DEPLOYER_TEST_KEEP").is_some() {
             let kept = self
@@ -416,6 +440,10 @@ impl Drop for World {
             eprintln!("kept: {}", kept.display());
         }
     }
+}
+
+fn docker_of(engine: Option<&Engine>) -> Docker {
+    engine.map_or_else(Docker::of_the_machine, Engine::docker)
 }
 
 /// What `look` finds, asked again and again until it finds something; panics after `deadline`, naming `what`.

@@ -11,7 +11,7 @@ use super::say;
 use crate::engine::Instance;
 use crate::model::{AppName, Commit, Digest, ReleaseId, Slot};
 use crate::proxy::{AppRoute, ClosedPort};
-use crate::store::AppState;
+use crate::store::{AppState, Moment};
 
 /// Everything that `status` shows of an app.
 #[derive(Debug, Serialize)]
@@ -84,6 +84,7 @@ pub struct UnderWay {
 /// # Errors
 /// When the store cannot be read.
 pub async fn of(context: &Context, apps: &[AppName]) -> Result<Vec<AppStatus>> {
+    let asked = Moment::now();
     let instances = match context.engine().await {
         Ok(engine) => engine.instances(None).await.map_err(anyhow::Error::from),
         Err(error) => Err(error),
@@ -95,7 +96,7 @@ pub async fn of(context: &Context, apps: &[AppName]) -> Result<Vec<AppStatus>> {
         .await
         .map_or(Vec::new(), |info| info.closed_ports);
     apps.iter()
-        .map(|app| one(context, &context.app(app)?, &instances, &routes, &closed))
+        .map(|app| one(context, &context.app(app)?, &instances, &routes, &closed, &asked))
         .collect()
 }
 
@@ -105,14 +106,21 @@ fn one(
     instances: &Result<Vec<Instance>>,
     routes: &Result<Vec<AppRoute>>,
     closed: &[ClosedPort],
+    asked: &Moment,
 ) -> Result<AppStatus> {
     let mut problems = Vec::new();
     let state = context.store.state(&app.name).unwrap_or_else(|error| {
         problems.push(format!("{error}: `deployer recover {}` writes it anew", app.name));
         AppState::default()
     });
-    let (all, damaged) = history::read(context, &app.name)?;
-    if let Some(release) = history::forgotten(&all, &state).filter(|_| problems.is_empty()) {
+    let (unsettled, damaged) = history::unsettled(context, &app.name, &state)?;
+    let is_moving = is_moving(
+        unsettled.iter().chain(&newest_running(context, app, &state)),
+        asked,
+    );
+    if let Some(release) =
+        history::forgotten(&unsettled, &state).filter(|_| problems.is_empty() && !is_moving)
+    {
         problems.push(format!(
             "{}: `deployer recover {}` writes it anew",
             say::state_is_lost(release),
@@ -124,7 +132,7 @@ fn one(
             .iter()
             .map(|damage| format!("{damage}: `deployer recover {}` puts it aside", app.name)),
     );
-    let under_way = under_way(&all);
+    let under_way = under_way(&unsettled);
     for orphan in under_way.iter().filter(|under_way| !under_way.has_worker) {
         problems.push(format!(
             "release {} is unfinished: `deployer recover {}` brings it to its end",
@@ -133,6 +141,7 @@ fn one(
     }
     match instances {
         Err(error) => problems.push(format!("{error:#}")),
+        Ok(_) if is_moving => {}
         Ok(instances) => problems.extend(missing(app, &state, instances)),
     }
     match routes {
@@ -141,7 +150,7 @@ fn one(
             let wanted = route_of(context, app, &state)?;
             let has = routes.iter().find(|route| route.app == app.name);
             let is_right = has.is_some_and(|has| serves_the_same(has, &wanted));
-            if under_way.is_empty() && !state.slots.is_empty() && !is_right {
+            if under_way.is_empty() && !is_moving && !state.slots.is_empty() && !is_right {
                 problems.push(format!(
                     "the proxy's route is not what state says: `deployer recover {}` mends it",
                     app.name
@@ -155,12 +164,11 @@ fn one(
             closed.reason, app.name
         )
     }));
+    let slots = Slot::BOTH.map(|slot| slot_status(context, app, slot, &state, instances.as_deref().ok()));
     Ok(AppStatus {
         address: context.public_address(app),
         live: state.live,
-        slots: Slot::BOTH
-            .map(|slot| slot_status(context, app, slot, &state, &all, instances.as_deref().ok()))
-            .into(),
+        slots: slots.into_iter().collect::<Result<_>>()?,
         under_way,
         problems,
         app: app.name.clone(),
@@ -172,8 +180,8 @@ pub(super) fn has_port(app: &App, closed: &ClosedPort) -> bool {
     Slot::BOTH.iter().any(|slot| app.ports().of(*slot) == closed.port)
 }
 
-fn under_way(all: &[Past]) -> Vec<UnderWay> {
-    let open = all.iter().filter(|past| past.outcome.is_none());
+fn under_way(unsettled: &[Past]) -> Vec<UnderWay> {
+    let open = unsettled.iter().filter(|past| past.outcome.is_none());
     let open = open.map(|past| (past, past.dir.has_worker()));
     open.filter(|(past, has_worker)| *has_worker || !has_ended_since(past))
         .map(|(past, has_worker)| UnderWay {
@@ -183,6 +191,25 @@ fn under_way(all: &[Past]) -> Vec<UnderWay> {
             has_worker,
         })
         .collect()
+}
+
+/// Whether containers and routes are other than state says by right, or were when they were asked for: a release is
+/// past its flip, which state tells only at its end, or has done something since.
+fn is_moving<'a>(mut all: impl Iterator<Item = &'a Past>, asked: &Moment) -> bool {
+    all.any(|past| {
+        let has_flipped = past.outcome.is_none() && past.step >= Some(Step::Flip);
+        has_flipped
+            || past
+                .changed
+                .as_ref()
+                .is_some_and(|changed| !asked.is_after(changed))
+    })
+}
+
+/// The newest release that runs: it may have come to its end since the containers were asked for.
+fn newest_running(context: &Context, app: &App, state: &AppState) -> Option<Past> {
+    let newest = state.slots.values().map(|running| running.release).max()?;
+    history::one(context.store.release(&app.name, newest)).ok()?
 }
 
 /// Whether a release that nobody works on any more has ended since its journal was read.
@@ -218,32 +245,26 @@ fn slot_status(
     app: &App,
     slot: Slot,
     state: &AppState,
-    all: &[Past],
     instances: Option<&[Instance]>,
-) -> SlotStatus {
+) -> Result<SlotStatus> {
     let running = state.slots.get(&slot);
     let release = running.map(|running| running.release);
-    let newest = all
-        .iter()
-        .rev()
-        .find(|past| past.record.slot == slot && past.outcome.is_some());
-    let failed = newest
-        .and_then(|past| Some((past.record.id, past.outcome.clone()?)))
+    let newer = history::newest_ended(context, &app.name, slot, release)?;
+    let failed = newer
+        .and_then(|past| Some((past.record.id, past.outcome?)))
         .filter(|(_, outcome)| !outcome.is_good());
-    SlotStatus {
+    let record = release.and_then(|release| context.store.release(&app.name, release).record().ok()?);
+    Ok(SlotStatus {
         slot,
         port: app.ports().of(slot),
         address: context.slot_address(app, slot),
         release,
         commit: running.and_then(|running| running.commit.clone()),
-        subject: all
-            .iter()
-            .find(|past| Some(past.record.id) == release)
-            .and_then(|past| past.record.subject.clone()),
+        subject: record.and_then(|record| record.subject),
         digest: running.map(|running| running.image.digest.clone()),
         instances: running.map_or(0, |running| running.instances),
         running: instances.map(|instances| release.map_or(0, |release| up(app, instances, slot, release))),
         stopped: running.is_some_and(|running| running.stopped),
         last_failure: failed.map(|(release, outcome)| LastFailure { release, outcome }),
-    }
+    })
 }

@@ -21,6 +21,7 @@ mod log;
 mod moment;
 mod release;
 mod state;
+mod watch;
 
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,7 @@ pub use log::{Log, LogReader, OUTPUT_MARK};
 pub use moment::Moment;
 pub use release::{Numbers, Record, ReleaseDir};
 pub use state::{AppState, FLIPS_KEPT, Flip, Live, Meant, Running};
+pub use watch::Watch;
 
 /// The state folder cannot give or keep what was asked of it.
 #[derive(Debug, thiserror::Error)]

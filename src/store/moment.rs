@@ -1,5 +1,6 @@
 //! A moment: what the clock shows, which may be set, and the time since the boot, which nobody sets.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,12 +22,11 @@ pub struct Moment {
 impl Moment {
     /// This moment.
     pub fn now() -> Self {
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let up = clock_gettime(ClockId::Boottime);
         let (seconds, nanoseconds) = (up.tv_sec.unsigned_abs(), up.tv_nsec.unsigned_abs());
         Self {
             at: Timestamp::now(),
-            boot: boot.trim().to_owned(),
+            boot: boot().to_owned(),
             up: seconds * 1_000 + nanoseconds / 1_000_000,
         }
     }
@@ -50,6 +50,13 @@ impl Moment {
     fn is_of_the_boot_of(&self, other: &Moment) -> bool {
         !self.boot.is_empty() && self.boot == other.boot
     }
+}
+
+/// This boot's id, read once.
+fn boot() -> &'static str {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    let read = || std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    BOOT.get_or_init(read).trim()
 }
 
 #[cfg(test)]

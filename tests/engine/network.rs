@@ -208,7 +208,9 @@ fn a_user_who_may_not_talk_to_the_engine_is_told_so() {
 #[tokio::test]
 #[ignore = "run by a_user_who_may_not_talk_to_the_engine_is_told_so"]
 async fn connect_without_permission() {
-    let error = Engine::connect(&Place::new().settings).await.unwrap_err();
+    // No place of its own: this user may not take a lease, and makes nothing.
+    let settings = super::support::settings("denied", "10.230.0.0/22");
+    let error = Engine::connect(&settings).await.unwrap_err();
     assert!(matches!(error, EngineError::Denied { .. }), "{error:?}");
     println!("\n{error}");
 }

@@ -15,6 +15,8 @@ use deployer::model::{
     AddressPlan, AppSettings, Builder, Credentials, Digest, EngineSettings, ImageRef, Lane, ReleaseId, Slot,
 };
 
+use crate::lease::Lease;
+
 /// The Engine that tests talk to.
 pub(crate) fn host() -> String {
     std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned())
@@ -26,23 +28,29 @@ pub(crate) fn number() -> u32 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
+/// Settings of an engine whose network has this name and subnet.
+pub(crate) fn settings(network: &str, subnet: &str) -> EngineSettings {
+    EngineSettings {
+        host: host(),
+        network: network.to_owned(),
+        subnet: subnet.parse().unwrap(),
+        builder: Builder::Auto,
+    }
+}
+
 /// Engine settings with a name and a subnet of their own; what was made under the name is removed at the end.
 pub(crate) struct Place {
     pub(crate) settings: EngineSettings,
+    _lease: Lease,
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
-        let n = number();
-        let (second, third) = (220 + n / 64, n % 64 * 4);
-        let name = format!("dtest-{}-{n}", std::process::id());
+        let lease = Lease::take();
+        let name = format!("dtest-{}-{}", std::process::id(), lease.number());
         Self {
-            settings: EngineSettings {
-                host: host(),
-                network: name,
-                subnet: format!("10.{second}.{third}.0/22").parse().unwrap(),
-                builder: Builder::Auto,
-            },
+            settings: settings(&name, &lease.subnet()),
+            _lease: lease,
         }
     }
 

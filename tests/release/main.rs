@@ -6,11 +6,13 @@ mod engine;
 mod failures;
 mod faults;
 mod harness;
+mod history;
 mod prune;
 mod push;
 mod queue;
 mod rollback;
 mod schedules;
+mod soak;
 mod ssh;
 #[allow(dead_code, reason = "not every part of the harness is used by a test yet")]
 mod support;

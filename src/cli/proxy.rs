@@ -53,7 +53,11 @@ fn routes(context: &Context, json: bool) -> Result {
         .into_iter()
         .chain(routes.iter().flat_map(rows_of))
         .collect();
-    output::lines(output::table(&rows))
+    let closed = wait(context.proxy.info())??.closed_ports;
+    let closed = closed
+        .into_iter()
+        .map(|closed| output::bad(&format!("closed: {}", closed.reason)));
+    output::lines(output::table(&rows).into_iter().chain(closed))
 }
 
 fn rows_of(route: &AppRoute) -> Vec<Vec<String>> {

@@ -89,7 +89,7 @@ fn row(past: &Past, state: &AppState) -> Vec<String> {
             .as_ref()
             .map_or(String::new(), |commit| commit.short().to_owned()),
         from,
-        past.record.received.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+        past.record.received.at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
         past.record.subject.clone().unwrap_or_default(),
     ]
 }
@@ -131,6 +131,6 @@ fn listed(past: Past) -> Listed {
         commit: past.record.commit,
         subject: past.record.subject,
         step: past.step,
-        received: past.record.received,
+        received: past.record.received.at,
     }
 }

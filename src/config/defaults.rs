@@ -23,6 +23,7 @@ pub(super) fn settings() -> Settings {
             username: None,
             password_file: None,
             plain_http: true,
+            transfer_timeout: Duration::from_secs(60),
         },
         proxy: ProxySettings {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80)),

@@ -25,6 +25,7 @@ pub(super) const SHOWN: &[&str] = &[
     "username",
     "password_file",
     "plain_http",
+    "transfer_timeout",
     "proxy",
     "listen",
     "slot_listen",

@@ -46,6 +46,7 @@ pub(super) struct Registry {
     pub(super) username: Field<String>,
     pub(super) password_file: Field<String>,
     pub(super) plain_http: Field<bool>,
+    pub(super) transfer_timeout: Field<Scalar>,
 }
 
 #[derive(Default, Deserialize)]

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::EngineError;
@@ -16,9 +17,18 @@ pub(super) fn read(path: &Path) -> Result<Vec<(String, String)>, EngineError> {
         path: path.to_owned(),
         reason,
     };
+    let file = File::open(path).map_err(unreadable)?;
+    let mode = file.metadata().map_err(unreadable)?.mode();
+    if mode & 0o077 != 0 {
+        return Err(EngineError::EnvFileMode {
+            path: path.to_owned(),
+            mode: mode & 0o7777,
+        });
+    }
     let mut text = String::new();
-    let mut file = File::open(path).map_err(unreadable)?.take(SIZE_MAX + 1);
-    file.read_to_string(&mut text).map_err(unreadable)?;
+    file.take(SIZE_MAX + 1)
+        .read_to_string(&mut text)
+        .map_err(unreadable)?;
     let bad = |line: usize, reason: &'static str| EngineError::EnvFile {
         path: path.to_owned(),
         line,
@@ -56,13 +66,36 @@ fn parse(line: &str) -> Result<Option<(String, String)>, &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn read_text(text: &str) -> Result<Vec<(String, String)>, EngineError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("env");
         std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         read(&path)
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("env");
+        std::fs::write(&path, "A=hunter2").unwrap();
+        for (mode, refused) in [(0o644, true), (0o640, true), (0o600, false), (0o400, false)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            match read(&path) {
+                Ok(_) => assert!(!refused, "{mode:o}"),
+                Err(error) => {
+                    let told = error.to_string();
+                    assert!(
+                        refused && told.contains("chmod 600") && !told.contains("hunter2"),
+                        "{told}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

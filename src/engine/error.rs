@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bollard::errors::Error as Api;
 
@@ -129,6 +130,20 @@ pub enum EngineError {
         /// The Engine's words.
         reason: String,
     },
+    /// A registry took what was sent, or promised what was asked for, and then did nothing.
+    #[error(
+        "the registry {registry} made no progress for {} while trying to {what}. Hint: see whether it hangs; one that \
+         is only slow needs a longer `registry.transfer_timeout`",
+        seconds(timeout)
+    )]
+    RegistrySilent {
+        /// `HOST[:PORT]`.
+        registry: String,
+        /// What was being done.
+        what: String,
+        /// How long nothing was heard.
+        timeout: Duration,
+    },
     /// There is no such image or repository.
     #[error("there is no image {reference}: {reason}")]
     Unknown {
@@ -193,6 +208,17 @@ pub enum EngineError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// Others than its owner may read the env_file, which holds secrets.
+    #[error(
+        "the env_file {} is open to others (mode {mode:04o}). Hint: chmod 600 {}",
+        path.display(), path.display()
+    )]
+    EnvFileMode {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// The env_file cannot be read.
     #[error("cannot read the env_file {}: {reason}", path.display())]
     EnvFileUnreadable {
@@ -209,6 +235,10 @@ pub enum EngineError {
         /// The Engine's words.
         reason: String,
     },
+}
+
+fn seconds(time: &Duration) -> String {
+    format!("{} s", time.as_secs_f64())
 }
 
 fn at(step: &Option<String>) -> String {
@@ -266,6 +296,15 @@ impl Call<'_> {
         EngineError::Timeout {
             what: self.what.to_owned(),
             reason: reason.to_owned(),
+        }
+    }
+
+    /// The error for a registry that was given up.
+    pub(super) fn registry_silent(self, timeout: Duration) -> EngineError {
+        EngineError::RegistrySilent {
+            registry: registry_of(self.image.unwrap_or_default()).to_owned(),
+            what: self.what.to_owned(),
+            timeout,
         }
     }
 

@@ -13,8 +13,18 @@ use super::{Engine, EngineError, ImageId};
 use crate::failpoint;
 use crate::model::{Credentials, Digest, ImageRef};
 
-/// How long a push or pull may tell nothing. The Engine's own waits on a silent registry end before.
-const SILENCE: Duration = Duration::from_secs(180);
+/// How much longer the Engine may take to begin its answer than a registry to make progress, so that it is the
+/// registry that is told of.
+const ENGINE_ANSWERS: Duration = Duration::from_secs(30);
+
+/// How a push or pull speaks to the registry.
+#[derive(Debug, Clone, Copy)]
+pub struct Transfer<'a> {
+    /// Who we are to it.
+    pub credentials: Option<&'a Credentials>,
+    /// How long it may make no progress.
+    pub timeout: Duration,
+}
 
 /// What an image says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +61,7 @@ impl Engine {
     pub async fn push(
         &self,
         tag: &str,
-        credentials: Option<&Credentials>,
+        transfer: Transfer<'_>,
         output: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Digest, EngineError> {
         let what = format!("push {tag}");
@@ -61,15 +71,16 @@ impl Engine {
             tag: Some(name.to_owned()),
             platform: None,
         };
-        let docker = self.patient(SILENCE);
+        let docker = self.patient(transfer.timeout + ENGINE_ANSWERS);
         failpoint::at("image.push");
-        let mut events = docker.push_image(repository, Some(options), credentials.map(login));
+        let mut events = docker.push_image(repository, Some(options), transfer.credentials.map(login));
         let mut layers = Layers::default();
         let mut digest = None;
-        while let Some(event) = next_event(&mut events, call).await? {
+        while let Some(event) = next_event(&mut events, call, transfer.timeout).await? {
             let status = event.status.unwrap_or_default();
             digest = digest.or(pushed_digest(&status));
             layers.count(&status);
+            layers.tell_retry(&status, output);
         }
         failpoint::at("image.pushed");
         output(&layers.told());
@@ -86,7 +97,7 @@ impl Engine {
     pub async fn pull(
         &self,
         image: &ImageRef,
-        credentials: Option<&Credentials>,
+        transfer: Transfer<'_>,
         output: &mut (dyn FnMut(&str) + Send),
     ) -> Result<(), EngineError> {
         let reference = image.to_string();
@@ -97,12 +108,14 @@ impl Engine {
             tag: Some(image.digest.to_string()),
             ..CreateImageOptions::default()
         };
-        let docker = self.patient(SILENCE);
+        let docker = self.patient(transfer.timeout + ENGINE_ANSWERS);
         failpoint::at("image.pull");
-        let mut events = docker.create_image(Some(options), None, credentials.map(login));
+        let mut events = docker.create_image(Some(options), None, transfer.credentials.map(login));
         let mut layers = Layers::default();
-        while let Some(event) = next_event(&mut events, call).await? {
-            layers.count(&event.status.unwrap_or_default());
+        while let Some(event) = next_event(&mut events, call, transfer.timeout).await? {
+            let status = event.status.unwrap_or_default();
+            layers.count(&status);
+            layers.tell_retry(&status, output);
         }
         failpoint::at("image.pulled");
         output(&layers.told());
@@ -192,10 +205,11 @@ impl Engine {
 async fn next_event<T>(
     events: &mut (impl Stream<Item = Result<T, Api>> + Unpin),
     call: Call<'_>,
+    timeout: Duration,
 ) -> Result<Option<T>, EngineError> {
-    match tokio::time::timeout(SILENCE, events.next()).await {
+    match tokio::time::timeout(timeout, events.next()).await {
         Ok(event) => event.transpose().map_err(|api| call.error(api)),
-        Err(_) => Err(call.timeout(&format!("nothing was heard for {} s", SILENCE.as_secs()))),
+        Err(_) => Err(call.registry_silent(timeout)),
     }
 }
 
@@ -235,6 +249,7 @@ struct Layers {
     moved: usize,
     present: usize,
     last: String,
+    retried: bool,
 }
 
 impl Layers {
@@ -245,6 +260,13 @@ impl Layers {
             mounted if mounted.starts_with("Mounted from ") => self.present += 1,
             status if status.starts_with("Status: ") => self.last = one_line(status, 200),
             _ => {}
+        }
+    }
+
+    /// Says, once, that the Engine tries a layer again by itself, which takes it most of a minute.
+    fn tell_retry(&mut self, status: &str, output: &mut (dyn FnMut(&str) + Send)) {
+        if status.starts_with("Retrying in ") && !std::mem::replace(&mut self.retried, true) {
+            output("a layer failed; the Engine tries it again, five times in all");
         }
     }
 

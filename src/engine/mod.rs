@@ -31,7 +31,7 @@ use bollard::{API_DEFAULT_VERSION, BollardRequest, ClientVersion, Docker};
 pub use build::{BuildRequest, BuilderKind};
 pub use context::ContextError;
 pub use error::EngineError;
-pub use images::{ImageFacts, Removed};
+pub use images::{ImageFacts, Removed, Transfer};
 pub use instance::{Health, HealthStatus, Instance, InstanceState, Status};
 pub use instance_spec::InstanceSpec;
 

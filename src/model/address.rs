@@ -101,6 +101,12 @@ impl AddressPlan {
         })
     }
 
+    /// The index of the app whose block `address` is in; `None` where it is no app's.
+    pub fn index_of(subnet: Subnet, address: Ipv4Addr) -> Option<u32> {
+        let block = (u32::from(address).checked_sub(u32::from(subnet.first))? / 256).checked_sub(1)?;
+        (block < subnet.apps()).then_some(block)
+    }
+
     /// The address of instance `index` (from 0, below [`INSTANCES_MAX`]) on a slot's lane.
     pub fn address(self, slot: Slot, lane: Lane, index: u8) -> Ipv4Addr {
         assert!(index < INSTANCES_MAX, "instance {index} has no address");
@@ -132,11 +138,15 @@ mod tests {
                         let address = plan.address(slot, lane, index);
                         assert!(subnet.contains(address));
                         assert!(seen.insert(address), "{address} twice");
+                        assert_eq!(AddressPlan::index_of(subnet, address), Some(app));
                     }
                 }
             }
         }
         assert!(AddressPlan::new(subnet, subnet.apps()).is_err());
+        for no_apps in ["10.212.255.255", "10.213.0.255", "10.214.0.0", "10.213.4.0"] {
+            assert_eq!(AddressPlan::index_of(subnet, no_apps.parse().unwrap()), None);
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod address;
 mod app;
 mod image;
 mod release;
+pub mod sealed;
 mod settings;
 mod slot;
 mod text;

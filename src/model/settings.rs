@@ -66,6 +66,8 @@ pub struct RegistrySettings {
     pub password_file: Option<PathBuf>,
     /// Speak plain http: only ever true for a loopback address or where `plain_http = true` allows it by name.
     pub plain_http: bool,
+    /// How long a push or a pull may make no progress.
+    pub transfer_timeout: Duration,
 }
 
 impl RegistrySettings {

@@ -94,7 +94,7 @@ async fn called(
 ) -> Result<Response<Full<Bytes>>, ProxyError> {
     let (parts, body) = request.into_parts();
     match (parts.method, parts.uri.path()) {
-        (Method::GET, "/v1/info") => Ok(done(server.info())),
+        (Method::GET, "/v1/info") => Ok(done(&server.info())),
         (Method::GET, "/v1/routes") => Ok(done(&server.routes())),
         (Method::GET, "/v1/out") => Ok(done(&server.out())),
         (Method::PUT, "/v1/routes") => match server.put_route(read(body).await?).await? {

@@ -36,9 +36,7 @@ impl Body for Upload {
             Upload::Empty => Poll::Ready(None),
             Upload::Streaming(body, pulse) => {
                 let polled = Pin::new(body).poll_frame(cx);
-                if polled.is_ready() {
-                    pulse.touch();
-                }
+                pulse.fed(polled.is_ready());
                 polled
             }
         }

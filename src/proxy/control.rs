@@ -52,8 +52,17 @@ pub struct ProxyInfo {
     pub started: jiff::Timestamp,
     /// Where a routes file was put aside that could not be read at the start.
     pub recovered_from: Option<PathBuf>,
-    /// Slot ports that could not be opened at the start, each as a sentence.
-    pub closed_ports: Vec<String>,
+    /// Slot ports that could not be opened at the start, and have not been since.
+    pub closed_ports: Vec<ClosedPort>,
+}
+
+/// A slot port that the proxy routes and does not listen on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosedPort {
+    /// The port.
+    pub port: u16,
+    /// Why, as a sentence.
+    pub reason: String,
 }
 
 /// A route is durable and in force.

@@ -132,6 +132,11 @@ impl Doors {
         Ok(())
     }
 
+    /// Whether a slot port is open.
+    pub(super) fn has_slot_port(&self, port: u16) -> bool {
+        lock(&self.open).contains_key(&Door::Slot(port))
+    }
+
     /// Closes every slot port that is not among `ports`; they are free when this returns.
     pub(super) async fn close_others(&self, ports: &[u16]) {
         self.close(

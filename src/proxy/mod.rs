@@ -40,7 +40,7 @@ mod upstream;
 mod watch;
 mod websocket;
 
-pub use control::{Applied, Checked, Control, Drained, OutInstance, ProxyInfo};
+pub use control::{Applied, Checked, ClosedPort, Control, Drained, OutInstance, ProxyInfo};
 pub use error::ProxyError;
 pub use route::{AppRoute, HttpProbe, SlotRoute, Target};
 pub use start::{ServerOptions, run, serve};

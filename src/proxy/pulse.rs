@@ -118,9 +118,9 @@ pub(super) enum Ruling {
     Close,
     /// The head took too long: answer 408.
     LateHead,
-    /// The request's body made no progress: answer 408.
+    /// The client sent no more of the request's body: answer 408.
     StalledUpload,
-    /// The upstream did not begin its answer: answer 504.
+    /// The upstream took no more of the request's body, or did not begin its answer: answer 504.
     NoAnswer,
     /// The drain's deadline came before the answer had begun: answer 503.
     CutBeforeAnswer,
@@ -145,6 +145,8 @@ pub(super) struct Pulse {
     since: AtomicU64,
     /// Whether the client does not take what is written to it.
     blocked: AtomicBool,
+    /// Whether the upstream has taken all of the request's body that came, and waits for more.
+    hungry: AtomicBool,
     /// The id of the upstream that is serving this connection's request; 0: none.
     serving: AtomicU64,
     orders: AtomicU8,
@@ -169,6 +171,7 @@ impl Pulse {
             clock,
             phase: AtomicU8::new(phase as u8),
             blocked: AtomicBool::new(false),
+            hungry: AtomicBool::new(false),
             serving: AtomicU64::new(0),
             orders: AtomicU8::new(0),
             ruling: AtomicU8::new(Ruling::Go as u8),
@@ -227,11 +230,20 @@ impl Pulse {
         }
     }
 
+    /// The upstream asked for more of the request's body, and it had `come` or had not.
+    pub(super) fn fed(&self, come: bool) {
+        self.hungry.store(!come, Relaxed);
+        if come {
+            self.touch();
+        }
+    }
+
     /// A request begins; gives whether its lengths conflicted.
     pub(super) fn begin(&self, has_body: bool) -> bool {
         let number = self.served.load(Relaxed) + 1;
         self.served.store(number, Relaxed);
         self.ruling.store(Ruling::Go as u8, Relaxed);
+        self.hungry.store(false, Relaxed);
         self.unframed.store(false, Relaxed);
         self.enter(if has_body { Phase::Upload } else { Phase::Answer });
         self.conflict.load(Relaxed) == number
@@ -390,7 +402,8 @@ impl Pulse {
             Phase::Fresh => (limits.header, Ruling::Close),
             Phase::Head => (limits.header, Ruling::LateHead),
             Phase::Idle => (limits.idle, Ruling::Close),
-            Phase::Upload => (limits.body, Ruling::StalledUpload),
+            Phase::Upload if self.hungry.load(Relaxed) => (limits.body, Ruling::StalledUpload),
+            Phase::Upload => (limits.body, Ruling::NoAnswer),
             Phase::Answer => (limits.response, Ruling::NoAnswer),
             Phase::Stream => (limits.body, Ruling::Cut),
             Phase::Quiet if self.blocked.load(Relaxed) => (limits.body, Ruling::Cut),

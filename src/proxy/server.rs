@@ -87,8 +87,12 @@ impl Server {
     }
 
     /// What the proxy says of itself.
-    pub(super) fn info(&self) -> &ProxyInfo {
-        &self.info
+    pub(super) fn info(&self) -> ProxyInfo {
+        let mut info = self.info.clone();
+        let wanted = ports(&self.plane.switch.routes());
+        info.closed_ports
+            .retain(|closed| wanted.contains(&closed.port) && !self.doors.has_slot_port(closed.port));
+        info
     }
 
     /// Whether a newer proxy has taken over.

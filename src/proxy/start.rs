@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::api::{self, Caller};
 use super::connection::Plane;
-use super::control::ProxyInfo;
+use super::control::{ClosedPort, ProxyInfo};
 use super::error::ProxyError;
 use super::file;
 use super::listen::{Doors, Inherited, taken};
@@ -253,14 +253,14 @@ fn slot_sockets(
     doors: &Doors,
     routes: &[StoredRoute],
     inherited: &mut Inherited,
-) -> (Vec<(Door, std::net::TcpListener)>, Vec<String>) {
+) -> (Vec<(Door, std::net::TcpListener)>, Vec<ClosedPort>) {
     let (mut sockets, mut closed) = (Vec::new(), Vec::new());
     for port in ports(routes) {
         match doors.prepare(&[port], inherited) {
             Ok(prepared) => sockets.extend(prepared),
             Err(reason) => {
                 say!("{reason}; the slot is served without its own port");
-                closed.push(reason);
+                closed.push(ClosedPort { port, reason });
             }
         }
     }

@@ -331,6 +331,7 @@ mod tests {
             username: None,
             password_file: None,
             plain_http: false,
+            transfer_timeout: std::time::Duration::from_secs(60),
         }
     }
 

@@ -77,10 +77,16 @@ fn hosts_are_free(context: &Context, name: &AppName) -> Result<()> {
 }
 
 /// The lowest address block and the first pair of ports that neither another app nor another program has.
-fn given_to_next(context: &Context, name: &AppName) -> Result<AppFile> {
+///
+/// # Errors
+/// When there is none left, or what another app was given cannot be read.
+pub(super) fn given_to_next(context: &Context, name: &AppName) -> Result<AppFile> {
     let mut blocks = HashSet::new();
     let mut ports = HashSet::from([context.settings.proxy.listen.port()]);
     for other in context.store.apps()? {
+        if other == *name {
+            continue;
+        }
         let other = context.app(&other)?;
         blocks.insert(other.file.index);
         ports.extend([

@@ -63,12 +63,12 @@ pub fn follow(context: &Context, release: &ReleaseDir, to: &mut Reader<'_>) -> R
 fn verdict(context: &Context, past: &Past, outcome: &Outcome) -> Result<String> {
     let app = context.app(past.dir.app())?;
     let state = context.store.state(&app.name)?;
-    let ended = past.changed.unwrap_or(past.record.received);
+    let ended = past.changed.as_ref().unwrap_or(&past.record.received);
     let verdict = say::Verdict {
         app: &app.name,
         record: &past.record,
         facts: &past.facts,
-        took: Duration::try_from(ended.duration_since(past.record.received)).unwrap_or_default(),
+        took: ended.since(&past.record.received),
         address: &app.address(context, &state, past.record.slot),
         live: state.live(),
     };

@@ -4,13 +4,12 @@ use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use jiff::Timestamp;
 
 use super::busy::NotFound;
 use super::context::Context;
-use super::entry::{Entry, Facts, Outcome, Step};
+use super::entry::{Entry, Facts, Learned, Outcome, Step, Why};
 use crate::model::{AppName, Origin, ReleaseId, Slot};
-use crate::store::{AppState, Journal, Record, ReleaseDir, StoreError};
+use crate::store::{AppState, Journal, Moment, Record, ReleaseDir, StoreError};
 
 /// How many of the newest releases keep their record and log, whatever became of them.
 pub(super) const RECORDS_KEPT: usize = 100;
@@ -28,8 +27,10 @@ pub struct Past {
     pub outcome: Option<Outcome>,
     /// The step that it is at, or was at when it ended.
     pub step: Option<Step>,
+    /// When its first step began; `None` before.
+    pub began: Option<Moment>,
     /// When its journal was last written.
-    pub changed: Option<Timestamp>,
+    pub changed: Option<Moment>,
     /// How long each step took, in milliseconds, in their order.
     pub took: Vec<(Step, u64)>,
 }
@@ -156,6 +157,69 @@ pub fn forgotten(all: &[Past], state: &AppState) -> Option<ReleaseId> {
     good.filter(|_| state.slots.is_empty()).map(|past| past.record.id)
 }
 
+/// How a release ended whose journal has lost its end, as another file shows. `None` where the journal may well be
+/// whole: its worker was killed.
+///
+/// A journal that was cut says that less was done than was. Believing it would take back what is live, or bring an
+/// old release live again.
+///
+/// # Errors
+/// When state or the folder of releases cannot be read.
+pub fn lost_end(context: &Context, past: &Past) -> Result<Option<Outcome>, StoreError> {
+    let app = past.dir.app();
+    let state = context.store.state(app)?;
+    let all = of(context, app)?;
+    let slot = past.record.slot;
+    // State knows a release from its last step on.
+    let runs = state
+        .slots
+        .get(&slot)
+        .is_some_and(|running| running.release == past.record.id);
+    let never_flipped = past.step.is_none_or(|step| step < Step::Flip);
+    // One release at a time: what began before another one did had ended by then.
+    let is_overtaken = all.iter().any(|other| {
+        let began = other.began.as_ref().zip(past.began.as_ref());
+        other.record.id != past.record.id && began.is_some_and(|(theirs, ours)| theirs.is_after(ours))
+    });
+    let good = match past.record.origin {
+        Origin::Promote { .. } => Outcome::Live,
+        Origin::Rollback { .. } if state.live == Some(slot) => Outcome::Live,
+        Origin::Rollback { .. } => Outcome::Standby,
+        _ if past.record.promote => Outcome::Live,
+        _ => Outcome::Standby,
+    };
+    Ok(match past.step {
+        _ if runs && (never_flipped || is_overtaken) => Some(good),
+        Some(_) if is_overtaken && past.facts.flipped => Some(good),
+        Some(step) if is_overtaken => Some(Outcome::Failed {
+            step,
+            why: Why::Interrupted,
+        }),
+        _ => None,
+    })
+}
+
+/// Writes the end into the journal that has lost it, and before it what state still knows of the release: without
+/// its image it could not be gone back to.
+///
+/// # Errors
+/// When state cannot be read, or the journal cannot be written.
+pub fn write_end(context: &Context, past: &Past, outcome: &Outcome) -> Result<(), StoreError> {
+    let state = context.store.state(past.dir.app())?;
+    let mut journal = Journal::open(&past.dir)?;
+    let running = state.slots.get(&past.record.slot);
+    let running = running.filter(|running| running.release == past.record.id);
+    if let (Some(running), None) = (running, &past.facts.image) {
+        let learned = Learned::Image {
+            image: running.image.clone(),
+        };
+        let step = Step::Pull;
+        journal.append(Entry::Done { step, learned })?;
+    }
+    let outcome = outcome.clone();
+    journal.append(Entry::Finished { outcome })
+}
+
 /// One release. `None` when there is no such release.
 ///
 /// # Errors
@@ -175,23 +239,27 @@ pub fn one(dir: ReleaseDir) -> Result<Option<Past>, StoreError> {
             Entry::Began { step } => Some(*step),
             _ => None,
         }),
-        changed: entries.last().map(|(at, _)| *at),
+        began: entries.iter().find_map(|(at, entry)| match entry {
+            Entry::Began { .. } => Some(at.clone()),
+            _ => None,
+        }),
+        changed: entries.last().map(|(at, _)| at.clone()),
         took: took(&entries),
         dir,
         record,
     }))
 }
 
-fn took(entries: &[(Timestamp, Entry)]) -> Vec<(Step, u64)> {
+fn took(entries: &[(Moment, Entry)]) -> Vec<(Step, u64)> {
     let mut began = None;
     let mut all = Vec::new();
     for (at, entry) in entries {
         match entry {
-            Entry::Began { step } => began = Some((*step, *at)),
+            Entry::Began { step } => began = Some((*step, at)),
             Entry::Done { step, .. } => {
                 if let Some((_, since)) = began.take().filter(|(begun, _)| begun == step) {
-                    let took = at.duration_since(since).as_millis();
-                    all.push((*step, u64::try_from(took).unwrap_or(0)));
+                    let took = at.since(since).as_millis();
+                    all.push((*step, u64::try_from(took).unwrap_or(u64::MAX)));
                 }
             }
             _ => {}

@@ -4,6 +4,7 @@ use super::context::Context;
 use super::entry::Learned;
 use super::retry::retrying;
 use super::run::{Done, Run};
+use crate::engine::Transfer;
 use crate::model::{ImageRef, Origin};
 use crate::registry;
 
@@ -14,10 +15,13 @@ use crate::registry;
 pub(super) async fn bring_back(context: &Context, image: &ImageRef) -> anyhow::Result<()> {
     let engine = context.engine().await?;
     if engine.image(&image.to_string()).await?.is_none() {
-        let credentials = registry::credentials(&context.settings.registry)?;
-        engine
-            .pull(image, credentials.as_ref(), &mut |_: &str| {})
-            .await?;
+        let settings = &context.settings.registry;
+        let credentials = registry::credentials(settings)?;
+        let transfer = Transfer {
+            credentials: credentials.as_ref(),
+            timeout: settings.transfer_timeout,
+        };
+        engine.pull(image, transfer, &mut |_: &str| {}).await?;
     }
     Ok(())
 }
@@ -29,11 +33,16 @@ pub(super) async fn pull(run: &mut Run<'_>) -> Done {
     if goes_back && engine.image(&image.to_string()).await?.is_some() {
         return Ok((Learned::Image { image }, "on this host already".to_owned()));
     }
-    let credentials = registry::credentials(&run.context.settings.registry)?;
+    let settings = &run.context.settings.registry;
+    let credentials = registry::credentials(settings)?;
+    let transfer = Transfer {
+        credentials: credentials.as_ref(),
+        timeout: settings.transfer_timeout,
+    };
     let log = &mut run.log;
     retrying(log, async |log| {
         engine
-            .pull(&image, credentials.as_ref(), &mut |line: &str| log.output(line))
+            .pull(&image, transfer, &mut |line: &str| log.output(line))
             .await
     })
     .await?;

@@ -5,18 +5,23 @@ use anyhow::Context as _;
 use super::entry::Learned;
 use super::retry::retrying;
 use super::run::{Done, Run};
-use crate::engine::EngineError;
+use crate::engine::{EngineError, Transfer};
 use crate::model::ImageRef;
 use crate::registry;
 
 pub(super) async fn push(run: &mut Run<'_>) -> Done {
     let tag = run.facts().tag.context("there is no image to push")?;
-    let credentials = registry::credentials(&run.context.settings.registry)?;
+    let settings = &run.context.settings.registry;
+    let credentials = registry::credentials(settings)?;
+    let transfer = Transfer {
+        credentials: credentials.as_ref(),
+        timeout: settings.transfer_timeout,
+    };
     let engine = run.context.engine().await?;
     let log = &mut run.log;
     let pushed = retrying(log, async |log| {
         engine
-            .push(&tag, credentials.as_ref(), &mut |line: &str| log.output(line))
+            .push(&tag, transfer, &mut |line: &str| log.output(line))
             .await
     })
     .await;

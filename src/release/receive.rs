@@ -4,7 +4,6 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
-use jiff::Timestamp;
 
 use super::context::{App, Context};
 use super::history;
@@ -12,7 +11,7 @@ use super::say;
 use crate::failpoint;
 use crate::git::{ObjectId, Pushed, RefUpdate, SlotRepository, what_was_pushed};
 use crate::model::{AppName, Commit, Origin, Promote, ReleaseId, Slot};
-use crate::store::{AppState, Live, Meant, Numbers, Record, ReleaseDir, Running};
+use crate::store::{AppState, Live, Meant, Moment, Numbers, Record, ReleaseDir, Running};
 
 /// What a push came to.
 pub enum Received {
@@ -266,7 +265,7 @@ fn launch(context: &Context, app: &App, numbers: &Numbers, draft: Draft) -> Resu
         subject,
         promote: draft.promote,
         meant: draft.meant,
-        received: Timestamp::now(),
+        received: Moment::now(),
     })?;
     let environment = ["PATH", "HOME", "SSL_CERT_FILE", "SSL_CERT_DIR"];
     let environment = environment

@@ -7,12 +7,14 @@ use anyhow::{Context as _, Result, bail};
 
 use super::context::{App, Context};
 use super::entry::Outcome;
+use super::given;
 use super::history::{self, Past};
 use super::probe;
 use super::route::{goes_to_the_same, route_of};
 use super::run::Run;
 use super::say;
 use super::start::{ensure, instances_of, settle};
+use super::status::has_port;
 use super::turn;
 use crate::engine::{Engine, Instance};
 use crate::model::{ReleaseId, Slot};
@@ -33,6 +35,11 @@ pub async fn orphans(context: &Context, lock: &mut AppLock) -> Result<Vec<String
         let Some(worker) = take_over(&past).await? else {
             continue;
         };
+        if let Some(outcome) = history::lost_end(context, &past)? {
+            history::write_end(context, &past, &outcome)?;
+            told.push(say::lost_end(past.record.id, past.record.slot, &outcome));
+            continue;
+        }
         let mut run = Run::new(context, lock, &worker, &past.dir)?;
         if run.has_ended() {
             continue;
@@ -115,9 +122,10 @@ async fn routed(context: &Context, app: &App) -> Result<Option<AppRoute>, ProxyE
 /// # Errors
 /// When the engine or the proxy does not answer, or what is live cannot be told.
 pub async fn recover(context: &Context, lock: &mut AppLock) -> Result<Vec<String>> {
-    let app = context.app(lock.app())?;
     lock.says("recover", None, None);
-    let mut told = state(context, lock).await?;
+    let mut told = given::readable(context, lock).await?;
+    let app = context.app(lock.app())?;
+    told.extend(state(context, lock).await?);
     for damage in history::read(context, &app.name)?.1 {
         let aside = context.store.keep_aside(lock, &damage.path)?;
         told.push(format!("{damage}; it is kept as {}", aside.display()));
@@ -170,10 +178,25 @@ async fn mend_route(context: &Context, app: &App, state: &AppState, started: boo
         return Ok(None);
     }
     let is_right = has.is_some_and(|has| has == wanted);
-    if !is_right || started {
-        context.proxy.put_route(&wanted).await?;
+    if is_right && !started {
+        return open_ports(context, app, &wanted).await;
     }
+    context.proxy.put_route(&wanted).await?;
     Ok((!is_right).then(|| "the proxy's route was not what state says; it is again".to_owned()))
+}
+
+/// Lets the proxy try again what it could not open at its start: putting the same route once more does. A port that
+/// is still taken is told, and keeps nothing else from being mended.
+async fn open_ports(context: &Context, app: &App, route: &AppRoute) -> Result<Option<String>> {
+    let closed = context.proxy.info().await?.closed_ports;
+    if !closed.iter().any(|closed| has_port(app, closed)) {
+        return Ok(None);
+    }
+    match context.proxy.put_route(route).await {
+        Ok(_) => Ok(Some("its slot ports are open again".to_owned())),
+        Err(error @ ProxyError::Refused { .. }) => Ok(Some(format!("a slot port is still closed: {error}"))),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Removes containers that are the app's and that no slot runs.

@@ -11,7 +11,7 @@ use super::next::{Next, next};
 use super::{build, checkout, drain, flip, meant, probe, pull, push, record, retire, say, start};
 use crate::model::{Commit, ImageRef, Lane, Origin, Slot};
 use crate::store::{
-    AppLock, AppState, FLIPS_KEPT, Flip, Journal, Live, Log, Record, ReleaseDir, Running, WorkerLock,
+    AppLock, AppState, FLIPS_KEPT, Flip, Journal, Live, Log, Moment, Record, ReleaseDir, Running, WorkerLock,
 };
 
 /// How often a running step looks whether it was cancelled.
@@ -226,7 +226,7 @@ impl<'a> Run<'a> {
             app: &self.app.name,
             record: &self.record,
             facts: &self.facts(),
-            took: since(self.record.received),
+            took: Moment::now().since(&self.record.received),
             address: &self.app.address(self.context, &state, self.record.slot),
             live: state.live(),
         };
@@ -341,9 +341,4 @@ impl<'a> Run<'a> {
 fn as_why(error: anyhow::Error) -> Why {
     let message = crate::model::printable(&format!("{error:#}").replace('\n', " ")).into_owned();
     Why::Error { message }
-}
-
-/// The time since `then`; nothing when the clock was set back.
-pub(super) fn since(then: Timestamp) -> Duration {
-    Duration::try_from(Timestamp::now().duration_since(then)).unwrap_or_default()
 }

@@ -231,6 +231,14 @@ pub fn lane_is_routed(app: &AppName, lane: Lane, release: ReleaseId) -> String {
     )
 }
 
+/// A release's journal says that it has not ended, and state or a later release that it has.
+pub fn lost_end(id: ReleaseId, slot: Slot, outcome: &Outcome) -> String {
+    format!(
+        "release {id} ({slot}) had lost the end of its journal; it stands there again: {}",
+        outcome.as_str()
+    )
+}
+
 /// State says that nothing was released, and a release knows better.
 pub fn state_is_lost(release: ReleaseId) -> String {
     format!("state knows of no release, although release {release} was good")

@@ -1,7 +1,6 @@
 //! What runs: state, the journals of runs under way, the engine and the proxy, put together.
 
 use anyhow::Result;
-use jiff::Timestamp;
 use serde::Serialize;
 
 use super::context::{App, Context};
@@ -11,8 +10,8 @@ use super::route::{route_of, serves_the_same};
 use super::say;
 use crate::engine::Instance;
 use crate::model::{AppName, Commit, Digest, ReleaseId, Slot};
-use crate::proxy::AppRoute;
-use crate::store::AppState;
+use crate::proxy::{AppRoute, ClosedPort};
+use crate::store::{AppState, Moment};
 
 /// Everything that `status` shows of an app.
 #[derive(Debug, Serialize)]
@@ -85,15 +84,20 @@ pub struct UnderWay {
 /// # Errors
 /// When the store cannot be read.
 pub async fn of(context: &Context, apps: &[AppName]) -> Result<Vec<AppStatus>> {
-    let asked = Timestamp::now();
+    let asked = Moment::now();
     let instances = match context.engine().await {
         Ok(engine) => engine.instances(None).await.map_err(anyhow::Error::from),
         Err(error) => Err(error),
     };
     let routes = context.proxy.routes().await.map_err(anyhow::Error::from);
+    let closed = context
+        .proxy
+        .info()
+        .await
+        .map_or(Vec::new(), |info| info.closed_ports);
     apps.iter()
         .map(|name| match context.app(name) {
-            Ok(app) => one(context, &app, &instances, &routes, asked),
+            Ok(app) => one(context, &app, &instances, &routes, &closed, &asked),
             Err(error) => Ok(untold(context, name, &error)),
         })
         .collect()
@@ -117,7 +121,8 @@ fn one(
     app: &App,
     instances: &Result<Vec<Instance>>,
     routes: &Result<Vec<AppRoute>>,
-    asked: Timestamp,
+    closed: &[ClosedPort],
+    asked: &Moment,
 ) -> Result<AppStatus> {
     let mut problems = Vec::new();
     let state = context.store.state(&app.name).unwrap_or_else(|error| {
@@ -169,6 +174,12 @@ fn one(
             }
         }
     }
+    problems.extend(closed.iter().filter(|closed| has_port(app, closed)).map(|closed| {
+        format!(
+            "{}: the slot is served without its own port; once it is free, `deployer recover {}` opens it",
+            closed.reason, app.name
+        )
+    }));
     let slots = Slot::BOTH.map(|slot| slot_status(context, app, slot, &state, instances.as_deref().ok()));
     Ok(AppStatus {
         address: context.public_address(&app.settings),
@@ -178,6 +189,11 @@ fn one(
         problems,
         app: app.name.clone(),
     })
+}
+
+/// Whether a port that the proxy could not open is one of the app's.
+pub(super) fn has_port(app: &App, closed: &ClosedPort) -> bool {
+    Slot::BOTH.iter().any(|slot| app.ports().of(*slot) == closed.port)
 }
 
 fn under_way(unsettled: &[Past]) -> Vec<UnderWay> {
@@ -195,10 +211,14 @@ fn under_way(unsettled: &[Past]) -> Vec<UnderWay> {
 
 /// Whether containers and routes are other than state says by right, or were when they were asked for: a release is
 /// past its flip, which state tells only at its end, or has done something since.
-fn is_moving<'a>(mut all: impl Iterator<Item = &'a Past>, asked: Timestamp) -> bool {
+fn is_moving<'a>(mut all: impl Iterator<Item = &'a Past>, asked: &Moment) -> bool {
     all.any(|past| {
         let has_flipped = past.outcome.is_none() && past.step >= Some(Step::Flip);
-        has_flipped || past.changed.is_some_and(|changed| changed >= asked)
+        has_flipped
+            || past
+                .changed
+                .as_ref()
+                .is_some_and(|changed| !asked.is_after(changed))
     })
 }
 

@@ -7,12 +7,12 @@ use anyhow::{Context as _, Result};
 use super::context::Context;
 use super::entry::{Entry, Facts, Outcome};
 use super::recover;
-use super::run::{Run, since};
+use super::run::Run;
 use super::say;
 use super::turn::{self, Turn};
 use crate::failpoint;
 use crate::model::{AppName, ReleaseId, printable};
-use crate::store::{Journal, Log, Record, ReleaseDir, WorkerLock};
+use crate::store::{Journal, Log, Moment, Record, ReleaseDir, WorkerLock};
 
 /// How long a build's context stays in the Engine's cache: longer than any build that may still use it.
 const CONTEXT_KEPT: Duration = Duration::from_secs(60 * 60);
@@ -85,7 +85,7 @@ fn end_before_turn(
         app: release.app(),
         record,
         facts: &Facts::default(),
-        took: since(record.received),
+        took: Moment::now().since(&record.received),
         address: "",
         live: context
             .store

@@ -1,10 +1,11 @@
 //! `app.json`: what `app create` gave an app for good.
 
 use std::fs;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError, durable};
+use super::{AppLock, Store, StoreError, durable};
 use crate::model::{AppName, SlotPorts};
 
 pub(super) const FILE: &str = "app.json";
@@ -38,6 +39,15 @@ impl Store {
         durable::create_folder(&self.app_folder(app).join("worktrees"))?;
         durable::create_folder(&self.repositories(app))?;
         durable::write_sealed(&self.app_folder(app).join(FILE), FORMAT, file)
+    }
+
+    /// Keeps a copy of what the locked app was given, where that cannot be read, and gives its name. The file itself
+    /// stays until it is written anew: at no moment is there no such app.
+    ///
+    /// # Errors
+    /// When the copy cannot be made.
+    pub fn keep_app_file_aside(&self, lock: &AppLock) -> Result<Option<PathBuf>, StoreError> {
+        durable::keep_copy_aside(&self.app_folder(lock.app()).join(FILE))
     }
 
     /// Removes everything about `app`: history, worktrees and repositories. `app.json` goes first, so that

@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use super::StoreError;
 use super::sweep::HALF_WRITTEN;
 use crate::failpoint;
+use crate::model::sealed::{self, Unopened};
 
 /// Makes `folder` and its parents, readable by their owner alone, and makes the newest entries durable.
 pub(super) fn create_folder(folder: &Path) -> Result<(), StoreError> {
@@ -63,36 +62,37 @@ pub(super) fn append(path: &Path) -> Result<File, StoreError> {
 
 /// Puts a file that cannot be read aside, so that it is neither lost nor read again. Gives its new name.
 pub(super) fn keep_aside(path: &Path) -> Result<PathBuf, StoreError> {
-    let aside = aside(path);
-    fs::rename(path, &aside).map_err(StoreError::io("move", path))?;
-    Ok(aside)
+    let aside = keep_copy_aside(path)?;
+    fs::remove_file(path).map_err(StoreError::io("move", path))?;
+    Ok(aside.expect("a file that was removed was there"))
 }
 
 /// Like [`keep_aside`], and leaves `path` where it is until it is replaced: a crash in between leaves a file that
 /// cannot be read, never none. `None` when there is no such file.
 pub(super) fn keep_copy_aside(path: &Path) -> Result<Option<PathBuf>, StoreError> {
-    let aside = aside(path);
-    match fs::hard_link(path, &aside) {
-        Ok(()) => Ok(Some(aside)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(StoreError::io("keep a copy of", path)(error)),
-    }
-}
-
-fn aside(path: &Path) -> PathBuf {
-    let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ");
+    let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
     let mut name = path.file_name().expect("a file has a name").to_owned();
     name.push(format!(".unreadable-{stamp}"));
-    path.with_file_name(name)
+    // A number tells those of one second apart, and those of a clock that was set back.
+    for number in 1_u32.. {
+        let mut name = name.clone();
+        if number > 1 {
+            name.push(format!("-{number}"));
+        }
+        let aside = path.with_file_name(name);
+        match fs::hard_link(path, &aside) {
+            Ok(()) => return Ok(Some(aside)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StoreError::io("keep a copy of", path)(error)),
+        }
+    }
+    unreachable!("numbers do not end before the names do")
 }
 
 /// Writes `content` under a format number and a checksum.
 pub(super) fn write_sealed<T: Serialize>(path: &Path, format: u32, content: &T) -> Result<(), StoreError> {
-    let content = serde_json::to_value(content).expect("plain data is JSON");
-    let sealed = serde_json::json!({ "format": format, "sha256": sum(&content), "content": content });
-    let mut text = serde_json::to_vec_pretty(&sealed).expect("plain data is JSON");
-    text.push(b'\n');
-    write(path, &text)
+    write(path, &sealed::seal(format, content))
 }
 
 /// Reads what [`write_sealed`] wrote. `None` when there is no such file.
@@ -105,34 +105,16 @@ pub(super) fn read_sealed<T: DeserializeOwned>(path: &Path, format: u32) -> Resu
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StoreError::io("read", path)(error)),
     };
-    let unreadable = |reason: String| StoreError::Unreadable {
-        path: path.to_owned(),
-        reason,
-    };
-    let sealed: Value = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
-    let found = sealed["format"]
-        .as_u64()
-        .and_then(|found| u32::try_from(found).ok());
-    let found = found.ok_or_else(|| unreadable("it has no format number".into()))?;
-    if sealed["sha256"].as_str() != Some(&sum(&sealed["content"])) {
-        return Err(unreadable("its checksum is not that of its content".into()));
-    }
-    if found > format {
-        return Err(StoreError::Newer {
-            path: path.to_owned(),
+    let path = path.to_owned();
+    match sealed::open(format, &bytes) {
+        Ok(content) => Ok(Some(content)),
+        Err(Unopened::Newer { found }) => Err(StoreError::Newer {
+            path,
             found,
             known: format,
-        });
+        }),
+        Err(Unopened::Damaged { reason }) => Err(StoreError::Unreadable { path, reason }),
     }
-    serde_json::from_value(sealed["content"].clone())
-        .map(Some)
-        .map_err(|error| unreadable(error.to_string()))
-}
-
-/// The checksum of a JSON value: SHA-256 of its compact form, whose keys serde_json keeps sorted.
-pub(super) fn sum(content: &Value) -> String {
-    let hash = Sha256::digest(content.to_string());
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -188,21 +170,5 @@ mod tests {
         ));
         write_sealed(&path, 1, &7).unwrap();
         assert_eq!(fs::read(aside).unwrap(), b"damaged");
-    }
-
-    #[test]
-    fn a_newer_format_is_told_from_damage() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file.json");
-        write_sealed(&path, 2, &1).unwrap();
-        assert!(matches!(
-            read_sealed::<u32>(&path, 1),
-            Err(StoreError::Newer {
-                found: 2,
-                known: 1,
-                ..
-            })
-        ));
-        assert_eq!(read_sealed::<u32>(&path, 3).unwrap(), Some(1));
     }
 }

@@ -6,13 +6,13 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::marker::PhantomData;
 use std::path::PathBuf;
 
-use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{ReleaseDir, StoreError, durable};
+use super::{Moment, ReleaseDir, StoreError, durable};
 use crate::failpoint;
+use crate::model::sealed::checksum;
 
 /// The error of reading or writing a journal.
 pub type JournalError = StoreError;
@@ -20,12 +20,12 @@ pub type JournalError = StoreError;
 /// Bytes at a journal's end that hold its last line, but for one with a very long text in it.
 const LAST_LINE: u64 = 4096;
 
-/// An append-only list of entries, each with the time of its writing.
+/// An append-only list of entries, each with the moment of its writing.
 #[derive(Debug)]
 pub struct Journal<E> {
     path: PathBuf,
     file: File,
-    entries: Vec<(Timestamp, E)>,
+    entries: Vec<(Moment, E)>,
     /// Lines of entries that become durable with the next one.
     noted: String,
     _entry: PhantomData<E>,
@@ -33,13 +33,20 @@ pub struct Journal<E> {
 
 impl<E: Serialize + DeserializeOwned> Journal<E> {
     /// Opens the journal of `release`, made if it is not there. A last line that was cut by a crash was never
-    /// acted on and is dropped.
+    /// acted on and is dropped; where it looks whole and is damaged all the same, a copy is kept aside first.
     ///
     /// # Errors
     /// When the file cannot be read or written, or a line before the last is damaged.
     pub fn open(release: &ReleaseDir) -> Result<Self, JournalError> {
         let path = release.path().join("journal");
-        let (entries, length) = read(&path)?;
+        let Held {
+            entries,
+            length,
+            ends_damaged,
+        } = read(&path)?;
+        if ends_damaged {
+            durable::keep_copy_aside(&path)?;
+        }
         let file = durable::append(&path)?;
         file.set_len(length).map_err(StoreError::io("write", &path))?;
         failpoint::at("journal.opened");
@@ -57,8 +64,8 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
     ///
     /// # Errors
     /// When the file cannot be read, or a line before the last is damaged.
-    pub fn entries_of(release: &ReleaseDir) -> Result<Vec<(Timestamp, E)>, JournalError> {
-        Ok(read(&release.path().join("journal"))?.0)
+    pub fn entries_of(release: &ReleaseDir) -> Result<Vec<(Moment, E)>, JournalError> {
+        Ok(read(&release.path().join("journal"))?.entries)
     }
 
     /// The last entry of `release`, without reading what comes before it. `None` when there is none, and when it
@@ -74,17 +81,17 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
         Some(parse(last)?.1)
     }
 
-    /// The entries, the oldest first, each with the time of its writing.
-    pub fn entries(&self) -> &[(Timestamp, E)] {
+    /// The entries, the oldest first, each with the moment of its writing.
+    pub fn entries(&self) -> &[(Moment, E)] {
         &self.entries
     }
 
     /// Adds an entry that becomes durable with the next [`append`](Self::append), in the same write. A crash before
     /// that leaves it out: it is for what may be found out, or done, again.
     pub fn note(&mut self, entry: E) {
-        let at = Timestamp::now();
+        let at = Moment::now();
         let body = serde_json::json!({ "at": at, "entry": entry });
-        self.noted += &format!("{} {body}\n", durable::sum(&body));
+        self.noted += &format!("{} {body}\n", checksum(&body));
         self.entries.push((at, entry));
     }
 
@@ -128,37 +135,51 @@ impl<E: Serialize> fmt::Display for Name<'_, E> {
     }
 }
 
-/// The entries and the length in bytes of the lines that hold them.
-fn read<E: DeserializeOwned>(path: &std::path::Path) -> Result<(Vec<(Timestamp, E)>, u64), JournalError> {
+/// What a journal's file holds.
+struct Held<E> {
+    entries: Vec<(Moment, E)>,
+    /// Bytes of the lines that hold them.
+    length: u64,
+    /// Whether a line follows them that was written to its end, and is not what was written.
+    ends_damaged: bool,
+}
+
+fn read<E: DeserializeOwned>(path: &std::path::Path) -> Result<Held<E>, JournalError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), 0)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(StoreError::io("read", path)(error)),
     };
-    let mut entries = Vec::new();
-    let mut length = 0;
+    let mut read = Held {
+        entries: Vec::new(),
+        length: 0,
+        ends_damaged: false,
+    };
     let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').peekable();
     while let Some(line) = lines.next() {
         match parse(line) {
-            Some(entry) => entries.push(entry),
-            None if lines.peek().is_none() => break,
+            Some(entry) => read.entries.push(entry),
+            None if lines.peek().is_none() => {
+                read.ends_damaged = line.ends_with(b"\n");
+                break;
+            }
             None => {
                 return Err(StoreError::Unreadable {
                     path: path.to_owned(),
-                    reason: format!("line {} is damaged", entries.len() + 1),
+                    reason: format!("line {} is damaged", read.entries.len() + 1),
                 });
             }
         }
-        length += line.len() as u64;
+        read.length += line.len() as u64;
     }
-    Ok((entries, length))
+    Ok(read)
 }
 
-fn parse<E: DeserializeOwned>(line: &[u8]) -> Option<(Timestamp, E)> {
+fn parse<E: DeserializeOwned>(line: &[u8]) -> Option<(Moment, E)> {
     let line = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
     let (sum, body) = line.split_once(' ')?;
     let body: Value = serde_json::from_str(body).ok()?;
-    if durable::sum(&body) != sum {
+    if checksum(&body) != sum {
         return None;
     }
     let at = serde_json::from_value(body["at"].clone()).ok()?;

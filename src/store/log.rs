@@ -16,6 +16,8 @@ pub struct Log {
     file: File,
     output: u64,
     dropped: u64,
+    /// Whether the last line was written in part.
+    torn: bool,
 }
 
 impl Log {
@@ -28,12 +30,23 @@ impl Log {
             file: durable::append(&release.path().join("log"))?,
             output: 0,
             dropped: 0,
+            torn: false,
         })
     }
 
     /// Writes one line of deployer's own. `line` is printable and has no newline.
     pub fn line(&mut self, line: &str) {
-        let _ = self.file.write_all(format!("{line}\n").as_bytes());
+        let end_of_torn = if self.torn { "\n" } else { "" };
+        let text = format!("{end_of_torn}{line}\n");
+        let mut left = text.as_bytes();
+        while let Ok(written @ 1..) = self.file.write(left) {
+            left = &left[written..];
+        }
+        self.torn = match left.len() {
+            0 => false,
+            length if length == text.len() => self.torn,
+            _ => true,
+        };
     }
 
     /// Writes one line of a tool's output, indented so that it is told from deployer's own.
@@ -113,5 +126,43 @@ impl LogReader {
             .lines()
             .map(str::to_owned)
             .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(file: File) -> Log {
+        Log {
+            file,
+            output: 0,
+            dropped: 0,
+            torn: false,
+        }
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_written_drops_its_lines() {
+        let mut log = log(File::options().append(true).open("/dev/full").unwrap());
+        log.line("lost");
+        log.output("lost too");
+        log.end_of_output();
+        assert!(!log.torn);
+    }
+
+    #[test]
+    fn a_line_after_a_torn_one_begins_at_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        std::fs::write(&path, "half a li").unwrap();
+        let mut log = log(File::options().append(true).open(&path).unwrap());
+        log.torn = true;
+        log.line("whole");
+        log.line("and whole");
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            "half a li\nwhole\nand whole\n"
+        );
     }
 }

@@ -12,10 +12,13 @@
 //! ```
 
 mod app;
+#[cfg(test)]
+mod damage_tests;
 mod durable;
 mod journal;
 mod lock;
 mod log;
+mod moment;
 mod release;
 mod state;
 mod sweep;
@@ -29,6 +32,7 @@ pub use app::AppFile;
 pub use journal::{Journal, JournalError};
 pub use lock::{AppLock, Holder, WorkerLock};
 pub use log::{Log, LogReader, OUTPUT_MARK};
+pub use moment::Moment;
 pub use release::{Numbers, Record, ReleaseDir};
 pub use state::{AppState, FLIPS_KEPT, Flip, Live, Meant, Running};
 pub use watch::Watch;

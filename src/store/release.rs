@@ -5,10 +5,9 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AppLock, Meant, Store, StoreError, WorkerLock, durable};
+use super::{AppLock, Meant, Moment, Store, StoreError, WorkerLock, durable};
 use crate::failpoint;
 use crate::model::{AppName, Commit, Origin, ReleaseId, Slot};
 
@@ -37,7 +36,7 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meant: Option<Meant>,
     /// When it was received.
-    pub received: Timestamp,
+    pub received: Moment,
 }
 
 /// A release's folder.
@@ -270,7 +269,7 @@ mod tests {
             subject: None,
             promote: true,
             meant: None,
-            received: Timestamp::now(),
+            received: Moment::now(),
         };
         let (release, ..) = store
             .new_release(&store.lock_numbers(&app).unwrap(), record)

@@ -261,7 +261,9 @@ async fn environment_volumes_and_health_are_as_configured() {
     ]);
     let volume = format!("{}-data", place.settings.network);
     let mut spec = place.spec(&pushed.image);
-    spec.run.env_file = Some(folder.path().join("env"));
+    let env_file = folder.path().join("env");
+    std::fs::set_permissions(&env_file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    spec.run.env_file = Some(env_file);
     spec.run.env = BTreeMap::from([("B".to_owned(), "from env".to_owned())]);
     let on_host = folder.path().join("host").display().to_string();
     spec.run.volumes = vec![

@@ -4,7 +4,7 @@ use std::process::Command;
 use deployer::engine::{Engine, EngineError, Removed};
 use deployer::model::{Credentials, Digest, ImageRef};
 
-use super::support::{Place, Registry, base, build, docker, request, tree};
+use super::support::{Place, Registry, base, build, docker, request, tree, with};
 
 /// A small image with a name in this registry, removed at the end.
 struct Local(String);
@@ -43,11 +43,14 @@ async fn what_is_pushed_is_pulled_by_its_digest() {
     let local = Local::new(&engine, &registry.address, 1).await;
     let mut lines = Vec::new();
     let digest: Digest = engine
-        .push(&local.0, None, &mut |line| lines.push(line.to_owned()))
+        .push(&local.0, with(None), &mut |line| lines.push(line.to_owned()))
         .await
         .unwrap();
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert_eq!(engine.push(&local.0, None, &mut quiet()).await.unwrap(), digest);
+    assert_eq!(
+        engine.push(&local.0, with(None), &mut quiet()).await.unwrap(),
+        digest
+    );
 
     let image = ImageRef {
         repository: format!("{}/shop", registry.address),
@@ -55,7 +58,7 @@ async fn what_is_pushed_is_pulled_by_its_digest() {
     };
     let facts = engine.image(&local.0).await.unwrap().unwrap();
     assert!(facts.repo_digests.contains(&image.to_string()), "{facts:?}");
-    engine.pull(&image, None, &mut quiet()).await.unwrap();
+    engine.pull(&image, with(None), &mut quiet()).await.unwrap();
     assert_eq!(engine.remove_image(&local.0).await.unwrap(), Removed::Yes);
     // With its last tag went the digest's name as well.
     assert_eq!(
@@ -63,7 +66,7 @@ async fn what_is_pushed_is_pulled_by_its_digest() {
         Removed::Absent
     );
     assert_eq!(engine.image(&image.to_string()).await.unwrap(), None);
-    engine.pull(&image, None, &mut quiet()).await.unwrap();
+    engine.pull(&image, with(None), &mut quiet()).await.unwrap();
     assert_eq!(
         engine.image(&image.to_string()).await.unwrap().unwrap().id,
         facts.id
@@ -104,14 +107,17 @@ async fn a_login_with_any_password_works_and_a_wrong_one_is_told() {
         };
         let registry = Registry::with_login(&good);
         let local = Local::new(&engine, &registry.address, 1).await;
-        let digest = engine.push(&local.0, Some(&good), &mut quiet()).await;
+        let digest = engine.push(&local.0, with(Some(&good)), &mut quiet()).await;
         let digest = digest.unwrap_or_else(|error| panic!("{password}: {error}"));
         let image = ImageRef {
             repository: format!("{}/shop", registry.address),
             digest,
         };
         docker(&["rmi", "-f", &local.0, &image.to_string()]);
-        engine.pull(&image, Some(&good), &mut quiet()).await.unwrap();
+        engine
+            .pull(&image, with(Some(&good)), &mut quiet())
+            .await
+            .unwrap();
         engine
             .tag(&image.to_string(), &image.repository, "1")
             .await
@@ -125,11 +131,11 @@ async fn a_login_with_any_password_works_and_a_wrong_one_is_told() {
         for credentials in [None, Some(&wrong)] {
             for error in [
                 engine
-                    .push(&local.0, credentials, &mut quiet())
+                    .push(&local.0, with(credentials), &mut quiet())
                     .await
                     .unwrap_err(),
                 engine
-                    .pull(&none_at(&registry.address), credentials, &mut quiet())
+                    .pull(&none_at(&registry.address), with(credentials), &mut quiet())
                     .await
                     .unwrap_err(),
             ] {
@@ -156,7 +162,10 @@ async fn a_base_image_is_pulled_with_the_login_by_either_builder() {
         };
         let engine = Engine::connect(&settings).await.unwrap();
         let local = Local::new(&engine, &registry.address, 1).await;
-        engine.push(&local.0, Some(&good), &mut quiet()).await.unwrap();
+        engine
+            .push(&local.0, with(Some(&good)), &mut quiet())
+            .await
+            .unwrap();
         let digests = engine.image(&local.0).await.unwrap().unwrap().repo_digests;
         docker(&["rmi", "-f", &local.0]);
         for digest in &digests {
@@ -179,9 +188,9 @@ async fn a_registry_that_is_down_is_told_and_worth_another_try() {
     let local = Local::new(&engine, &registry.address, 1).await;
     registry.stop();
     for error in [
-        engine.push(&local.0, None, &mut quiet()).await.unwrap_err(),
+        engine.push(&local.0, with(None), &mut quiet()).await.unwrap_err(),
         engine
-            .pull(&none_at(&registry.address), None, &mut quiet())
+            .pull(&none_at(&registry.address), with(None), &mut quiet())
             .await
             .unwrap_err(),
     ] {
@@ -198,12 +207,12 @@ async fn an_image_that_the_registry_has_not_is_told() {
     let engine = Place::new().engine().await;
     let registry = Registry::start();
     let error = engine
-        .pull(&none_at(&registry.address), None, &mut quiet())
+        .pull(&none_at(&registry.address), with(None), &mut quiet())
         .await
         .unwrap_err();
     assert!(matches!(error, EngineError::Unknown { .. }), "{error:?}");
     let gone = format!("{}/shop:gone", registry.address);
-    let error = engine.push(&gone, None, &mut quiet()).await.unwrap_err();
+    let error = engine.push(&gone, with(None), &mut quiet()).await.unwrap_err();
     assert!(matches!(error, EngineError::Unknown { .. }), "{error:?}");
 }
 
@@ -250,7 +259,7 @@ async fn a_registry_whose_disk_is_full_is_told() {
     let disk = Small::new(2);
     let registry = Registry::with_data(disk.path());
     let local = Local::new(&engine, &registry.address, 4).await;
-    let error = engine.push(&local.0, None, &mut quiet()).await.unwrap_err();
+    let error = engine.push(&local.0, with(None), &mut quiet()).await.unwrap_err();
     assert!(matches!(error, EngineError::RegistryFailed { .. }), "{error:?}");
     assert!(error.to_string().contains("disk"), "{error}");
 }

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use deployer::engine::{BuildRequest, Engine, EngineError, ImageId, InstanceSpec};
+use deployer::engine::{BuildRequest, Engine, EngineError, ImageId, InstanceSpec, Transfer};
 use deployer::model::{
     AddressPlan, AppSettings, Builder, Credentials, Digest, EngineSettings, ImageRef, Lane, ReleaseId, Slot,
 };
@@ -320,9 +320,9 @@ impl Pushed {
         let tag = format!("{repository}:1");
         let (built, lines) = build(engine, &request(folder.path(), &tag)).await;
         built.unwrap_or_else(|error| panic!("{error}\n{}", lines.join("\n")));
-        let digest: Digest = engine.push(&tag, None, &mut |_| {}).await.unwrap();
+        let digest: Digest = engine.push(&tag, with(None), &mut |_| {}).await.unwrap();
         let image = ImageRef { repository, digest };
-        engine.pull(&image, None, &mut |_| {}).await.unwrap();
+        engine.pull(&image, with(None), &mut |_| {}).await.unwrap();
         Self {
             image,
             _registry: registry,
@@ -339,4 +339,12 @@ impl Drop for Pushed {
 
 pub(crate) fn path(folder: &tempfile::TempDir, name: &str) -> PathBuf {
     folder.path().join(name)
+}
+
+/// A push or pull with these credentials.
+pub(crate) fn with(credentials: Option<&Credentials>) -> Transfer<'_> {
+    Transfer {
+        credentials,
+        timeout: Duration::from_secs(60),
+    }
 }

@@ -63,6 +63,29 @@ fn an_upload_that_stalls_is_answered_408_and_frees_the_upstream() {
 }
 
 #[test]
+fn an_upload_that_the_upstream_does_not_take_is_504() {
+    let (proxy, upstream) = hasty();
+    let mut client = proxy.client();
+    let mut uploading = client.stream().try_clone().unwrap();
+    client
+        .say("POST /unread HTTP/1.1\r\nHost: test\r\nContent-Length: 100000000\r\n\r\n")
+        .unwrap();
+    let uploader = std::thread::spawn(move || {
+        let chunk = [7; 1 << 16];
+        while std::io::Write::write_all(&mut uploading, &chunk).is_ok() {}
+    });
+    let answer = client.response().unwrap();
+    assert_eq!(answer.status, 504);
+    upstream.release();
+    until("none in flight", || {
+        wait(proxy.control.in_flight(&[upstream.address])).unwrap() == 0
+    });
+    drop(client);
+    drop(proxy);
+    uploader.join().unwrap();
+}
+
+#[test]
 fn an_upload_may_take_long_as_long_as_it_comes() {
     let (proxy, _upstream) = hasty();
     let mut client = proxy.client();

@@ -3,6 +3,7 @@
 use std::fs;
 
 use deployer::model::Slot;
+use deployer::proxy::ClosedPort;
 
 use crate::support::{Proxy, end, terminate, until, wait};
 use crate::upstream::Upstream;
@@ -54,7 +55,8 @@ fn a_routes_file_of_a_newer_version_stops_the_start_and_is_left_alone() {
     let mut proxy = Proxy::start();
     end(&mut proxy.child);
     let file = proxy.state().join("routes.json");
-    fs::write(&file, r#"{"version": 2, "routes": {"unheard": "of"}}"#).unwrap();
+    let newer = deployer::model::sealed::seal(2, &serde_json::json!({"unheard": "of"}));
+    fs::write(&file, newer).unwrap();
     let said = proxy.another(&[]).unwrap_err();
     assert!(said.contains("written by a newer deployer"), "{said}");
     assert!(fs::read_to_string(&file).unwrap().contains("unheard"));
@@ -83,9 +85,11 @@ fn a_slot_port_that_is_taken_at_the_start_does_not_keep_the_public_port_closed()
     proxy.child = proxy.another(&[]).unwrap();
     assert_eq!(proxy.client().get("/").unwrap().text(), "blue");
     let closed = wait(proxy.control.info()).unwrap().closed_ports;
-    assert_eq!(closed, [format!("port {port} is taken by another program")]);
+    let reason = format!("port {port} is taken by another program");
+    assert_eq!(closed, [ClosedPort { port, reason }]);
     drop(holder);
     proxy.send_to(&[&blue]);
+    assert_eq!(wait(proxy.control.info()).unwrap().closed_ports, []);
     assert_eq!(proxy.client_of(Slot::Green).get("/").unwrap().status, 503);
 }
 

@@ -141,6 +141,10 @@ impl Shared {
             if path == "die" {
                 return Ok(());
             }
+            if path == "unread" {
+                self.wait_for_release();
+                return Ok(());
+            }
             let body = read_body(&mut reader, &head)?;
             match path {
                 "slow" => {

@@ -64,6 +64,7 @@ fn with_tls() -> (Server, RegistrySettings) {
     let server = Server::start_in(folder, "delete: {enabled: true}", tls, "");
     let settings = RegistrySettings {
         plain_http: false,
+        transfer_timeout: std::time::Duration::from_secs(60),
         ..server.settings()
     };
     (server, settings)
@@ -110,6 +111,7 @@ async fn child_with_an_authority() {
     let settings = RegistrySettings {
         address,
         plain_http: false,
+        transfer_timeout: std::time::Duration::from_secs(60),
         ..crate::support::settings(1)
     };
     let registry = Registry::with_certificates(&settings, Path::new("/nonexistent")).unwrap();
@@ -121,6 +123,7 @@ async fn http_and_https_mixed_up_are_told() {
     let (_server, settings) = with_tls();
     let plain = RegistrySettings {
         plain_http: true,
+        transfer_timeout: std::time::Duration::from_secs(60),
         ..settings
     };
     let error = Registry::new(&plain).unwrap().check().await.unwrap_err();
@@ -132,6 +135,7 @@ async fn http_and_https_mixed_up_are_told() {
     let open = Server::open();
     let secure = RegistrySettings {
         plain_http: false,
+        transfer_timeout: std::time::Duration::from_secs(60),
         ..open.settings()
     };
     let error = Registry::new(&secure).unwrap().check().await.unwrap_err();

@@ -143,6 +143,7 @@ pub(crate) fn settings(port: u16) -> RegistrySettings {
         username: None,
         password_file: None,
         plain_http: true,
+        transfer_timeout: std::time::Duration::from_secs(60),
     }
 }
 

@@ -8,11 +8,11 @@ use crate::support::docker::docker;
 use crate::support::{App, Options, Repo, World, wait_for};
 
 /// A world whose slot green is live with v1, the next pushes being the ones that fail.
-fn live(name: &str, lines: &str) -> (World, App, Repo) {
+pub(crate) fn live(name: &str, lines: &str) -> (World, App, Repo) {
     live_with(name, lines, Options::default())
 }
 
-fn live_with(name: &str, lines: &str, options: Options) -> (World, App, Repo) {
+pub(crate) fn live_with(name: &str, lines: &str, options: Options) -> (World, App, Repo) {
     let mut world = World::with(name, options);
     let shop = world.app("shop", lines);
     let repo = world.repo(&shop);
@@ -23,7 +23,7 @@ fn live_with(name: &str, lines: &str, options: Options) -> (World, App, Repo) {
 
 /// The push must fail at `step`, say each of `told`, and leave v1 as it was.
 #[track_caller]
-fn fails(world: &World, repo: &Repo, slot: &str, step: &str, told: &[&str]) {
+pub(crate) fn fails(world: &World, repo: &Repo, slot: &str, step: &str, told: &[&str]) {
     let before = world.containers();
     let said = repo.push(slot).failed();
     assert!(said.contains(&format!("at {step}: ")), "not at {step}:\n{said}");
@@ -169,50 +169,6 @@ fn image_without_the_healthcheck_that_is_asked_for() {
 }
 
 #[test]
-fn registry_that_is_down() {
-    let (mut world, _, repo) = live("registry-down", "");
-    world.stop_registry();
-    repo.version("v2");
-    fails(&world, &repo, "green", "push", &["refused"]);
-
-    world.start_registry();
-    world.deployer(&["redeploy", "green"]).good();
-    assert_eq!(world.version(), "v2");
-}
-
-#[test]
-fn registry_without_space() {
-    let (mut world, _, repo) = live("registry-full", "");
-    world.stop_registry();
-    fs::create_dir_all(world.path("registry")).unwrap();
-    let tmpfs = crate::support::process::Tmpfs::mount(&world.path("registry"), "64k,nr_inodes=12");
-    world.start_registry();
-    repo.write("large", vec![7; 1 << 20]);
-    repo.version("v2");
-
-    fails(&world, &repo, "blue", "push", &["registry", "disk"]);
-
-    world.stop_registry();
-    drop(tmpfs);
-}
-
-#[test]
-fn registry_that_does_not_take_the_password() {
-    let options = Options {
-        registry_password: Some("right+/?".into()),
-        ..Options::default()
-    };
-    let (world, _, repo) = live_with("wrong-password", "", options);
-    fs::write(world.path("registry-password"), "wrong-secret").unwrap();
-    repo.version("v2");
-
-    fails(&world, &repo, "blue", "push", &["deployer", "password"]);
-
-    let log = world.deployer(&["log", "2"]).good();
-    assert!(!log.contains("wrong-secret"), "{log}");
-}
-
-#[test]
 fn engine_that_is_down() {
     let (world, _, repo) = live("engine-down", "");
     let host = crate::support::docker::host();
@@ -267,6 +223,36 @@ fn slot_port_that_another_program_holds() {
 }
 
 #[test]
+fn slot_port_that_the_proxy_could_not_open_is_told_and_opened_by_recover() {
+    let (mut world, app, _) = live("closed-port", "");
+    world.stop_proxy();
+    let stranger = TcpListener::bind(app.blue).expect("the port is free");
+    world.start_proxy();
+    let told = format!("port {} is taken by another program", app.blue.port());
+    assert!(world.deployer(&["status"]).good().contains(&told));
+    assert!(world.deployer(&["proxy", "routes"]).good().contains(&told));
+    let said = world.deployer(&["recover"]).good();
+    assert!(said.contains("still closed") && said.contains(&told), "{said}");
+    assert_eq!(world.version(), "v1");
+
+    drop(stranger);
+    let said = world.deployer(&["recover"]).good();
+
+    assert!(said.contains("its slot ports are open again"), "{said}");
+    assert_eq!(
+        world.json(&["status"])["apps"][0]["problems"],
+        serde_json::json!([])
+    );
+    assert_eq!(
+        world
+            .get_at(app.blue, "localhost", "/")
+            .expect("an answer")
+            .status,
+        503
+    );
+}
+
+#[test]
 fn unknown_apps_slots_and_releases() {
     let (world, _, _) = live("unknown", "");
     for (arguments, code, told) in [
@@ -306,79 +292,6 @@ fn wrong_configuration_is_refused_whole_and_nothing_stops() {
 }
 
 #[test]
-fn state_that_is_damaged_is_told_kept_aside_and_rebuilt() {
-    let (world, _, repo) = live("damaged-state", "");
-    let file = world.state("apps/shop/state.json");
-    let good = fs::read(&file).unwrap();
-    for (round, damage) in [&good[..good.len() / 2], b"", b"{}", b"\0\0\0\0"]
-        .into_iter()
-        .enumerate()
-    {
-        fs::write(&file, damage).unwrap();
-        assert!(
-            world
-                .deployer(&["status"])
-                .good()
-                .contains("deployer recover shop")
-        );
-
-        let said = world.deployer(&["recover", "shop"]).good();
-
-        assert!(
-            said.contains("kept as") && said.contains("written anew"),
-            "{said}"
-        );
-        assert_eq!(
-            world.json(&["status"])["apps"][0]["problems"]
-                .as_array()
-                .map(Vec::len),
-            Some(0)
-        );
-        fs::write(&file, damage).unwrap();
-        let version = format!("v{}", round + 2);
-        repo.version(&version);
-        let push = repo.push("green");
-        assert!(push.said().contains("written anew"), "{}", push.said());
-        push.live();
-        assert_eq!(world.version(), version);
-        assert_eq!(world.containers().len(), 1);
-    }
-}
-
-#[test]
-fn state_of_a_newer_deployer_is_left_alone() {
-    let (world, _, repo) = live("newer-state", "");
-    let file = world.state("apps/shop/state.json");
-    let newer = fs::read_to_string(&file)
-        .unwrap()
-        .replace("\"format\": 1", "\"format\": 9");
-    fs::write(&file, &newer).unwrap();
-    repo.version("v2");
-
-    let said = repo.push("green").said();
-
-    assert!(said.contains("newer deployer"), "{said}");
-    assert!(world.deployer(&["recover"]).stderr.contains("newer deployer"));
-    assert_eq!(fs::read_to_string(&file).unwrap(), newer);
-    assert_eq!(world.version(), "v1");
-}
-
-#[test]
-fn full_disk_under_the_worktree() {
-    let (world, _, repo) = live("full-disk", "");
-    let worktrees = world.state("apps/shop/worktrees");
-    let tmpfs = crate::support::process::Tmpfs::mount(&worktrees, "256k");
-    repo.write("large", vec![7; 1 << 20]);
-    repo.version("v2");
-
-    fails(&world, &repo, "green", "checkout", &["no space is left", "df -h"]);
-
-    drop(tmpfs);
-    world.deployer(&["redeploy", "green"]).good();
-    assert_eq!(world.version(), "v2");
-}
-
-#[test]
 fn an_instance_that_dies_while_live_is_told_and_recovered() {
     let (world, _, _) = live("dies", "restart = \"no\"");
     let container = world.containers().remove(0);
@@ -398,73 +311,6 @@ fn an_instance_that_dies_while_live_is_told_and_recovered() {
 }
 
 #[test]
-fn state_that_is_lost_is_no_clean_start() {
-    let (world, _, repo) = live("lost-state", "");
-    let file = world.state("apps/shop/state.json");
-    fs::remove_file(&file).unwrap();
-    assert!(
-        world
-            .deployer(&["status"])
-            .good()
-            .contains("deployer recover shop")
-    );
-    let traffic = world.traffic();
-    repo.version("v2");
-
-    let push = repo.push("green");
-
-    assert!(push.said().contains("written anew"), "{}", push.said());
-    push.live();
-    assert_eq!(world.version(), "v2");
-    assert_eq!(world.containers().len(), 1);
-    let outcome = traffic.stop();
-    assert_eq!(outcome.failures(), 0, "{outcome}");
-}
-
-/// Release 2 is live, as if its worker was killed before it wrote state, and one of its files is
-/// damaged.
-#[track_caller]
-fn serves_on_beside_damage(name: &str, file: &str, told: &str) {
-    let (world, _, repo) = live(name, "");
-    let state = world.state("apps/shop/state.json");
-    let before = fs::read(&state).unwrap();
-    repo.version("v2");
-    repo.push("green").live();
-    fs::write(&state, before).unwrap();
-    let file = world.state("apps/shop/releases/2").join(file);
-    let mut damaged = fs::read(&file).unwrap();
-    damaged[80] ^= 1;
-    fs::write(&file, damaged).unwrap();
-    let status = world.deployer(&["status"]).good();
-    assert!(status.contains(told), "{status}");
-    let traffic = world.traffic();
-    repo.version("v3");
-
-    let push = repo.push("green");
-
-    assert!(push.said().contains("written anew"), "{}", push.said());
-    push.live();
-    assert_eq!(world.version(), "v3");
-    let said = world.deployer(&["recover"]).good();
-    assert!(said.contains(&format!("{told}; it is kept as")), "{said}");
-    assert!(world.deployer(&["recover"]).good().contains("nothing to mend"));
-    assert_eq!(world.containers().len(), 1);
-    let outcome = traffic.stop();
-    assert_eq!(outcome.failures(), 0, "{outcome}");
-}
-
-#[test]
-fn journal_that_is_damaged_takes_nothing_away_that_serves() {
-    serves_on_beside_damage("damaged-journal", "journal", "line 1 is damaged");
-}
-
-#[test]
-fn record_that_is_damaged_takes_nothing_away_that_serves() {
-    let told = "its checksum is not that of its content";
-    serves_on_beside_damage("damaged-record", "record.json", told);
-}
-
-#[test]
 fn an_instance_that_is_made_anew_comes_back_by_itself_as_before() {
     let (world, _, _) = live("made-anew", "restart = \"always\"");
     let container = world.containers().remove(0);
@@ -480,21 +326,6 @@ fn an_instance_that_is_made_anew_comes_back_by_itself_as_before() {
         &container.id,
     ]);
     assert_eq!(policy.good().trim(), "always");
-}
-
-#[test]
-fn state_is_rebuilt_with_the_instances_that_are_gone() {
-    let (world, _, _) = live("rebuilt-instances", "instances = 2");
-    let container = world.containers().into_iter().find(|it| it.name.ends_with("0"));
-    docker(&["rm", "-f", &container.expect("the first instance").id]).good();
-    fs::write(world.state("apps/shop/state.json"), b"").unwrap();
-
-    let said = world.deployer(&["recover"]).good();
-
-    assert!(said.contains("1 of 2 instances started again"), "{said}");
-    assert_eq!(world.containers().len(), 2);
-    let status = world.json(&["status"]);
-    assert_eq!(status["apps"][0]["problems"], serde_json::json!([]));
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod commands;
 mod crash;
 mod engine;
 mod failures;
+mod faults;
 mod harness;
 mod history;
 mod kill;

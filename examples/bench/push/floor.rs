@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use deployer::engine::{BuildRequest, ContainerId, Engine, InstanceSpec};
+use deployer::engine::{BuildRequest, ContainerId, Engine, InstanceSpec, Transfer};
 use deployer::model::{AddressPlan, AppName, ImageRef, Lane, ReleaseId, Slot};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -21,6 +21,12 @@ const BLOCK: u32 = 14;
 /// Pause between two tries of the first answer.
 const PROBE_PAUSE: Duration = Duration::from_millis(10);
 const PROBE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How the floor speaks to the registry, which wants no password.
+const OPEN: Transfer<'static> = Transfer {
+    credentials: None,
+    timeout: Duration::from_secs(60),
+};
 
 pub(super) struct Floor<'a> {
     world: &'a World,
@@ -100,10 +106,10 @@ impl<'a> Floor<'a> {
         };
         engine.build(&request, &mut |_| {}).await?;
         clock.lap("build");
-        let digest = engine.push(&tag, None, &mut |_| {}).await?;
+        let digest = engine.push(&tag, OPEN, &mut |_| {}).await?;
         clock.lap("push");
         let image = ImageRef { repository, digest };
-        engine.pull(&image, None, &mut |_| {}).await?;
+        engine.pull(&image, OPEN, &mut |_| {}).await?;
         clock.lap("pull");
         let spec = self.instance(image)?;
         let id = engine.start(&spec).await?;

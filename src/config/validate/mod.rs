@@ -72,6 +72,11 @@ fn registry(check: &mut Check<'_>, to: &mut RegistrySettings, from: &Registry) {
     }
     let allowed = from.plain_http.as_ref().is_some_and(|allowed| *allowed.get_ref());
     to.plain_http = allowed || addresses::is_loopback_registry(&to.address);
+    check.set(
+        &mut to.transfer_timeout,
+        &from.transfer_timeout,
+        duration_above_zero,
+    );
 }
 
 fn proxy(check: &mut Check<'_>, to: &mut ProxySettings, from: &Proxy) {

@@ -129,7 +129,7 @@ impl Replay {
                         .digest()
                         .cloned(),
                     pruned: folder.is_pruned(),
-                    entries,
+                    entries: entries.into_iter().map(|(at, entry)| (at.at, entry)).collect(),
                 };
                 (folder.id(), release)
             })
@@ -376,7 +376,7 @@ impl Replay {
                 && newer.slot == record.slot
                 && newer.origin.builds()
                 && record.origin.builds()
-                && newer.received <= release.ended(),
+                && newer.received.at <= release.ended(),
             || format!("it is not for {newer:?} to supersede {record:?}"),
         )
     }
@@ -426,7 +426,7 @@ impl Replay {
     }
 
     fn told_what_it_waits_for(&self, release: &Release, done: &Done) -> Result<(), String> {
-        let received = release.record.received;
+        let received = release.record.received.at;
         let waits = self.releases.range(..release.record.id).any(|(_, earlier)| {
             earlier.began().is_some()
                 && earlier.ended() > received + TOLD_AFTER
@@ -445,7 +445,9 @@ impl Replay {
             }),
             What::Redeploy { slot, .. } => {
                 let pushed = self.releases.values().any(|one| {
-                    one.record.slot == slot && one.record.origin.builds() && one.record.received < done.began
+                    one.record.slot == slot
+                        && one.record.origin.builds()
+                        && one.record.received.at < done.began
                 });
                 self.refused(done, 1, "nothing was pushed", !pushed)
             }
@@ -507,9 +509,10 @@ impl Replay {
     fn unkept(&self, done: &Done, to: ReleaseId) -> Result<(), String> {
         let release = self.releases.get(&to);
         if done.code == Some(5) {
-            return ensure(release.is_none_or(|one| one.record.received > done.began), || {
-                "it exists".into()
-            });
+            return ensure(
+                release.is_none_or(|one| one.record.received.at > done.began),
+                || "it exists".into(),
+            );
         }
         let never_ran = release.is_none_or(|one| !one.is_good() || one.ended() > done.began);
         let promoted = release.is_some_and(|one| matches!(one.record.origin, Origin::Promote { .. }));
@@ -531,7 +534,7 @@ impl Replay {
             Some(0) => ensure(cancelled && done.says("is cancelled"), || {
                 "it is not cancelled".into()
             }),
-            Some(5) => self.refused(done, 5, "has no release", release.record.received > done.began),
+            Some(5) => self.refused(done, 5, "has no release", release.record.received.at > done.began),
             _ => {
                 let reasons = ["has ended", "is past its flip", "it was too late"];
                 let told = reasons.iter().any(|reason| done.says(reason));
@@ -564,8 +567,9 @@ impl fmt::Display for Replay {
             let began = release.began().map_or("never".to_owned(), |at| at.to_string());
             writeln!(
                 to,
-                "{id} {slot} {origin:?} promote {promote} {:?}, received {received}, began {began}, ended {}: {:?}",
+                "{id} {slot} {origin:?} promote {promote} {:?}, received {}, began {began}, ended {}: {:?}",
                 release.version(),
+                received.at,
                 release.ended(),
                 release.outcome
             )?;

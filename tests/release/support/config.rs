@@ -16,6 +16,8 @@ const REGISTRY_USER: &str = "deployer";
 pub(crate) struct Options {
     /// The registry wants this password.
     pub(crate) registry_password: Option<String>,
+    /// The registry listens where it is not looked for, behind a forwarder of the test's.
+    pub(crate) registry_behind: bool,
     /// An Engine of the world's own, that a test may stop and kill; none: the machine's.
     pub(crate) own_engine: Option<OwnEngine>,
     /// Lines for the section `[engine]`.
@@ -72,7 +74,7 @@ pub(super) fn registry(world: &World) -> String {
         "version: 0.1\nlog: {{ level: error, accesslog: {{ disabled: true }} }}\nstorage:\n  filesystem: {{ rootdirectory: {:?} }}\n  \
          delete: {{ enabled: true }}\nhttp: {{ addr: \"{}\" }}\n{}",
         world.path("registry"),
-        world.registry_address(),
+        world.registry_listens(),
         auth.unwrap_or_default(),
     )
 }

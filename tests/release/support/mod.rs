@@ -14,10 +14,12 @@
 //! With `DEPLOYER_TEST_KEEP=1` in the environment the world's folder (configuration, state, logs) stays, and its path
 //! is printed.
 
+pub(crate) mod clock;
 mod config;
 pub(crate) mod docker;
 pub(crate) mod engine;
 pub(crate) mod fail_points;
+pub(crate) mod forwarder;
 pub(crate) mod http;
 mod lease;
 pub(crate) mod process;
@@ -149,9 +151,17 @@ impl World {
         self.address(0)
     }
 
-    /// Where the registry listens.
+    /// Where the registry is looked for.
     pub(crate) fn registry_address(&self) -> SocketAddr {
         self.address(1)
+    }
+
+    /// Where the registry listens: elsewhere when a [`forwarder::Forwarder`] is to stand in front of it.
+    pub(crate) fn registry_listens(&self) -> SocketAddr {
+        match self.options.registry_behind {
+            true => self.address(3),
+            false => self.registry_address(),
+        }
     }
 
     /// A port that nothing uses, for a metrics listener or a stranger.
@@ -342,8 +352,20 @@ impl World {
     /// Starts the proxy and waits until it answers.
     #[track_caller]
     pub(crate) fn start_proxy(&mut self) {
-        self.launch_proxy();
-        let mut proxy = self.proxy.take().expect("it was started");
+        let mut command = self.command();
+        self.start_proxy_as(command.args(["proxy", "run"]));
+    }
+
+    /// Stops the proxy and starts another, by `command`.
+    #[track_caller]
+    pub(crate) fn restart_proxy_as(&mut self, command: &mut Command) {
+        self.stop_proxy();
+        self.start_proxy_as(command);
+    }
+
+    #[track_caller]
+    fn start_proxy_as(&mut self, command: &mut Command) {
+        let mut proxy = Daemon::start(command, &self.proxy_log());
         self.await_answer("the proxy", self.public(), &mut proxy);
         self.proxy = Some(proxy);
     }
@@ -407,7 +429,7 @@ impl World {
         let mut command = Command::new("docker-registry");
         command.arg("serve").arg(config).env_clear();
         let mut registry = Daemon::start(&mut command, &self.path("registry.log"));
-        self.await_answer("docker-registry", self.registry_address(), &mut registry);
+        self.await_answer("docker-registry", self.registry_listens(), &mut registry);
         self.registry = Some(registry);
     }
 

@@ -1,5 +1,7 @@
 //! What runs: state, the journals of runs under way, the engine and the proxy, put together.
 
+use std::collections::HashMap;
+
 use anyhow::Result;
 use serde::Serialize;
 
@@ -7,10 +9,10 @@ use super::context::{App, Context};
 use super::entry::{Outcome, Step};
 use super::history::{self, Past};
 use super::route::{route_of, serves_the_same};
-use super::say;
-use crate::engine::Instance;
+use super::{say, unwell};
+use crate::engine::{ContainerId, Instance, InstanceState};
 use crate::model::{AppName, Commit, Digest, ReleaseId, Slot};
-use crate::proxy::AppRoute;
+use crate::proxy::{AppRoute, OutInstance};
 use crate::store::AppState;
 
 /// Everything that `status` shows of an app.
@@ -84,22 +86,32 @@ pub struct UnderWay {
 /// # Errors
 /// When the store cannot be read.
 pub async fn of(context: &Context, apps: &[AppName]) -> Result<Vec<AppStatus>> {
-    let instances = match context.engine().await {
-        Ok(engine) => engine.instances(None).await.map_err(anyhow::Error::from),
-        Err(error) => Err(error),
+    let seen = Seen {
+        instances: instances(context).await,
+        routes: context.proxy.routes().await.map_err(anyhow::Error::from),
+        // A proxy that does not answer is told by its routes; one of an older version puts none out.
+        out: context.proxy.out().await.unwrap_or_default(),
     };
-    let routes = context.proxy.routes().await.map_err(anyhow::Error::from);
     apps.iter()
-        .map(|app| one(context, &context.app(app)?, &instances, &routes))
+        .map(|app| one(context, &context.app(app)?, &seen))
         .collect()
 }
 
-fn one(
-    context: &Context,
-    app: &App,
-    instances: &Result<Vec<Instance>>,
-    routes: &Result<Vec<AppRoute>>,
-) -> Result<AppStatus> {
+/// What the engine and the proxy say.
+struct Seen {
+    instances: Result<(Vec<Instance>, HashMap<ContainerId, InstanceState>)>,
+    routes: Result<Vec<AppRoute>>,
+    out: Vec<OutInstance>,
+}
+
+async fn instances(context: &Context) -> Result<(Vec<Instance>, HashMap<ContainerId, InstanceState>)> {
+    let engine = context.engine().await?;
+    let instances = engine.instances(None).await?;
+    let states = unwell::states(engine, &instances).await;
+    Ok((instances, states))
+}
+
+fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
     let mut problems = Vec::new();
     let state = context.store.state(&app.name).unwrap_or_else(|error| {
         problems.push(format!("{error}: `deployer recover {}` writes it anew", app.name));
@@ -125,11 +137,15 @@ fn one(
             orphan.release, app.name
         ));
     }
-    match instances {
+    match &seen.instances {
         Err(error) => problems.push(format!("{error:#}")),
-        Ok(instances) => problems.extend(missing(app, &state, instances)),
+        Ok((instances, states)) => {
+            problems.extend(missing(app, &state, instances));
+            problems.extend(unwell::endings(app, &state, instances, states));
+        }
     }
-    match routes {
+    problems.extend(unwell::out(&app.name, &seen.out));
+    match &seen.routes {
         Err(error) => problems.push(format!("{error:#}")),
         Ok(routes) => {
             let wanted = route_of(context, app, &state)?;
@@ -143,11 +159,16 @@ fn one(
             }
         }
     }
+    let instances = seen
+        .instances
+        .as_ref()
+        .ok()
+        .map(|(instances, _)| instances.as_slice());
     Ok(AppStatus {
         address: context.public_address(app),
         live: state.live,
         slots: Slot::BOTH
-            .map(|slot| slot_status(context, app, slot, &state, &all, instances.as_deref().ok()))
+            .map(|slot| slot_status(context, app, slot, &state, &all, instances))
             .into(),
         under_way,
         problems,

@@ -5,6 +5,7 @@ mod crash;
 mod engine;
 mod failures;
 mod harness;
+mod instances;
 mod prune;
 mod push;
 mod queue;

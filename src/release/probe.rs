@@ -8,6 +8,7 @@ use anyhow::bail;
 use futures_util::future::join_all;
 
 use super::entry::Learned;
+use super::retry::engine_that_answers;
 use super::route;
 use super::run::{Done, Run};
 use super::say;
@@ -54,7 +55,7 @@ pub(super) async fn probe(run: &mut Run<'_>) -> Done {
             }
         }
     }
-    settle(engine, &run.app, &instances).await?;
+    settle(engine_that_answers(run.context).await?, &run.app, &instances).await?;
     Ok((Learned::Nothing, format!("ready: {ready}")))
 }
 
@@ -108,7 +109,12 @@ impl Prober<'_> {
                 Ok(answer) => return Ok(answer),
                 Err(answer) => answer,
             };
-            if let Status::Exited { code, oom, .. } = self.engine.instance_state(&instance.id).await?.status {
+            // An Engine that is away comes back, and the instance may be up all the while.
+            let state = match self.engine.instance_state(&instance.id).await {
+                Err(error) if error.is_transient() => None,
+                told => Some(told?),
+            };
+            if let Some(Status::Exited { code, oom, .. }) = state.map(|state| state.status) {
                 let oom = if oom { ", killed for want of memory" } else { "" };
                 bail!("it ended by itself with exit code {code}{oom}");
             }

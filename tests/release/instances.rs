@@ -28,7 +28,7 @@ fn kill(container: &Container) {
     signal(pid.parse().expect("a process id"), Signal::KILL);
 }
 
-/// Waits until the proxy has put an instance out and has taken all back; gives how long it was out, as its log says.
+/// Waits until the proxy has put an instance out and taken it back; gives the line of its log that says so.
 fn comes_back(world: &mut World) -> String {
     wait_for("the instance to be back", DEADLINE, || {
         let log = world.proxy().log();

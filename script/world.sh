@@ -22,11 +22,13 @@ is_free() {
   ! cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -qiE "^ *[0-9]+: [0-9A-F]+:$(printf %04X "$1") [0-9A-F]+:[0-9A-F]{4} 0A "
 }
 
-# A private subnet of prefix $1, 20 to 22, that overlaps no route of this machine and no network of the Engine.
+# A private subnet of prefix $1, 16 to 22, that overlaps no route of this machine and no network of the Engine.
 choose_subnet() {
   local taken candidate
   taken=$(taken_subnets)
   for candidate in 10.{240..254}.0.0 172.{20..31}.240.0 192.168.{192,208}.0; do
+    # Of a large subnet not each of these is the first address.
+    (($(as_number "$candidate") % (1 << (32 - $1)) == 0)) || continue
     if ! overlaps_any "$candidate/$1" "$taken"; then
       echo "$candidate/$1"
       return
@@ -94,12 +96,12 @@ remove_world() {
     tr ' ' '\n' | xargs -r -n 1 docker rmi >/dev/null 2>&1 || true
 }
 
-# The proxy, the workers and the registry: no child of this script's, once they are detached or kept. The folder
-# in their arguments or environment tells them from all others.
+# The proxy, the workers, the registry, and what is compared with them: no child of this script's, once they are
+# detached or kept. The folder in their arguments or environment tells them from all others.
 find_processes() {
   local process
   for process in /proc/[0-9]*; do
-    if [[ $(readlink "$process/exe") =~ /(deployer|docker-registry)( \(deleted\))?$ ]] &&
+    if [[ $(readlink "$process/exe") =~ /(deployer|docker-registry|nginx|haproxy|caddy|server)( \(deleted\))?$ ]] &&
       grep -qsF "$work/" "$process"/{cmdline,environ}; then
       echo "${process##*/}"
     fi

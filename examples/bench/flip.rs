@@ -11,43 +11,52 @@ use anyhow::{Context as _, Result};
 use deployer::model::{AddressPlan, Lane, ReleaseId, Slot};
 use deployer::proxy::{AppRoute, SlotRoute, Target};
 
-use crate::report::{Goal, Line, Report, Samples};
+use crate::report::{Line, Report, Samples};
 use crate::world::{World, milliseconds};
 
 const FLIPS: u64 = 300;
-/// Not counted.
-const WARM_UP: u64 = 20;
-/// A block of addresses that no app of the bench gets.
+const APP: &str = "flips";
+/// A block of addresses that no app has while this runs.
 const BLOCK: u32 = 13;
 
-pub(crate) async fn measure(world: &World, report: &mut Report) -> Result<()> {
+pub(crate) fn measure(world: &World, report: &mut Report) -> Result<()> {
     let mut route = route(world)?;
-    let (mut flips, mut writes) = (Samples::default(), Samples::default());
-    for number in 0..WARM_UP + FLIPS {
+    let mut writes = Samples::default();
+    let file = world.settings.state.join("proxy/routes.json");
+    let flips = flips(world, &mut route, FLIPS, || {
+        writes.push(milliseconds(durable_write(&file, &world.work)?));
+        Ok(())
+    })?;
+    world.wait(world.proxy.remove_route(&route.app))?;
+    report.line(
+        Line::new("flip, durable", "ms", &flips)
+            .against("synced write of the same bytes", &writes)
+            .at_most(5.0),
+    );
+    Ok(())
+}
+
+/// What each of `count` flips of `route` between its slots takes, in milliseconds. After each comes `between`.
+pub(crate) fn flips(
+    world: &World,
+    route: &mut AppRoute,
+    count: u64,
+    mut between: impl FnMut() -> Result<()>,
+) -> Result<Samples> {
+    let mut flips = Samples::default();
+    for _ in 0..count {
         route.live = route.live.map(Slot::other);
         let begun = Instant::now();
-        world.proxy.put_route(&route).await?;
-        let flip = begun.elapsed();
-        let write = durable_write(&world.settings.state.join("proxy/routes.json"), &world.work)?;
-        if number >= WARM_UP {
-            flips.0.push(milliseconds(flip));
-            writes.0.push(milliseconds(write));
-        }
+        world.wait(world.proxy.put_route(route))?;
+        flips.push(milliseconds(begun.elapsed()));
+        between()?;
     }
-    world.proxy.remove_route(&route.app).await?;
-    report.line(Line {
-        what: "flip, durable",
-        unit: "ms",
-        ours: flips,
-        against: Some(("fsynced write of the same bytes", writes)),
-        goal: Goal::Below(5.0),
-    });
-    Ok(())
+    Ok(flips)
 }
 
 /// A route with both slots running.
 fn route(world: &World) -> Result<AppRoute> {
-    let app = "flips".parse()?;
+    let app = APP.parse()?;
     let settings = world.settings.app(&app);
     let ports = settings.ports.context("the app has ports")?;
     let plan = AddressPlan::new(world.settings.engine.subnet, BLOCK)?;

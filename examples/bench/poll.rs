@@ -1,4 +1,4 @@
-//! A client that asks every millisecond which version answers, and never retries.
+//! A client that asks every millisecond who answers, and never retries.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -9,11 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use http::{Connection, Failure, Request};
-
-#[path = "../../tests/release/support/http.rs"]
-#[allow(dead_code)]
-mod http;
+use crate::http::{Connection, Failure, Request};
 
 const PAUSE: Duration = Duration::from_millis(1);
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -28,24 +24,23 @@ pub(crate) struct Poller {
 /// What the client saw.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
-    /// When each version first answered.
+    /// When each answer first came.
     first: HashMap<String, Instant>,
     /// Since when every request has failed.
     failing: Option<Instant>,
     /// The longest time from a request that failed to the next answer.
     pub(crate) gap: Duration,
-    /// Requests that failed.
-    pub(crate) failed: u64,
 }
 
 impl Poller {
-    pub(crate) fn start(address: SocketAddr, host: &str) -> Self {
+    /// Asks for `path` of `host`: `/version`, or `/instance`, which differs from container to container.
+    pub(crate) fn start(address: SocketAddr, host: &str, path: &str) -> Self {
         let (seen, stop) = (
             Arc::new(Mutex::new(Seen::default())),
             Arc::new(AtomicBool::new(false)),
         );
         let request = Request {
-            path: "/version".to_owned(),
+            path: path.to_owned(),
             host: host.to_owned(),
             ..Request::default()
         };
@@ -68,16 +63,21 @@ impl Poller {
         }
     }
 
-    /// Waits until `version` has answered, and gives the moment of its first answer.
-    pub(crate) fn wait_for(&self, version: &str, deadline: Duration) -> Result<Instant> {
+    /// Waits until an answer came that `is_wanted`, and gives it with the moment at which it came first.
+    pub(crate) fn wait_for(
+        &self,
+        is_wanted: impl Fn(&str) -> bool,
+        deadline: Duration,
+    ) -> Result<(String, Instant)> {
         let begun = Instant::now();
         while begun.elapsed() < deadline {
-            if let Some(at) = self.seen().first.get(version) {
-                return Ok(*at);
+            let seen = self.seen();
+            if let Some(wanted) = seen.first.into_iter().find(|(answer, _)| is_wanted(answer)) {
+                return Ok(wanted);
             }
             std::thread::sleep(PAUSE);
         }
-        bail!("{version} did not answer within {} s", deadline.as_secs())
+        bail!("what was waited for did not answer within {deadline:?}")
     }
 
     /// What was seen until now.
@@ -98,16 +98,13 @@ impl Drop for Poller {
 impl Seen {
     fn take(&mut self, begun: Instant, answer: Result<String, Failure>) {
         match answer {
-            Ok(version) => {
-                self.first.entry(version).or_insert_with(Instant::now);
+            Ok(answer) => {
+                self.first.entry(answer).or_insert_with(Instant::now);
                 if let Some(since) = self.failing.take() {
                     self.gap = self.gap.max(since.elapsed());
                 }
             }
-            Err(_) => {
-                self.failed += 1;
-                self.failing.get_or_insert(begun);
-            }
+            Err(_) => drop(self.failing.get_or_insert(begun)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What was measured, as a Markdown table and as JSON.
+//! What was measured, as Markdown and as JSON.
 
 use std::fmt::Write as _;
 
@@ -20,6 +20,39 @@ impl Samples {
         }
     }
 
+    pub(crate) fn push(&mut self, value: f64) {
+        self.0.push(value);
+    }
+
+    pub(crate) fn sum(&self) -> f64 {
+        self.0.iter().sum()
+    }
+
+    /// Each sample divided by the other's of the same round.
+    pub(crate) fn divided_by(&self, other: &Samples) -> Samples {
+        self.with(other, |ours, theirs| ours / theirs)
+    }
+
+    /// What `combine` makes of each sample and the other's of the same round.
+    pub(crate) fn with(&self, other: &Samples, combine: impl Fn(f64, f64) -> f64) -> Samples {
+        let pairs = self.0.iter().zip(&other.0);
+        Samples(pairs.map(|(ours, theirs)| combine(*ours, *theirs)).collect())
+    }
+
+    /// `12.3 (11.0 – 14.2)`: the median, the smallest, the largest.
+    pub(crate) fn told(&self) -> String {
+        match self.0.as_slice() {
+            [] => "–".to_owned(),
+            [one] => number(*one),
+            _ => format!(
+                "{} ({} – {})",
+                number(self.median()),
+                number(self.min()),
+                number(self.max())
+            ),
+        }
+    }
+
     fn min(&self) -> f64 {
         self.sorted().first().copied().unwrap_or(f64::NAN)
     }
@@ -34,30 +67,6 @@ impl Samples {
         sorted
     }
 
-    /// Each sample divided by the other's of the same round.
-    fn divided_by(&self, other: &Samples) -> Samples {
-        Samples(
-            self.0
-                .iter()
-                .zip(&other.0)
-                .map(|(ours, theirs)| ours / theirs)
-                .collect(),
-        )
-    }
-
-    fn told(&self, unit: &str) -> String {
-        match self.0.as_slice() {
-            [] => "–".to_owned(),
-            [one] => format!("{} {unit}", number(*one)),
-            _ => format!(
-                "{} {unit} ({} – {})",
-                number(self.median()),
-                number(self.min()),
-                number(self.max())
-            ),
-        }
-    }
-
     fn json(&self) -> Value {
         let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
         let samples: Vec<f64> = self.0.iter().copied().map(rounded).collect();
@@ -67,13 +76,19 @@ impl Samples {
     }
 }
 
+impl FromIterator<f64> for Samples {
+    fn from_iter<I: IntoIterator<Item = f64>>(values: I) -> Self {
+        Self(values.into_iter().collect())
+    }
+}
+
 /// What is to be reached.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Goal {
+enum Goal {
     /// The ratio is at most this.
     Ratio(f64),
-    /// deployer's own value is below this.
-    Below(f64),
+    /// deployer's own value is at most this.
+    AtMost(f64),
     /// Every sample of deployer's own value is zero.
     Zero,
 }
@@ -81,69 +96,100 @@ pub(crate) enum Goal {
 /// One line of the table.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
-    /// What was measured.
-    pub(crate) what: &'static str,
-    /// In which unit: `ms`, `MiB`, `µs`.
-    pub(crate) unit: &'static str,
-    /// What deployer takes.
-    pub(crate) ours: Samples,
-    /// What it is compared with, and what that takes.
-    pub(crate) against: Option<(&'static str, Samples)>,
-    /// What is to be reached.
-    pub(crate) goal: Goal,
+    what: String,
+    unit: &'static str,
+    ours: Samples,
+    against: Option<(String, Samples)>,
+    goal: Option<Goal>,
 }
 
 impl Line {
+    /// `ours` is what deployer takes, in `unit`.
+    pub(crate) fn new(what: impl Into<String>, unit: &'static str, ours: &Samples) -> Self {
+        Self {
+            what: what.into(),
+            unit,
+            ours: ours.clone(),
+            against: None,
+            goal: None,
+        }
+    }
+
+    /// What it is compared with, and what that takes in the same rounds.
+    pub(crate) fn against(self, name: impl Into<String>, samples: &Samples) -> Self {
+        Self {
+            against: Some((name.into(), samples.clone())),
+            ..self
+        }
+    }
+
+    /// To be reached: a ratio of at most this.
+    pub(crate) fn ratio_at_most(self, most: f64) -> Self {
+        self.with_goal(Goal::Ratio(most))
+    }
+
+    /// To be reached: a median of at most this.
+    pub(crate) fn at_most(self, most: f64) -> Self {
+        self.with_goal(Goal::AtMost(most))
+    }
+
+    /// To be reached: zero, in every sample.
+    pub(crate) fn zero(self) -> Self {
+        self.with_goal(Goal::Zero)
+    }
+
+    fn with_goal(self, goal: Goal) -> Self {
+        Self {
+            goal: Some(goal),
+            ..self
+        }
+    }
+
+    /// None where nothing is compared, or where it is with zero.
     fn ratios(&self) -> Option<Samples> {
         let (_, against) = self.against.as_ref()?;
-        Some(self.ours.divided_by(against))
+        let ratios = self.ours.divided_by(against);
+        let say_something = !ratios.0.is_empty() && ratios.0.iter().all(|ratio| ratio.is_finite());
+        say_something.then_some(ratios)
     }
 
-    fn is_reached(&self) -> bool {
-        match self.goal {
+    fn is_reached(&self) -> Option<bool> {
+        Some(match self.goal? {
             Goal::Ratio(most) => self.ratios().is_some_and(|ratios| ratios.median() <= most),
-            Goal::Below(limit) => self.ours.median() < limit,
+            Goal::AtMost(limit) => self.ours.median() <= limit,
             Goal::Zero => self.ours.max() == 0.0,
-        }
-    }
-
-    fn goal_told(&self) -> String {
-        match self.goal {
-            Goal::Ratio(most) => format!("ratio ≤ {most:.2}"),
-            Goal::Below(limit) => format!("< {} {}", number(limit), self.unit),
-            Goal::Zero => format!("0 {}", self.unit),
-        }
+        })
     }
 
     fn row(&self) -> String {
+        let none = || "–".to_owned();
         let ratio = self
             .ratios()
-            .map_or("–".to_owned(), |ratios| match ratios.0.len() {
-                1 => format!("**{:.2}**", ratios.median()),
-                _ => format!(
-                    "**{:.2}** ({:.2} – {:.2})",
-                    ratios.median(),
-                    ratios.min(),
-                    ratios.max()
-                ),
-            });
-        let against = self.against.as_ref().map_or("–".to_owned(), |(name, samples)| {
-            format!("{name}: {}", samples.told(self.unit))
+            .map_or_else(none, |ratios| bold_first(&ratios.told()));
+        let goal = match self.goal {
+            None => none(),
+            Some(Goal::Ratio(most)) => format!("ratio ≤ {most:.2}"),
+            Some(Goal::AtMost(limit)) => format!("≤ {} {}", number(limit), self.unit),
+            Some(Goal::Zero) => "0".to_owned(),
+        };
+        let reached = match self.is_reached() {
+            None => "–",
+            Some(true) => "yes",
+            Some(false) => "**no**",
+        };
+        let against = self.against.as_ref().map_or_else(none, |(name, samples)| {
+            format!("{name}: {} {}", samples.told(), self.unit)
         });
-        let reached = if self.is_reached() { "yes" } else { "**no**" };
-        let (goal, ours) = (self.goal_told(), self.ours.told(self.unit));
-        format!(
-            "| {} | {ratio} | {goal} | {reached} | {ours} | {against} |",
-            self.what
-        )
+        let (what, ours, unit) = (&self.what, self.ours.told(), self.unit);
+        format!("| {what} | {ratio} | {goal} | {reached} | {ours} {unit} | {against} |")
     }
 
     fn json(&self) -> Value {
-        let goal = match self.goal {
+        let goal = self.goal.map(|goal| match goal {
             Goal::Ratio(most) => json!({ "ratio_at_most": most }),
-            Goal::Below(limit) => json!({ "below": limit }),
+            Goal::AtMost(limit) => json!({ "at_most": limit }),
             Goal::Zero => json!({ "equals": 0 }),
-        };
+        });
         let against = self.against.as_ref().map(|(name, samples)| {
             let mut told = samples.json();
             told["name"] = json!(name);
@@ -156,12 +202,81 @@ impl Line {
     }
 }
 
-/// A table that stands below the lines.
+/// The median stands out from what is beside it.
+fn bold_first(told: &str) -> String {
+    match told.split_once(' ') {
+        Some((median, rest)) => format!("**{median}** {rest}"),
+        None => format!("**{told}**"),
+    }
+}
+
+/// A table of figures that stands below the lines.
 #[derive(Debug)]
 pub(crate) struct Table {
-    pub(crate) heading: &'static str,
-    pub(crate) columns: &'static [&'static str],
-    pub(crate) rows: Vec<Vec<String>>,
+    heading: String,
+    columns: Vec<&'static str>,
+    rows: Vec<Vec<Cell>>,
+}
+
+/// What stands in a table.
+#[derive(Debug)]
+pub(crate) enum Cell {
+    Text(String),
+    Figure(Samples),
+}
+
+impl Table {
+    pub(crate) fn new(heading: impl Into<String>, columns: &[&'static str]) -> Self {
+        Self {
+            heading: heading.into(),
+            columns: columns.to_vec(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// One row: words first, then figures; none of a figure's samples means that there is no such figure.
+    pub(crate) fn row<'a>(
+        &mut self,
+        words: impl IntoIterator<Item = &'a str>,
+        figures: impl IntoIterator<Item = Samples>,
+    ) {
+        let words = words.into_iter().map(|word| Cell::Text(word.to_owned()));
+        let cells = words.chain(figures.into_iter().map(Cell::Figure));
+        self.rows.push(cells.collect());
+    }
+
+    fn markdown(&self) -> String {
+        let mut told = format!("{}\n\n| {} |\n", self.heading, self.columns.join(" | "));
+        let _ = writeln!(told, "|{}", "---|".repeat(self.columns.len()));
+        for row in &self.rows {
+            let cells: Vec<String> = row.iter().map(Cell::told).collect();
+            let _ = writeln!(told, "| {} |", cells.join(" | "));
+        }
+        told
+    }
+
+    fn json(&self) -> Value {
+        let rows = self.rows.iter();
+        let rows: Vec<Vec<Value>> = rows.map(|row| row.iter().map(Cell::json).collect()).collect();
+        json!({ "heading": self.heading, "columns": self.columns, "rows": rows })
+    }
+}
+
+impl Cell {
+    fn told(&self) -> String {
+        match self {
+            Cell::Text(text) => text.clone(),
+            Cell::Figure(samples) => samples.told(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        match self {
+            Cell::Text(text) => json!(text),
+            Cell::Figure(samples) if samples.0.is_empty() => Value::Null,
+            Cell::Figure(samples) => samples.json(),
+        }
+    }
 }
 
 /// All that was measured.
@@ -179,11 +294,13 @@ impl Report {
         self.lines.push(line);
     }
 
+    /// Adds a table, and says it at once on stderr.
     pub(crate) fn table(&mut self, table: Table) {
+        eprintln!("\n{}", table.markdown());
         self.tables.push(table);
     }
 
-    /// Adds a sentence, for what could not be measured.
+    /// Adds a sentence.
     pub(crate) fn note(&mut self, note: String) {
         eprintln!("{note}");
         self.notes.push(note);
@@ -198,11 +315,7 @@ impl Report {
             let _ = writeln!(told, "{}", line.row());
         }
         for table in &self.tables {
-            let _ = writeln!(told, "\n{}\n\n| {} |", table.heading, table.columns.join(" | "));
-            let _ = writeln!(told, "|{}", "---|".repeat(table.columns.len()));
-            for row in &table.rows {
-                let _ = writeln!(told, "| {} |", row.join(" | "));
-            }
+            let _ = write!(told, "\n{}", table.markdown());
         }
         for note in &self.notes {
             let _ = writeln!(told, "\n{note}");
@@ -211,14 +324,10 @@ impl Report {
     }
 
     pub(crate) fn json(&self) -> String {
-        let tables = self
-            .tables
-            .iter()
-            .map(|table| json!({ "heading": table.heading, "columns": table.columns, "rows": table.rows }));
         let report = json!({
-            "version": 1,
+            "version": 2,
             "lines": self.lines.iter().map(Line::json).collect::<Vec<_>>(),
-            "tables": tables.collect::<Vec<_>>(),
+            "tables": self.tables.iter().map(Table::json).collect::<Vec<_>>(),
             "notes": self.notes,
         });
         format!("{report:#}\n")
@@ -226,10 +335,11 @@ impl Report {
 }
 
 /// As many digits as say something.
-pub(crate) fn number(value: f64) -> String {
+fn number(value: f64) -> String {
     match value.abs() {
         large if large >= 100.0 => format!("{value:.0}"),
-        middle if middle >= 10.0 || middle == 0.0 => format!("{value:.1}"),
+        0.0 => "0".to_owned(),
+        middle if middle >= 10.0 => format!("{value:.1}"),
         _ => format!("{value:.2}"),
     }
 }

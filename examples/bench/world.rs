@@ -1,6 +1,7 @@
 //! The world that `script/bench` made: a configuration, a registry, a proxy; and working trees in it.
 
 use std::fs;
+use std::future::Future;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use deployer::model::Settings;
 use deployer::proxy::Control;
+use tokio::runtime::Runtime;
 
 /// The app of the pushes and rollbacks: its Dockerfile adds a static binary and a folder to nothing at all.
 const DOCKERFILE: &str =
@@ -20,6 +22,7 @@ pub(crate) struct World {
     pub(crate) work: PathBuf,
     pub(crate) settings: Settings,
     pub(crate) proxy: Control,
+    runtime: Runtime,
 }
 
 impl World {
@@ -31,13 +34,41 @@ impl World {
             work: work.to_owned(),
             settings,
             proxy,
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?,
         })
+    }
+
+    /// Does what the library does asynchronously, and waits for it.
+    pub(crate) fn wait<F: Future>(&self, what: F) -> F::Output {
+        self.runtime.block_on(what)
+    }
+
+    /// Adds `sections` to the configuration.
+    pub(crate) fn configure(&mut self, sections: &str) -> Result<()> {
+        let path = self.config();
+        fs::write(&path, fs::read_to_string(&path)? + sections)?;
+        self.settings = deployer::config::load(&path)?;
+        Ok(())
+    }
+
+    /// A folder of its own for the files of `part`.
+    pub(crate) fn folder(&self, part: &str) -> Result<PathBuf> {
+        let folder = self.work.join(part);
+        fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+
+    /// The configuration's path.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.work.join("deployer.toml")
     }
 
     /// `deployer ARGUMENTS`, ready to run.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.deployer);
-        command.arg("--config").arg(self.work.join("deployer.toml"));
+        command.arg("--config").arg(self.config());
         command.args(arguments);
         command
     }
@@ -47,14 +78,25 @@ impl World {
         good(&mut self.command(arguments))
     }
 
-    /// Creates `app`, and a working tree with its two remotes and the usual files.
-    pub(crate) fn app(&self, app: &str) -> Result<Tree> {
+    /// Creates `app`, and makes its two repositories the remotes `green` and `blue` of `tree`.
+    pub(crate) fn create(&self, app: &str, tree: &Tree) -> Result<()> {
         self.deployer(&["app", "create", app])?;
-        let tree = self.tree(app)?;
         for slot in ["green", "blue"] {
-            let repository = self.settings.state.join(format!("git/{app}/{slot}.git"));
-            tree.git(&["remote", "add", slot, &repository.to_string_lossy()])?;
+            tree.git(&["remote", "add", slot, &self.remote(app, slot)])?;
         }
+        Ok(())
+    }
+
+    /// The repository that a slot is pushed to.
+    pub(crate) fn remote(&self, app: &str, slot: &str) -> String {
+        let repository = self.settings.state.join(format!("git/{app}/{slot}.git"));
+        repository.to_string_lossy().into_owned()
+    }
+
+    /// Creates `app` with a working tree of the usual files.
+    pub(crate) fn app(&self, app: &str) -> Result<Tree> {
+        let tree = self.tree(app)?;
+        self.create(app, &tree)?;
         Ok(tree)
     }
 
@@ -72,27 +114,16 @@ impl World {
         }
         let tree = Tree { path };
         tree.git(&["init", "-q", "-b", "main"])?;
+        tree.git(&["config", "gc.auto", "0"])?;
+        tree.commit_all("the usual files")?;
         Ok(tree)
-    }
-
-    /// This world's process `deployer … worker APP N`, while there is one.
-    pub(crate) fn worker_of(&self, app: &str) -> Option<u32> {
-        let config = self.work.join("deployer.toml");
-        let words = [config.as_os_str().as_bytes(), b"worker", app.as_bytes()];
-        let processes = fs::read_dir("/proc").ok()?.flatten();
-        let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        pids.find(|pid| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let line: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-            line.windows(words.len()).any(|part| part == words)
-        })
     }
 
     /// Waits until `app` has no worker: one tidies up when its release has ended, which must not be in the way of what
     /// is measured next.
     pub(crate) fn wait_for_worker(&self, app: &str) -> Result<()> {
         let begun = Instant::now();
-        while self.worker_of(app).is_some() {
+        while worker_of(&self.config(), app).is_some() {
             ensure!(
                 begun.elapsed() < WORKER_DEADLINE,
                 "the worker of {app} does not end"
@@ -109,7 +140,20 @@ impl World {
     }
 }
 
+/// The process `deployer --config CONFIG worker APP N`, while there is one.
+pub(crate) fn worker_of(config: &Path, app: &str) -> Option<u32> {
+    let words = [config.as_os_str().as_bytes(), b"worker", app.as_bytes()];
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.find(|pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        line.windows(words.len()).any(|part| part == words)
+    })
+}
+
 /// A working tree.
+#[derive(Debug)]
 pub(crate) struct Tree {
     pub(crate) path: PathBuf,
 }
@@ -125,22 +169,33 @@ impl Tree {
         git
     }
 
+    /// Commits everything there is.
+    pub(crate) fn commit_all(&self, message: &str) -> Result<()> {
+        self.git(&["add", "-A"])?;
+        self.git(&["commit", "-q", "-m", message]).map(drop)
+    }
+
     /// Changes one file, and commits it.
     pub(crate) fn change(&self, version: &str) -> Result<()> {
         fs::write(self.path.join("site/VERSION"), version)?;
-        self.git(&["add", "-A"])?;
+        self.git(&["add", "site/VERSION"])?;
         self.git(&["commit", "-q", "-m", version]).map(drop)
     }
 
-    /// Changes one file and pushes it to `slot`, where it must go live.
-    pub(crate) fn push(&self, slot: &str, version: &str) -> Result<()> {
-        self.change(version)?;
+    /// Commits the same tree again.
+    pub(crate) fn change_nothing(&self, message: &str) -> Result<()> {
+        self.git(&["commit", "-q", "--allow-empty", "-m", message])
+            .map(drop)
+    }
+
+    /// Pushes what was committed to `slot`, where it must go live.
+    pub(crate) fn push(&self, slot: &str) -> Result<()> {
         is_live(&self.git_command(&["push", slot, "main"]).output()?)
     }
 }
 
 /// A push is good when its last line says so: git's own exit code knows nothing of the release.
-pub(crate) fn is_live(push: &Output) -> Result<()> {
+fn is_live(push: &Output) -> Result<()> {
     let told = String::from_utf8_lossy(&push.stderr);
     ensure!(
         told.lines().any(|line| line.starts_with("remote: live: ")),

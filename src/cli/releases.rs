@@ -49,9 +49,8 @@ struct StepTime {
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
         let app = select::app(context, self.app.as_ref())?;
-        let all = history::of(context, &app)?;
         let state = context.store.state(&app).unwrap_or_default();
-        let newest = all.into_iter().rev().take(self.limit);
+        let newest = history::newest_first(context, &app)?.take(self.limit);
         if self.json {
             return output::json("releases", &newest.map(listed).collect::<Vec<_>>());
         }

@@ -60,35 +60,6 @@ pub enum BuilderKind {
 }
 
 impl Engine {
-    /// The builder that builds use, and why that one.
-    ///
-    /// # Errors
-    /// The Engine's.
-    pub async fn builder_kind(&self) -> Result<(BuilderKind, String), EngineError> {
-        match self.settings.builder {
-            Builder::Buildkit => return Ok((BuilderKind::Buildkit, "the configuration says so".to_owned())),
-            Builder::Classic => return Ok((BuilderKind::Classic, "the configuration says so".to_owned())),
-            Builder::Auto => {}
-        }
-        let version = self.docker.version().await;
-        let version = version.map_err(|api| self.call("ask the Engine's version").error(api))?;
-        let name = version.version.unwrap_or_default();
-        // Every Linux Engine since 18.09 has BuildKit built in; Windows ones have none. A look-alike of the Engine
-        // says so among its components.
-        let is_docker = |c: &bollard::models::SystemVersionComponents| c.name == "Engine";
-        let docker = version.components.unwrap_or_default().iter().any(is_docker);
-        Ok(match version.os.as_deref() {
-            Some("linux") if docker => (BuilderKind::Buildkit, format!("Docker Engine {name} has it")),
-            other => {
-                let os = other.unwrap_or("an unknown system");
-                (
-                    BuilderKind::Classic,
-                    format!("no Docker Engine on Linux: version {name} on {os}"),
-                )
-            }
-        })
-    }
-
     /// Builds an image. `output` gets the builder's lines as they come, printable and bounded in length.
     /// Dropping the future cancels the build at the Engine.
     ///
@@ -107,7 +78,7 @@ impl Engine {
         let context = context
             .await
             .map_err(|panic| EngineError::other("read the build context", panic))??;
-        let (kind, _) = self.builder_kind().await?;
+        let kind = self.builder_kind();
         let options = options(request, context.dockerfile(), kind);
         let frontend = frontend(&context.dockerfile_text());
         let (mut pieces, sending) = context.send();
@@ -131,6 +102,15 @@ impl Engine {
                 }
                 Err(self.build_error(api, &progress, frontend, kind))
             }
+        }
+    }
+
+    /// The builder that builds use: the configuration's, else the newest that the Engine has.
+    fn builder_kind(&self) -> BuilderKind {
+        match self.settings.builder {
+            Builder::Buildkit => BuilderKind::Buildkit,
+            Builder::Classic => BuilderKind::Classic,
+            Builder::Auto => self.builder,
         }
     }
 

@@ -5,15 +5,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::query_parameters::PruneBuildOptions;
-use bytes::Bytes;
-use http::Request;
-use http::header::HOST;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::rt::TokioIo;
+use http_body_util::{BodyExt, Limited};
 use jiff::Timestamp;
 use serde::Deserialize;
-use tokio::net::UnixStream;
 
+use super::plain::Place;
 use super::{Engine, EngineError};
 
 /// What BuildKit calls a context that came with a request.
@@ -72,7 +68,7 @@ impl Engine {
     }
 
     async fn build_cache(&self) -> Result<Vec<CacheRecord>, EngineError> {
-        let Some(socket) = self.settings.host.strip_prefix("unix://") else {
+        let Some(place) = Place::of(&self.settings.host) else {
             return Ok(Vec::new());
         };
         let api = self.docker.client_version();
@@ -81,7 +77,7 @@ impl Engine {
             "/v{api}/system/df{}",
             if alone { "?type=build-cache" } else { "" }
         );
-        let usage = tokio::time::timeout(super::ANSWER, ask(socket, &path)).await;
+        let usage = tokio::time::timeout(super::ANSWER, ask(place, &path)).await;
         match usage.map_err(anyhow::Error::from).flatten() {
             Ok(usage) => Ok(usage.build_cache.unwrap_or_default()),
             Err(error) => Err(EngineError::other("look at the build cache", error)),
@@ -89,14 +85,8 @@ impl Engine {
     }
 }
 
-async fn ask(socket: &str, path: &str) -> anyhow::Result<DiskUsage> {
-    let stream = TokioIo::new(UnixStream::connect(socket).await?);
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
-    tokio::spawn(connection);
-    let request = Request::get(path)
-        .header(HOST, "localhost")
-        .body(Empty::<Bytes>::new())?;
-    let answer = sender.send_request(request).await?;
+async fn ask(place: Place<'_>, path: &str) -> anyhow::Result<DiskUsage> {
+    let answer = place.get(path).await?;
     anyhow::ensure!(
         answer.status().is_success(),
         "the Engine answered {}",

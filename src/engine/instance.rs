@@ -7,7 +7,7 @@ use std::time::Duration;
 use bollard::errors::Error as Api;
 use bollard::models::{
     ContainerState, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum,
-    ContainerUpdateBody, HealthStatusEnum,
+    ContainerUpdateBody, HealthStatusEnum, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, InspectNetworkOptions, ListContainersOptions,
@@ -22,7 +22,7 @@ use super::instance_spec::{
     LABEL_NETWORK, LABEL_RELEASE, LABEL_SLOT, container_name, restart_policy, told,
 };
 use super::lines::one_line;
-use super::{ContainerId, Engine, EngineError};
+use super::{ContainerId, Engine, EngineError, NetworkId};
 use crate::model::{AppName, Commit, ImageRef, Lane, ReleaseId, Restart, Slot};
 
 /// How much longer than its grace a stop may take: the Engine kills, and waits for the end.
@@ -134,7 +134,25 @@ impl Engine {
     /// [`EngineError::AddressTaken`], [`EngineError::NameTaken`], [`EngineError::EnvFile`], [`EngineError::Unknown`]
     /// when the image is not on this host, or the Engine's.
     pub async fn start(&self, spec: &InstanceSpec) -> Result<ContainerId, EngineError> {
-        let id = self.create(spec).await?;
+        let Some(network) = self.find_network().await? else {
+            return Err(EngineError::other(
+                &format!("create {}", spec.told()),
+                format!("there is no network {}", self.settings.network),
+            ));
+        };
+        self.start_on(&network, spec).await
+    }
+
+    /// Like [`Engine::start`], on the network that [`Engine::ensure_network`] has just given.
+    ///
+    /// # Errors
+    /// As for [`Engine::start`].
+    pub async fn start_on(
+        &self,
+        network: &NetworkId,
+        spec: &InstanceSpec,
+    ) -> Result<ContainerId, EngineError> {
+        let id = self.create(network, spec).await?;
         let started = self
             .docker
             .start_container(id.as_str(), None::<StartContainerOptions>)
@@ -145,17 +163,36 @@ impl Engine {
         Err(error)
     }
 
-    /// Sets what the Engine does when the instance ends by itself: to be called once it is ready.
+    /// Sets what the Engine does when the instance ends by itself, unless that is set already: to be called once it
+    /// is ready.
     ///
     /// # Errors
     /// The Engine's.
     pub async fn settle(&self, id: &ContainerId, restart: Restart) -> Result<(), EngineError> {
+        let wanted = restart_policy(restart);
+        // To ask costs a tenth of what it costs to set.
+        if self.restart_policy_of(id).await? == wanted.name {
+            return Ok(());
+        }
         let update = ContainerUpdateBody {
-            restart_policy: Some(restart_policy(restart)),
+            restart_policy: Some(wanted),
             ..ContainerUpdateBody::default()
         };
         let updated = self.docker.update_container(id.as_str(), update).await;
         updated.map_err(|api| self.call("set an instance's restart policy").error(api))
+    }
+
+    async fn restart_policy_of(
+        &self,
+        id: &ContainerId,
+    ) -> Result<Option<RestartPolicyNameEnum>, EngineError> {
+        let inspected = self
+            .docker
+            .inspect_container(id.as_str(), None::<InspectContainerOptions>)
+            .await
+            .map_err(|api| self.call("look at an instance").error(api))?;
+        let host_config = inspected.host_config;
+        Ok(host_config.and_then(|config| config.restart_policy?.name))
     }
 
     /// How the instance is now.
@@ -283,16 +320,9 @@ impl Engine {
         Ok(())
     }
 
-    async fn create(&self, spec: &InstanceSpec) -> Result<ContainerId, EngineError> {
-        let network = &self.settings.network;
-        let name = spec.container_name(network);
-        let Some(network_id) = self.find_network().await? else {
-            return Err(EngineError::other(
-                &format!("create {}", spec.told()),
-                format!("there is no network {network}"),
-            ));
-        };
-        let body = spec.container(network, &network_id)?;
+    async fn create(&self, network: &NetworkId, spec: &InstanceSpec) -> Result<ContainerId, EngineError> {
+        let name = spec.container_name(&self.settings.network);
+        let body = spec.container(&self.settings.network, network)?;
         let options = CreateContainerOptions {
             name: Some(name.clone()),
             platform: String::new(),

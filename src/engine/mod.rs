@@ -3,6 +3,7 @@
 //! Labels are the truth about what runs: an instance carries its app, slot, lane, release and image, and
 //! [`Engine::instances`] reads them back.
 
+mod about;
 mod build;
 mod cache;
 mod context;
@@ -15,6 +16,7 @@ mod instance_spec;
 mod lines;
 mod logs;
 mod network;
+mod plain;
 mod progress;
 
 use std::fmt;
@@ -24,7 +26,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use bollard::errors::Error as Api;
-use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
+use bollard::{API_DEFAULT_VERSION, BollardRequest, ClientVersion, Docker};
 
 pub use build::{BuildRequest, BuilderKind};
 pub use context::ContextError;
@@ -35,19 +37,18 @@ pub use instance_spec::InstanceSpec;
 
 use crate::model::EngineSettings;
 use error::Call;
+use plain::Place;
 
 /// How long the Engine may take to answer a plain call.
 const ANSWER: Duration = Duration::from_secs(60);
-/// How long it may take to answer the first one.
-const FIRST_ANSWER: Duration = Duration::from_secs(10);
-/// The API of Engine 20.10.
-const OLDEST_API: (usize, usize) = (1, 41);
 
 /// A connection to the Docker Engine. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Engine {
     docker: Docker,
     settings: Arc<EngineSettings>,
+    /// The newest builder that it has.
+    builder: BuilderKind,
 }
 
 impl Engine {
@@ -57,35 +58,19 @@ impl Engine {
     /// [`EngineError::Unreachable`], [`EngineError::Denied`], [`EngineError::BadHost`], [`EngineError::TooOld`].
     pub async fn connect(settings: &EngineSettings) -> Result<Self, EngineError> {
         let host = settings.host.as_str();
-        let call = Call {
-            host,
-            what: "connect to the Docker Engine",
-            image: None,
-        };
-        let docker = dial(host).map_err(|error| match error {
-            Some(api) => call.error(api),
-            None => EngineError::BadHost {
-                host: host.to_owned(),
-            },
+        let about = about::about(host).await?;
+        let docker = dial(host, about.api).map_err(|api| {
+            let call = Call {
+                host,
+                what: "connect to the Docker Engine",
+                image: None,
+            };
+            call.error(api)
         })?;
-        let docker = docker.with_request_modifier(url_safe_credentials);
-        let negotiated = tokio::time::timeout(FIRST_ANSWER, docker.negotiate_version()).await;
-        let docker = negotiated
-            .map_err(|_| EngineError::Unreachable {
-                host: host.to_owned(),
-                reason: format!("no answer within {} s", FIRST_ANSWER.as_secs()),
-            })?
-            .map_err(|api| call.error(api))?;
-        let api = docker.client_version();
-        if (api.major_version, api.minor_version) < OLDEST_API {
-            return Err(EngineError::TooOld {
-                host: host.to_owned(),
-                api: api.to_string(),
-            });
-        }
         Ok(Self {
-            docker,
+            docker: docker.with_request_modifier(url_safe_credentials),
             settings: Arc::new(settings.clone()),
+            builder: about.builder,
         })
     }
 
@@ -121,16 +106,21 @@ impl Engine {
     }
 }
 
-fn dial(host: &str) -> Result<Docker, Option<Api>> {
+/// A client of the Engine at `host` in its API `(major, minor)`, or in the newest that bollard knows.
+fn dial(host: &str, (major_version, minor_version): (usize, usize)) -> Result<Docker, Api> {
+    let offered = ClientVersion {
+        major_version,
+        minor_version,
+    };
+    let version = if offered < *API_DEFAULT_VERSION {
+        &offered
+    } else {
+        API_DEFAULT_VERSION
+    };
     let seconds = ANSWER.as_secs();
-    match host.split_once("://") {
-        Some(("unix", path)) if path.starts_with('/') => {
-            Docker::connect_with_unix(host, seconds, API_DEFAULT_VERSION).map_err(Some)
-        }
-        Some(("tcp" | "http", address)) if !address.is_empty() => {
-            Docker::connect_with_http(host, seconds, API_DEFAULT_VERSION).map_err(Some)
-        }
-        _ => Err(None),
+    match Place::of(host) {
+        Some(Place::Socket(_)) => Docker::connect_with_unix(host, seconds, version),
+        _ => Docker::connect_with_http(host, seconds, version),
     }
 }
 

@@ -176,6 +176,10 @@ pub(super) fn forward_answer(headers: &mut HeaderMap) {
 /// Takes out what is meant for one hop alone, and what Connection names. A request's Transfer-Encoding stays:
 /// by then it says `chunked`, and hyper frames the body by it.
 fn strip_hop(headers: &mut HeaderMap) {
+    // Most heads hold one of these or none: a look at each name costs less than a search for each of them.
+    if !headers.keys().any(is_for_one_hop) {
+        return;
+    }
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = tokens(headers, CONNECTION)
             .filter(|token| !["keep-alive", "close", "upgrade"].contains(token))
@@ -187,16 +191,22 @@ fn strip_hop(headers: &mut HeaderMap) {
         }
         headers.remove(CONNECTION);
     }
-    for name in [
+    while let Some(name) = headers.keys().find(|name| is_for_one_hop(name)).cloned() {
+        headers.remove(name);
+    }
+}
+
+fn is_for_one_hop(name: &HeaderName) -> bool {
+    [
+        CONNECTION,
         KEEP_ALIVE,
         PROXY_CONNECTION,
         PROXY_AUTHENTICATE,
         PROXY_AUTHORIZATION,
         TE,
         UPGRADE,
-    ] {
-        headers.remove(name);
-    }
+    ]
+    .contains(name)
 }
 
 fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {

@@ -14,6 +14,7 @@ use rustix::net::{SocketFlags, acceptfrom_with, listen, sockopt};
 use tokio::task::JoinHandle;
 
 use super::connection::{Accepted, Plane};
+use super::notify;
 use super::say;
 use super::table::Door;
 use super::upstream::lock;
@@ -38,15 +39,31 @@ impl Inherited {
     pub(super) fn listen(&mut self, address: SocketAddr) -> io::Result<TcpListener> {
         let listener = match self.0.remove(&address) {
             Some(listener) => listener,
-            None => TcpListener::bind(address)?,
+            None => {
+                // One of another address may stand in the way.
+                self.close(|other| other.port() == address.port());
+                TcpListener::bind(address)?
+            }
         };
         listener.set_nonblocking(true)?;
+        notify::keep(&listener);
         // Again, for a longer queue than the standard library's.
         listen(&listener, QUEUE)?;
         // What is accepted has these settings from its listener.
         sockopt::set_tcp_nodelay(&listener, true)?;
         keep_alive(&listener)?;
         Ok(listener)
+    }
+
+    /// Closes those that nobody has asked for: nobody would accept there.
+    pub(super) fn close_rest(mut self) {
+        self.close(|_| true);
+    }
+
+    fn close(&mut self, which: impl Fn(SocketAddr) -> bool) {
+        for (_, socket) in self.0.extract_if(|address, _| which(*address)) {
+            notify::forget(&socket);
+        }
     }
 }
 
@@ -117,13 +134,16 @@ impl Doors {
 
     /// Closes every slot port that is not among `ports`; they are free when this returns.
     pub(super) async fn close_others(&self, ports: &[u16]) {
-        self.close(|door| matches!(door, Door::Slot(port) if !ports.contains(&port)))
-            .await;
+        self.close(
+            true,
+            |door| matches!(door, Door::Slot(port) if !ports.contains(&port)),
+        )
+        .await;
     }
 
     /// Takes what waits in the queues, and closes every door.
     pub(super) async fn close_all(&self) {
-        self.close(|_| true).await;
+        self.close(false, |_| true).await;
     }
 
     /// Stops accepting, without touching what waits in the queues: another proxy has the same sockets.
@@ -141,11 +161,15 @@ impl Doors {
             .collect()
     }
 
-    async fn close(&self, which: impl Fn(Door) -> bool) {
+    /// Closes the doors that `which` names; `forgets`: for good, and not for the next process to open them again.
+    async fn close(&self, forgets: bool, which: impl Fn(Door) -> bool) {
         let closing: Vec<(Door, Open)> = lock(&self.open).extract_if(|&door, _| which(door)).collect();
         for (door, open) in closing {
             open.accepting.abort();
             let _ = open.accepting.await;
+            if forgets {
+                notify::forget(&open.socket);
+            }
             while let Ok((stream, peer)) = accept(&open.socket) {
                 self.plane.accept(Accepted { stream, peer, door });
             }

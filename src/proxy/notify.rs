@@ -1,17 +1,52 @@
-//! systemd, where it is there: its sockets, and its wish to know when we are ready.
+//! systemd, where it is there: its sockets, those that it keeps for us, and its wish to know when we are ready.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::TcpListener;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+
+use super::say;
 
 /// The first descriptor of socket activation.
 const FIRST: i32 = 3;
 
+/// Sockets that are taken: the unit's FileDescriptorStoreMax.
+const SOCKETS_MAX: i32 = 1024;
+
 /// Says that the proxy accepts; also which process is the main one, since an upgrade changes it.
 pub(super) fn ready() -> io::Result<()> {
+    tell(&format!("READY=1\nMAINPID={}", std::process::id()), &[])
+}
+
+/// Leaves a copy of `socket` with systemd, which gives it to the next process: while none runs, connections wait in
+/// the socket's queue, and none is refused.
+pub(super) fn keep(socket: &TcpListener) {
+    let kept = name_of(socket).and_then(|name| tell(&format!("FDSTORE=1\nFDNAME={name}"), &[socket.as_fd()]));
+    if let Err(error) = kept {
+        say!("systemd cannot be given a listening socket for the next process: {error}");
+    }
+}
+
+/// Takes the copy of `socket` back, which else would stay open without anybody who accepts.
+pub(super) fn forget(socket: &TcpListener) {
+    let forgot = name_of(socket).and_then(|name| tell(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), &[]));
+    if let Err(error) = forgot {
+        say!("systemd cannot be told that a listening socket is no longer wanted: {error}");
+    }
+}
+
+/// What a socket is called in systemd's store: its address, without the colons that no name there may have.
+fn name_of(socket: &TcpListener) -> io::Result<String> {
+    Ok(socket.local_addr()?.to_string().replace(':', "_"))
+}
+
+/// Tells systemd, where it is there, with copies of `descriptors`.
+fn tell(text: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
         return Ok(());
     };
@@ -20,12 +55,23 @@ pub(super) fn ready() -> io::Result<()> {
         Some(name) => SocketAddr::from_abstract_name(name)?,
         None => SocketAddr::from_pathname(std::str::from_utf8(name).map_err(io::Error::other)?)?,
     };
-    let text = format!("READY=1\nMAINPID={}", std::process::id());
-    UnixDatagram::unbound()?.send_to_addr(text.as_bytes(), &address)?;
+    let socket = UnixDatagram::unbound()?;
+    socket.connect_addr(&address)?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::Error::other("too many descriptors for one message"));
+    }
+    sendmsg(
+        &socket,
+        &[IoSlice::new(text.as_bytes())],
+        &mut control,
+        SendFlags::empty(),
+    )?;
     Ok(())
 }
 
-/// The listening sockets that systemd has opened for this process.
+/// The listening sockets that systemd has opened for this process, or has kept since the last one.
 pub(super) fn sockets() -> Vec<TcpListener> {
     let number = |name| std::env::var(name).ok()?.parse::<i32>().ok();
     if number("LISTEN_PID") != Some(getpid().as_raw_nonzero().get()) {
@@ -35,7 +81,7 @@ pub(super) fn sockets() -> Vec<TcpListener> {
     let Ok(this) = pidfd_open(getpid(), PidfdFlags::empty()) else {
         return Vec::new();
     };
-    (FIRST..FIRST.saturating_add(number("LISTEN_FDS").unwrap_or(0).clamp(0, 64)))
+    (FIRST..FIRST.saturating_add(number("LISTEN_FDS").unwrap_or(0).clamp(0, SOCKETS_MAX)))
         .filter_map(|fd| pidfd_getfd(&this, fd, PidfdGetfdFlags::empty()).ok())
         .map(TcpListener::from)
         .collect()

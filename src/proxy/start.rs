@@ -45,8 +45,9 @@ pub struct ServerOptions {
 /// Runs the proxy in this process until SIGTERM or SIGINT, or until a newer one has taken over, and everything
 /// in flight has ended. Says `proxy ready on ADDRESS (pid NUMBER)` on stdout once it accepts connections.
 ///
-/// On SIGTERM the listening sockets are closed at once, since nobody would serve what is accepted later; the
-/// requests in flight have 30 seconds, event streams and WebSockets are ended in form after one. To change the program with nothing refused, use `upgrade`.
+/// On SIGTERM the listening sockets are closed at once, since nobody would serve what is accepted later; where systemd
+/// keeps them, connections wait there for the next process. The requests in flight have 30 seconds, event streams and
+/// WebSockets are ended in form after one. To change the program with nothing refused, use `upgrade`.
 ///
 /// # Errors
 /// When it cannot start: another proxy runs, the port is taken, or the routes are of a newer version.
@@ -98,8 +99,7 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
         Some(address) => Some(metrics_socket(&mut possession.inherited, address)?),
         None => None,
     };
-    // What is not wanted any more is closed: nobody would accept there.
-    drop(possession.inherited);
+    possession.inherited.close_rest();
     let control = ControlSocket::bind(&state, "control.sock")?;
     let takeover = ControlSocket::bind(&state, "takeover.sock")?;
     for (door, socket) in slot_sockets.into_iter().chain([(Door::Public, public)]) {

@@ -3,10 +3,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use tokio::try_join;
 
 use super::entry::Learned;
+use super::retry::engine_that_answers;
 use super::route::{goes_to_the_same, route_of};
 use super::run::{Done, Run};
+use super::say;
+use super::start::{instances_of, settle};
 use crate::model::ProbeKind;
 use crate::proxy::{AppRoute, Applied, ProxyError};
 
@@ -24,6 +28,8 @@ pub(super) async fn flip(run: &mut Run<'_>) -> Done {
     let after = run.after()?;
     let route = route_of(run.context, &run.app, &after)?;
     let applied = put(run, &route).await?;
+    // The release serves. A crash from here on does all of it again.
+    try_join!(settle_new(run), shows_the_new_release(run, &applied))?;
     let slot = run.slot();
     if !run.promotes() {
         return Ok((
@@ -34,7 +40,6 @@ pub(super) async fn flip(run: &mut Run<'_>) -> Done {
             ),
         ));
     }
-    shows_the_new_release(run, &applied).await?;
     let what = match run.live_before() {
         Some(before) => format!(
             "live: {slot} (before: {}, release {})",
@@ -64,6 +69,19 @@ async fn put(run: &Run<'_>, route: &AppRoute) -> Result<Applied, ProxyError> {
     patiently(|| run.context.proxy.put_route(route)).await
 }
 
+/// What was probed, and so did not end by itself at once, is started again by the Engine whenever it ends from here
+/// on.
+async fn settle_new(run: &Run<'_>) -> anyhow::Result<()> {
+    let running = run.running()?;
+    let engine = engine_that_answers(run.context).await?;
+    let instances = instances_of(engine, &run.app, run.slot(), &running).await?;
+    let wanted = usize::from(running.instances);
+    if instances.len() != wanted {
+        bail!(say::too_few_instances(instances.len(), wanted));
+    }
+    settle(engine, &run.app, &instances).await
+}
+
 /// Asks the proxy again while it is away.
 async fn patiently<T>(ask: impl AsyncFn() -> Result<T, ProxyError>) -> Result<T, ProxyError> {
     let began = Instant::now();
@@ -77,8 +95,11 @@ async fn patiently<T>(ask: impl AsyncFn() -> Result<T, ProxyError>) -> Result<T,
     }
 }
 
-/// A request through the public port must be answered by the release that the route names.
+/// A request through the public port must be answered by the release that the route names, when it is live.
 async fn shows_the_new_release(run: &Run<'_>, applied: &Applied) -> anyhow::Result<()> {
+    if !run.promotes() {
+        return Ok(());
+    }
     let running = run.running()?;
     let host = run.app.settings.hosts.first().map_or("localhost", String::as_str);
     let path = match &run.app.settings.probe.kind {

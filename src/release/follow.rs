@@ -11,9 +11,8 @@ use super::context::Context;
 use super::entry::Outcome;
 use super::history::{self, Past};
 use super::say;
-use crate::store::{LogReader, OUTPUT_MARK, ReleaseDir};
+use crate::store::{LogReader, OUTPUT_MARK, ReleaseDir, Watch};
 
-const POLL: Duration = Duration::from_millis(10);
 /// How long a reader may take nothing before it is given up.
 const READER_PATIENCE: Duration = Duration::from_secs(5);
 /// The most that is written at once: a pipe that polls as writable takes this much without blocking.
@@ -31,6 +30,7 @@ const OUTPUT_LINES: usize = 2000;
 /// When the log or the journal cannot be read.
 pub fn follow(context: &Context, release: &ReleaseDir, to: &mut Reader<'_>) -> Result<Option<Outcome>> {
     let mut log = LogReader::new(release);
+    let mut watch = Watch::new(release);
     loop {
         let works = release.has_worker();
         loop {
@@ -45,7 +45,7 @@ pub fn follow(context: &Context, release: &ReleaseDir, to: &mut Reader<'_>) -> R
         if !works || to.is_gone() {
             break;
         }
-        std::thread::sleep(POLL);
+        watch.wait();
     }
     let Some(past) = history::one(release.clone())? else {
         return Ok(None);

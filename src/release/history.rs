@@ -12,6 +12,9 @@ use super::entry::{Entry, Facts, Outcome, Step};
 use crate::model::{AppName, Origin, ReleaseId, Slot};
 use crate::store::{AppState, Journal, Record, ReleaseDir, StoreError};
 
+/// How many of the newest releases keep their record and log, whatever became of them.
+pub(super) const RECORDS_KEPT: usize = 100;
+
 /// One release as its folder tells it.
 #[derive(Debug, Clone)]
 pub struct Past {
@@ -34,9 +37,11 @@ pub struct Past {
 impl Past {
     /// Whether the slot ran it, and its image was not pruned.
     pub fn is_kept(&self) -> bool {
-        self.outcome.as_ref().is_some_and(Outcome::is_good)
-            && self.facts.image.is_some()
-            && !self.dir.is_pruned()
+        self.has_run() && !self.dir.is_pruned()
+    }
+
+    fn has_run(&self) -> bool {
+        self.outcome.as_ref().is_some_and(Outcome::is_good) && self.facts.image.is_some()
     }
 }
 
@@ -54,15 +59,77 @@ pub fn of(context: &Context, app: &AppName) -> Result<Vec<Past>, StoreError> {
 /// # Errors
 /// When the folder of releases cannot be listed.
 pub fn read(context: &Context, app: &AppName) -> Result<(Vec<Past>, Vec<Damage>), StoreError> {
+    Ok(read_those(context.store.releases(app)?))
+}
+
+/// The releases of `app` that `state` may know nothing of, the oldest first, and what of them is damaged: those that
+/// are newer than all that runs, and older ones that have not ended. What became of the others stands in state, however
+/// many they are, and of each of them only the end of its journal is looked at.
+///
+/// # Errors
+/// When the folder of releases cannot be listed.
+pub fn unsettled(
+    context: &Context,
+    app: &AppName,
+    state: &AppState,
+) -> Result<(Vec<Past>, Vec<Damage>), StoreError> {
+    let newest = state.slots.values().map(|running| running.release).max();
+    let mut releases = context.store.releases(app)?;
+    releases.retain(|dir| Some(dir.id()) > newest || !has_ended(dir));
+    Ok(read_those(releases))
+}
+
+fn has_ended(dir: &ReleaseDir) -> bool {
+    matches!(Journal::last_of(dir), Some(Entry::Finished { .. }))
+}
+
+/// What these releases were, and what of them is damaged.
+pub(super) fn read_those(releases: Vec<ReleaseDir>) -> (Vec<Past>, Vec<Damage>) {
     let (mut all, mut damaged) = (Vec::new(), Vec::new());
-    for dir in context.store.releases(app)? {
+    for dir in releases {
         match one(dir) {
             Ok(past) => all.extend(past),
             Err(StoreError::Unreadable { path, reason }) => damaged.push(Damage { path, reason }),
             Err(_) => {}
         }
     }
-    Ok((all, damaged))
+    (all, damaged)
+}
+
+/// The releases of `app`, the newest first, each read when it is asked for. One whose record or journal cannot be read
+/// is left out.
+///
+/// # Errors
+/// When the folder of releases cannot be listed.
+pub fn newest_first(
+    context: &Context,
+    app: &AppName,
+) -> Result<impl Iterator<Item = Past> + use<>, StoreError> {
+    let releases = context.store.releases(app)?.into_iter().rev();
+    Ok(releases.filter_map(|dir| one(dir).ok()?))
+}
+
+/// The newest release of `slot` that has ended, where it is newer than `than`; looked for among the newest ones of the
+/// app, which are those that keep their record.
+///
+/// # Errors
+/// When the folder of releases cannot be listed.
+pub fn newest_ended(
+    context: &Context,
+    app: &AppName,
+    slot: Slot,
+    than: Option<ReleaseId>,
+) -> Result<Option<Past>, StoreError> {
+    let releases = context.store.releases(app)?;
+    let newest = releases.into_iter().rev().take(RECORDS_KEPT);
+    let newer = newest.take_while(|dir| Some(dir.id()) > than);
+    let of_slot = newer.filter(|dir| {
+        dir.record()
+            .is_ok_and(|record| record.is_some_and(|it| it.slot == slot))
+    });
+    Ok(of_slot
+        .filter_map(|dir| one(dir).ok()?)
+        .find(|past| past.outcome.is_some()))
 }
 
 /// A file of a release that is not what deployer wrote.
@@ -147,11 +214,7 @@ pub fn rollback_target(all: &[Past], state: &AppState, slot: Slot, to: Option<Re
         if !past.is_kept() {
             bail!(
                 "release {to} cannot be gone back to: it {}",
-                if past.dir.is_pruned() {
-                    "was pruned"
-                } else {
-                    "never ran"
-                }
+                if past.has_run() { "was pruned" } else { "never ran" }
             );
         }
         return Ok(past.clone());

@@ -1,52 +1,54 @@
 //! probe: every instance is asked until it is ready, has ended, or the deadline is over.
 
 use std::fmt::Write as _;
+use std::iter::zip;
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use futures_util::future::join_all;
+use tokio::join;
+use tokio::sync::OnceCell;
 
+use super::context::App;
 use super::entry::Learned;
-use super::retry::engine_that_answers;
+use super::retry::is_away;
 use super::route;
 use super::run::{Done, Run};
 use super::say;
-use super::start::{instances_of, settle};
-use crate::engine::{Engine, HealthStatus, Instance, Status};
-use crate::model::{Probe, ProbeKind, printable};
+use super::start::instances_of;
+use crate::engine::{Engine, HealthStatus, Instance, InstanceState, Status};
+use crate::model::{ProbeKind, Slot, printable};
+use crate::store::Running;
 
 /// Lines of a container's log that a failed probe shows.
 const LOG_LINES: usize = 20;
+/// The pause after the first question that was not answered well; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
 /// Bytes of an answer's body that a failed probe shows.
 const BODY_SHOWN: usize = 200;
 
 pub(super) async fn probe(run: &mut Run<'_>) -> Done {
     let running = run.running()?;
-    let engine = run.context.engine().await?;
     let upstreams = route::upstreams(run.context, &run.app, run.slot(), &running)?;
-    let instances = instances_of(engine, &run.app, run.slot(), &running).await?;
     let prober = Prober {
-        engine,
-        probe: &run.app.settings.probe,
+        engine: run.context.engine().await?,
+        app: &run.app,
+        slot: run.slot(),
+        running: &running,
+        there: OnceCell::new(),
         host: run.app.settings.hosts.first().map_or("localhost", String::as_str),
         client: client(run.app.settings.probe.timeout)?,
     };
-    let answers = join_all(instances.iter().map(|instance| {
-        let upstream = upstreams[usize::from(instance.index)];
-        prober.until_ready(instance, upstream)
-    }))
-    .await;
+    let asked = zip(0.., &upstreams).map(|(index, upstream)| prober.until_ready(index, *upstream));
+    let (there, answers) = join!(prober.there(), join_all(asked));
 
-    if instances.len() != upstreams.len() {
-        bail!(
-            "only {} of {} are there",
-            instances.len(),
-            say::count(upstreams.len() as u64, "instance")
-        );
+    let there = there?.clone();
+    if there.len() != upstreams.len() {
+        bail!(say::too_few_instances(there.len(), upstreams.len()));
     }
     let mut ready = String::new();
-    for (instance, answer) in instances.iter().zip(answers) {
+    for (instance, answer) in there.iter().zip(answers) {
         match answer {
             Ok(answer) => ready = answer,
             Err(why) => {
@@ -55,7 +57,6 @@ pub(super) async fn probe(run: &mut Run<'_>) -> Done {
             }
         }
     }
-    settle(engine_that_answers(run.context).await?, &run.app, &instances).await?;
     Ok((Learned::Nothing, format!("ready: {ready}")))
 }
 
@@ -93,50 +94,70 @@ fn client(timeout: Duration) -> anyhow::Result<reqwest::Client> {
 
 struct Prober<'a> {
     engine: &'a Engine,
-    probe: &'a Probe,
+    app: &'a App,
+    slot: Slot,
+    running: &'a Running,
+    /// The release's instances, once they were looked for.
+    there: OnceCell<Vec<Instance>>,
     host: &'a str,
     client: reqwest::Client,
 }
 
 impl Prober<'_> {
+    /// The release's instances, in the order of their index. The Engine is asked once, beside the first questions to
+    /// the instances themselves, whose addresses are known without it.
+    async fn there(&self) -> anyhow::Result<&Vec<Instance>> {
+        let look = || instances_of(self.engine, self.app, self.slot, self.running);
+        self.there.get_or_try_init(look).await
+    }
+
+    /// How an instance is, as the Engine sees it.
+    async fn state(&self, index: u8) -> anyhow::Result<InstanceState> {
+        let there = self.there().await?;
+        let instance = there.iter().find(|instance| instance.index == index);
+        let instance = instance.context("it is not there")?;
+        Ok(self.engine.instance_state(&instance.id).await?)
+    }
+
     /// Asks until the answer is good, and gives it. An instance that has ended is told at once.
-    async fn until_ready(&self, instance: &Instance, upstream: SocketAddrV4) -> anyhow::Result<String> {
+    async fn until_ready(&self, index: u8, upstream: SocketAddrV4) -> anyhow::Result<String> {
+        let probe = &self.app.settings.probe;
         let began = Instant::now();
         // The first answers are worth waiting for closely; a slow start is asked at the set interval.
-        let mut pause = Duration::from_millis(10).min(self.probe.interval);
+        let mut pause = FIRST_PAUSE.min(probe.interval);
         loop {
-            let last = match self.ask(instance, upstream).await {
+            let last = match self.ask(index, upstream).await {
                 Ok(answer) => return Ok(answer),
                 Err(answer) => answer,
             };
             // An Engine that is away comes back, and the instance may be up all the while.
-            let state = match self.engine.instance_state(&instance.id).await {
-                Err(error) if error.is_transient() => None,
+            let state = match self.state(index).await {
+                Err(error) if is_away(&error) => None,
                 told => Some(told?),
             };
             if let Some(Status::Exited { code, oom, .. }) = state.map(|state| state.status) {
                 let oom = if oom { ", killed for want of memory" } else { "" };
                 bail!("it ended by itself with exit code {code}{oom}");
             }
-            if began.elapsed() + pause >= self.probe.deadline {
+            if began.elapsed() + pause >= probe.deadline {
                 bail!(
                     "it was not ready within {} (last answer: {last})",
-                    say::time(self.probe.deadline)
+                    say::time(probe.deadline)
                 );
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(self.probe.interval);
+            pause = (pause * 2).min(probe.interval);
         }
     }
 
-    async fn ask(&self, instance: &Instance, upstream: SocketAddrV4) -> Result<String, String> {
-        match &self.probe.kind {
+    async fn ask(&self, index: u8, upstream: SocketAddrV4) -> Result<String, String> {
+        match &self.app.settings.probe.kind {
             ProbeKind::Http { path, status, host } => {
                 let host = host.as_deref().unwrap_or(self.host);
                 self.ask_http(upstream, path, *status, host).await
             }
             ProbeKind::Tcp => self.ask_tcp(upstream).await,
-            ProbeKind::Healthcheck => self.ask_healthcheck(instance).await,
+            ProbeKind::Healthcheck => self.ask_healthcheck(index).await,
         }
     }
 
@@ -154,7 +175,7 @@ impl Prober<'_> {
         let mut answer = request
             .send()
             .await
-            .map_err(|error| no_answer(&error, path, self.probe.timeout))?;
+            .map_err(|error| no_answer(&error, path, self.app.settings.probe.timeout))?;
         let status = answer.status().as_u16();
         if (from..=to).contains(&status) {
             return Ok(format!("{status} on {path}"));
@@ -172,22 +193,23 @@ impl Prober<'_> {
 
     async fn ask_tcp(&self, upstream: SocketAddrV4) -> Result<String, String> {
         let port = upstream.port();
-        match tokio::time::timeout(self.probe.timeout, tokio::net::TcpStream::connect(upstream)).await {
+        match tokio::time::timeout(
+            self.app.settings.probe.timeout,
+            tokio::net::TcpStream::connect(upstream),
+        )
+        .await
+        {
             Ok(Ok(_)) => Ok(format!("port {port} accepts")),
             Ok(Err(error)) => Err(format!("port {port}: {error}")),
             Err(_) => Err(format!(
                 "port {port}: no answer within {}",
-                say::time(self.probe.timeout)
+                say::time(self.app.settings.probe.timeout)
             )),
         }
     }
 
-    async fn ask_healthcheck(&self, instance: &Instance) -> Result<String, String> {
-        let state = self
-            .engine
-            .instance_state(&instance.id)
-            .await
-            .map_err(|error| error.to_string())?;
+    async fn ask_healthcheck(&self, index: u8) -> Result<String, String> {
+        let state = self.state(index).await.map_err(|error| error.to_string())?;
         match state.health {
             Some(health) if health.status == HealthStatus::Healthy => Ok("HEALTHCHECK is healthy".to_owned()),
             Some(health) => {

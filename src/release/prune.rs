@@ -6,13 +6,10 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::context::{App, Context};
-use super::history::{self, Past};
+use super::history::{self, Past, RECORDS_KEPT};
 use crate::model::{Digest, Origin, ReleaseId, Slot};
 use crate::registry::{Deleted, Registry};
-use crate::store::{AppLock, AppState};
-
-/// How many of the newest releases keep their record and log, whatever became of them.
-const LOGS_KEPT: usize = 100;
+use crate::store::{AppLock, AppState, ReleaseDir};
 
 /// Whether things are removed or only named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,26 +44,31 @@ impl Pruned {
 /// # Errors
 /// When the store, the engine or the registry does not do its part; what was pruned until then stays pruned.
 pub async fn prune(context: &Context, app: &App, lock: &AppLock, mode: Mode) -> Result<Pruned> {
-    let all = history::of(context, lock.app())?;
+    let releases = context.store.releases(lock.app())?;
+    // What was pruned has nothing left but its record and log, and is not read again.
+    let (mut gone, rest): (Vec<_>, Vec<_>) = releases.iter().cloned().partition(ReleaseDir::is_pruned);
+    let (mut goes, _) = history::read_those(rest);
     let state = context.store.state(lock.app())?;
-    let keeping = Keeping::of(&all, &state, app.settings.keep);
+    let keeping = Keeping::of(&goes, &state, app.settings.keep);
+    goes.retain(|past| !keeping.releases.contains(&past.record.id));
+
     let mut pruned = Pruned::default();
-    for past in &all {
-        if keeping.releases.contains(&past.record.id) || past.dir.is_pruned() || past.facts.tag.is_none() {
-            continue;
-        }
-        pruned.images.push(past.record.id);
-        if mode == Mode::Remove && remove_image(context, app, past, &keeping).await? == Deleted::NotAllowed {
+    for past in goes {
+        pruned
+            .images
+            .extend(past.facts.tag.as_ref().map(|_| past.record.id));
+        if mode == Mode::Remove && remove_image(context, app, &past, &keeping).await? == Deleted::NotAllowed {
             pruned.not_deletable.push(past.record.id);
         }
+        gone.push(past.dir);
     }
-    for past in all.iter().rev().skip(LOGS_KEPT) {
-        if keeping.releases.contains(&past.record.id) {
-            continue;
-        }
-        pruned.logs.push(past.record.id);
+    let oldest_kept = releases.iter().rev().take(RECORDS_KEPT).map(ReleaseDir::id).min();
+    gone.retain(|dir| Some(dir.id()) < oldest_kept);
+    gone.sort_by_key(ReleaseDir::id);
+    for dir in gone {
+        pruned.logs.push(dir.id());
         if mode == Mode::Remove {
-            past.dir.remove()?;
+            dir.remove()?;
         }
     }
     Ok(pruned)
@@ -110,23 +112,20 @@ impl Keeping {
     }
 }
 
-/// Removes a release's tag, and its image where no kept release names the same digest.
+/// Removes a release's tag, and its image where no kept release names the same digest. One that built nothing has
+/// neither.
 async fn remove_image(context: &Context, app: &App, past: &Past, keeping: &Keeping) -> Result<Deleted> {
-    let engine = context.engine().await?;
-    if let Some(tag) = &past.facts.tag {
-        engine.remove_image(tag).await?;
-    }
     let mut deleted = Deleted::Absent;
-    if let Some(image) = past
-        .facts
-        .image
-        .as_ref()
-        .filter(|image| !keeping.digests.contains(&image.digest))
-    {
-        engine.remove_image(&image.to_string()).await?;
-        let registry: Registry = context.registry()?;
-        let path = context.settings.registry.path(&app.name);
-        deleted = registry.delete(&path, &image.digest).await?;
+    if let Some(tag) = &past.facts.tag {
+        let engine = context.engine().await?;
+        engine.remove_image(tag).await?;
+        let image = past.facts.image.as_ref();
+        if let Some(image) = image.filter(|image| !keeping.digests.contains(&image.digest)) {
+            engine.remove_image(&image.to_string()).await?;
+            let registry: Registry = context.registry()?;
+            let path = context.settings.registry.path(&app.name);
+            deleted = registry.delete(&path, &image.digest).await?;
+        }
     }
     past.dir.mark_pruned()?;
     Ok(deleted)

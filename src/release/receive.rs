@@ -95,10 +95,7 @@ fn moved_on(
 pub fn redeploy(context: &Context, app: &AppName, slot: Slot, no_promote: bool) -> Result<ReleaseDir> {
     let app = context.app(app)?;
     let numbers = context.store.lock_numbers(&app.name)?;
-    let all = history::of(context, &app.name)?;
-    let last = all
-        .iter()
-        .rev()
+    let last = history::newest_first(context, &app.name)?
         .find(|past| past.record.slot == slot && past.record.origin.builds());
     let Some(last) = last else {
         bail!("nothing was pushed to {}/{slot} yet", app.name);

@@ -87,7 +87,7 @@ pub async fn state(context: &Context, lock: &AppLock) -> Result<Vec<String>> {
 /// Why a state that can be read is not what is so: it was lost, or a flip that it does not know of stands in a
 /// release that cannot be read.
 async fn doubt(context: &Context, app: &App, state: &AppState) -> Result<Option<String>> {
-    let (all, damaged) = history::read(context, &app.name)?;
+    let (all, damaged) = history::unsettled(context, &app.name, state)?;
     if let Some(release) = history::forgotten(&all, state) {
         return Ok(Some(say::state_is_lost(release)));
     }

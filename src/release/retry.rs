@@ -40,7 +40,8 @@ pub(super) async fn engine_that_answers(context: &Context) -> anyhow::Result<&En
     }
 }
 
-fn is_away(error: &anyhow::Error) -> bool {
+/// Whether the engine could not be reached, or broke off.
+pub(super) fn is_away(error: &anyhow::Error) -> bool {
     error.downcast_ref().is_some_and(EngineError::is_transient)
 }
 

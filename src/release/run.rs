@@ -110,7 +110,8 @@ impl<'a> Run<'a> {
         self.journal.append(Entry::Began { step })?;
         match self.bounded(step).await {
             Ok((learned, what)) => {
-                self.journal.append(Entry::Done { step, learned })?;
+                // Durable with what comes next, before anything more is done: one write where there were two.
+                self.journal.note(Entry::Done { step, learned });
                 self.log.line(&say::step(step, began.elapsed(), &what));
                 Ok(())
             }

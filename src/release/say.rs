@@ -29,6 +29,11 @@ pub fn count(number: u64, noun: &str) -> String {
     }
 }
 
+/// Instances that should be there and are not.
+pub fn too_few_instances(there: usize, wanted: usize) -> String {
+    format!("only {there} of {} are there", count(wanted as u64, "instance"))
+}
+
 /// The first line of a release's log.
 pub fn heading(app: &AppName, record: &Record) -> String {
     let slot = format!("{app}/{} release {}", record.slot, record.id);

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, bail};
 use futures_util::future::try_join_all;
+use tokio::try_join;
 
 use super::context::{App, Context};
 use super::entry::Learned;
@@ -9,18 +10,15 @@ use super::retry::engine_that_answers;
 use super::route::{self, route_of};
 use super::run::{Done, Run};
 use super::say;
-use crate::engine::{Engine, Instance, InstanceSpec};
+use crate::engine::{Engine, Instance, InstanceSpec, NetworkId};
 use crate::model::{AddressPlan, ImageRef, Origin, Restart, Slot};
 use crate::proxy::AppRoute;
 use crate::store::Running;
 
 pub(super) async fn start(run: &mut Run<'_>) -> Done {
-    let running = match run.record.origin {
-        Origin::Promote { .. } => run.running()?,
-        _ => planned(run).await?,
-    };
-    clear_lane(run, &running).await?;
-    ensure(run.context, &run.app, run.slot(), &running).await?;
+    let (running, ground) = try_join!(to_run(run), Ground::of(run.context, &run.app))?;
+    clear_lane(run, &running, &ground).await?;
+    ground.ensure(run.slot(), &running).await?;
     let learned = Learned::Started {
         lane: running.lane,
         port: running.port,
@@ -30,6 +28,13 @@ pub(super) async fn start(run: &mut Run<'_>) -> Done {
     let at: Vec<String> = at.iter().map(ToString::to_string).collect();
     let instances = say::count(running.instances.into(), "instance");
     Ok((learned, format!("{instances} at {}", at.join(", "))))
+}
+
+async fn to_run(run: &Run<'_>) -> anyhow::Result<Running> {
+    match run.record.origin {
+        Origin::Promote { .. } => run.running(),
+        _ => planned(run).await,
+    }
 }
 
 /// What the release will run, with the port that the image or the configuration names.
@@ -67,12 +72,11 @@ async fn exposed_port(engine: &Engine, image: &ImageRef, app: &App) -> anyhow::R
 }
 
 /// Removes what an earlier run left on the lane that is about to be used, unless requests reach it.
-async fn clear_lane(run: &Run<'_>, running: &Running) -> anyhow::Result<()> {
-    let engine = run.context.engine().await?;
-    let mut strays = engine.instances(Some(&run.app.name)).await?;
-    strays.retain(|instance| {
+async fn clear_lane(run: &Run<'_>, running: &Running, ground: &Ground<'_>) -> anyhow::Result<()> {
+    let is_stray = |instance: &&Instance| {
         instance.slot == run.slot() && instance.lane == running.lane && instance.release != running.release
-    });
+    };
+    let strays: Vec<&Instance> = ground.there.iter().filter(is_stray).collect();
     if strays.is_empty() {
         return Ok(());
     }
@@ -81,7 +85,7 @@ async fn clear_lane(run: &Run<'_>, running: &Running) -> anyhow::Result<()> {
         bail!(say::lane_is_routed(&run.app.name, running.lane, routed.release));
     }
     for stray in strays {
-        engine.remove(&stray.id).await?;
+        ground.engine.remove(&stray.id).await?;
     }
     Ok(())
 }
@@ -106,36 +110,59 @@ pub(super) async fn ensure(
     slot: Slot,
     running: &Running,
 ) -> anyhow::Result<()> {
-    let engine = context.engine().await?;
-    engine.ensure_network().await?;
-    let plan = AddressPlan::new(context.settings.engine.subnet, app.file.index)?;
-    let there = instances_of(engine, app, slot, running).await?;
-    let starts = (0..running.instances).map(async |index| {
-        match there.iter().find(|instance| instance.index == index) {
-            Some(instance) if instance.running => Ok(()),
-            Some(instance) => engine
-                .start_again(&instance.id)
-                .await
-                .map_err(anyhow::Error::from),
-            None => {
-                let spec = InstanceSpec {
-                    app: app.name.clone(),
-                    slot,
-                    lane: running.lane,
-                    index,
-                    release: running.release,
-                    commit: running.commit.clone(),
-                    image: running.image.clone(),
-                    address: plan.address(slot, running.lane, index),
-                    run: app.settings.run.clone(),
-                };
-                engine.start(&spec).await?;
-                Ok(())
+    Ground::of(context, app).await?.ensure(slot, running).await
+}
+
+/// What instances are started on and beside.
+struct Ground<'a> {
+    context: &'a Context,
+    app: &'a App,
+    engine: &'a Engine,
+    network: NetworkId,
+    /// Every container of the app.
+    there: Vec<Instance>,
+}
+
+impl<'a> Ground<'a> {
+    async fn of(context: &'a Context, app: &'a App) -> anyhow::Result<Self> {
+        let engine = context.engine().await?;
+        let (network, there) = try_join!(engine.ensure_network(), engine.instances(Some(&app.name)))?;
+        Ok(Self {
+            context,
+            app,
+            engine,
+            network,
+            there,
+        })
+    }
+
+    /// See [`ensure`].
+    async fn ensure(&self, slot: Slot, running: &Running) -> anyhow::Result<()> {
+        let plan = AddressPlan::new(self.context.settings.engine.subnet, self.app.file.index)?;
+        let there: Vec<&Instance> = instances_among(&self.there, slot, running).collect();
+        let starts = (0..running.instances).map(async |index| {
+            match there.iter().find(|instance| instance.index == index) {
+                Some(instance) if instance.running => Ok(()),
+                Some(instance) => self.engine.start_again(&instance.id).await,
+                None => {
+                    let spec = InstanceSpec {
+                        app: self.app.name.clone(),
+                        slot,
+                        lane: running.lane,
+                        index,
+                        release: running.release,
+                        commit: running.commit.clone(),
+                        image: running.image.clone(),
+                        address: plan.address(slot, running.lane, index),
+                        run: self.app.settings.run.clone(),
+                    };
+                    self.engine.start_on(&self.network, &spec).await.map(drop)
+                }
             }
-        }
-    });
-    try_join_all(starts).await?;
-    Ok(())
+        });
+        try_join_all(starts).await?;
+        Ok(())
+    }
 }
 
 /// Sets what the Engine does when one of these ends by itself: they are ready, or were when they were made.
@@ -173,12 +200,20 @@ pub(super) async fn instances_of(
     slot: Slot,
     running: &Running,
 ) -> anyhow::Result<Vec<Instance>> {
-    let mut instances = engine.instances(Some(&app.name)).await?;
-    instances.retain(|instance| {
-        instance.slot == slot && instance.lane == running.lane && instance.release == running.release
-    });
+    let all = engine.instances(Some(&app.name)).await?;
+    let mut instances: Vec<Instance> = instances_among(&all, slot, running).cloned().collect();
     instances.sort_by_key(|instance| instance.index);
     Ok(instances)
+}
+
+fn instances_among<'a>(
+    all: &'a [Instance],
+    slot: Slot,
+    running: &'a Running,
+) -> impl Iterator<Item = &'a Instance> {
+    all.iter().filter(move |instance| {
+        instance.slot == slot && instance.lane == running.lane && instance.release == running.release
+    })
 }
 
 /// Takes a start back: a new release's instances go; those of a promoted standby stop if they were stopped. Says

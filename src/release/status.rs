@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::Result;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::context::{App, Context};
@@ -87,6 +88,7 @@ pub struct UnderWay {
 /// When the store cannot be read.
 pub async fn of(context: &Context, apps: &[AppName]) -> Result<Vec<AppStatus>> {
     let seen = Seen {
+        asked: Timestamp::now(),
         instances: instances(context).await,
         routes: context.proxy.routes().await.map_err(anyhow::Error::from),
         // A proxy that does not answer is told by its routes; one of an older version puts none out.
@@ -99,6 +101,8 @@ pub async fn of(context: &Context, apps: &[AppName]) -> Result<Vec<AppStatus>> {
 
 /// What the engine and the proxy say.
 struct Seen {
+    /// Before they were asked.
+    asked: Timestamp,
     instances: Result<(Vec<Instance>, HashMap<ContainerId, InstanceState>)>,
     routes: Result<Vec<AppRoute>>,
     out: Vec<OutInstance>,
@@ -117,8 +121,14 @@ fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
         problems.push(format!("{error}: `deployer recover {}` writes it anew", app.name));
         AppState::default()
     });
-    let (all, damaged) = history::read(context, &app.name)?;
-    if let Some(release) = history::forgotten(&all, &state).filter(|_| problems.is_empty()) {
+    let (unsettled, damaged) = history::unsettled(context, &app.name, &state)?;
+    let is_moving = is_moving(
+        unsettled.iter().chain(&newest_running(context, app, &state)),
+        seen.asked,
+    );
+    if let Some(release) =
+        history::forgotten(&unsettled, &state).filter(|_| problems.is_empty() && !is_moving)
+    {
         problems.push(format!(
             "{}: `deployer recover {}` writes it anew",
             say::state_is_lost(release),
@@ -130,7 +140,7 @@ fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
             .iter()
             .map(|damage| format!("{damage}: `deployer recover {}` puts it aside", app.name)),
     );
-    let under_way = under_way(&all);
+    let under_way = under_way(&unsettled);
     for orphan in under_way.iter().filter(|under_way| !under_way.has_worker) {
         problems.push(format!(
             "release {} is unfinished: `deployer recover {}` brings it to its end",
@@ -139,6 +149,7 @@ fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
     }
     match &seen.instances {
         Err(error) => problems.push(format!("{error:#}")),
+        Ok(_) if is_moving => {}
         Ok((instances, states)) => {
             problems.extend(missing(app, &state, instances));
             problems.extend(unwell::endings(app, &state, instances, states));
@@ -151,7 +162,7 @@ fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
             let wanted = route_of(context, app, &state)?;
             let has = routes.iter().find(|route| route.app == app.name);
             let is_right = has.is_some_and(|has| serves_the_same(has, &wanted));
-            if under_way.is_empty() && !state.slots.is_empty() && !is_right {
+            if under_way.is_empty() && !is_moving && !state.slots.is_empty() && !is_right {
                 problems.push(format!(
                     "the proxy's route is not what state says: `deployer recover {}` mends it",
                     app.name
@@ -164,20 +175,19 @@ fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
         .as_ref()
         .ok()
         .map(|(instances, _)| instances.as_slice());
+    let slots = Slot::BOTH.map(|slot| slot_status(context, app, slot, &state, instances));
     Ok(AppStatus {
         address: context.public_address(app),
         live: state.live,
-        slots: Slot::BOTH
-            .map(|slot| slot_status(context, app, slot, &state, &all, instances))
-            .into(),
+        slots: slots.into_iter().collect::<Result<_>>()?,
         under_way,
         problems,
         app: app.name.clone(),
     })
 }
 
-fn under_way(all: &[Past]) -> Vec<UnderWay> {
-    let open = all.iter().filter(|past| past.outcome.is_none());
+fn under_way(unsettled: &[Past]) -> Vec<UnderWay> {
+    let open = unsettled.iter().filter(|past| past.outcome.is_none());
     let open = open.map(|past| (past, past.dir.has_worker()));
     open.filter(|(past, has_worker)| *has_worker || !has_ended_since(past))
         .map(|(past, has_worker)| UnderWay {
@@ -187,6 +197,21 @@ fn under_way(all: &[Past]) -> Vec<UnderWay> {
             has_worker,
         })
         .collect()
+}
+
+/// Whether containers and routes are other than state says by right, or were when they were asked for: a release is
+/// past its flip, which state tells only at its end, or has done something since.
+fn is_moving<'a>(mut all: impl Iterator<Item = &'a Past>, asked: Timestamp) -> bool {
+    all.any(|past| {
+        let has_flipped = past.outcome.is_none() && past.step >= Some(Step::Flip);
+        has_flipped || past.changed.is_some_and(|changed| changed >= asked)
+    })
+}
+
+/// The newest release that runs: it may have come to its end since the containers were asked for.
+fn newest_running(context: &Context, app: &App, state: &AppState) -> Option<Past> {
+    let newest = state.slots.values().map(|running| running.release).max()?;
+    history::one(context.store.release(&app.name, newest)).ok()?
 }
 
 /// Whether a release that nobody works on any more has ended since its journal was read.
@@ -222,32 +247,26 @@ fn slot_status(
     app: &App,
     slot: Slot,
     state: &AppState,
-    all: &[Past],
     instances: Option<&[Instance]>,
-) -> SlotStatus {
+) -> Result<SlotStatus> {
     let running = state.slots.get(&slot);
     let release = running.map(|running| running.release);
-    let newest = all
-        .iter()
-        .rev()
-        .find(|past| past.record.slot == slot && past.outcome.is_some());
-    let failed = newest
-        .and_then(|past| Some((past.record.id, past.outcome.clone()?)))
+    let newer = history::newest_ended(context, &app.name, slot, release)?;
+    let failed = newer
+        .and_then(|past| Some((past.record.id, past.outcome?)))
         .filter(|(_, outcome)| !outcome.is_good());
-    SlotStatus {
+    let record = release.and_then(|release| context.store.release(&app.name, release).record().ok()?);
+    Ok(SlotStatus {
         slot,
         port: app.ports().of(slot),
         address: context.slot_address(app, slot),
         release,
         commit: running.and_then(|running| running.commit.clone()),
-        subject: all
-            .iter()
-            .find(|past| Some(past.record.id) == release)
-            .and_then(|past| past.record.subject.clone()),
+        subject: record.and_then(|record| record.subject),
         digest: running.map(|running| running.image.digest.clone()),
         instances: running.map_or(0, |running| running.instances),
         running: instances.map(|instances| release.map_or(0, |release| up(app, instances, slot, release))),
         stopped: running.is_some_and(|running| running.stopped),
         last_failure: failed.map(|(release, outcome)| LastFailure { release, outcome }),
-    }
+    })
 }

@@ -94,7 +94,8 @@ fn about_holder(context: &Context, release: &ReleaseDir) -> Option<String> {
 /// The releases that have not ended and that nobody works on: those whose worker was killed. One that has begun is
 /// among them even if its worker is still there, since whoever has the app's lock knows that it has given up.
 pub(super) fn orphans(context: &Context, lock: &AppLock) -> Result<Vec<Past>> {
-    let mut all = history::of(context, lock.app())?;
+    let state = context.store.state(lock.app())?;
+    let (mut all, _) = history::unsettled(context, lock.app(), &state)?;
     all.retain(|past| past.outcome.is_none() && (past.step.is_some() || !past.dir.has_worker()));
     Ok(all)
 }

@@ -1,7 +1,7 @@
 //! A release's journal: one checked line an entry, durable before `append` answers.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::marker::PhantomData;
 use std::path::PathBuf;
 
@@ -15,12 +15,17 @@ use super::{ReleaseDir, StoreError, durable};
 /// The error of reading or writing a journal.
 pub type JournalError = StoreError;
 
+/// Bytes at a journal's end that hold its last line, but for one with a very long text in it.
+const LAST_LINE: u64 = 4096;
+
 /// An append-only list of entries, each with the time of its writing.
 #[derive(Debug)]
 pub struct Journal<E> {
     path: PathBuf,
     file: File,
     entries: Vec<(Timestamp, E)>,
+    /// Lines of entries that become durable with the next one.
+    noted: String,
     _entry: PhantomData<E>,
 }
 
@@ -40,6 +45,7 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
             path,
             file,
             entries,
+            noted: String::new(),
             _entry: PhantomData,
         })
     }
@@ -52,33 +58,53 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
         Ok(read(&release.path().join("journal"))?.0)
     }
 
+    /// The last entry of `release`, without reading what comes before it. `None` when there is none, and when it
+    /// cannot be had so: then [`entries_of`](Self::entries_of) knows more.
+    pub fn last_of(release: &ReleaseDir) -> Option<E> {
+        let mut file = File::open(release.path().join("journal")).ok()?;
+        let length = file.metadata().ok()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LAST_LINE)))
+            .ok()?;
+        let mut end = Vec::new();
+        file.read_to_end(&mut end).ok()?;
+        let last = end.split_inclusive(|byte| *byte == b'\n').next_back()?;
+        Some(parse(last)?.1)
+    }
+
     /// The entries, the oldest first, each with the time of its writing.
     pub fn entries(&self) -> &[(Timestamp, E)] {
         &self.entries
     }
 
-    /// Adds an entry; it is durable when this answers.
-    ///
-    /// # Errors
-    /// When it cannot be written; the journal is then as before.
-    pub fn append(&mut self, entry: E) -> Result<(), JournalError> {
+    /// Adds an entry that becomes durable with the next [`append`](Self::append), in the same write. A crash before
+    /// that leaves it out: it is for what may be found out, or done, again.
+    pub fn note(&mut self, entry: E) {
         let at = Timestamp::now();
         let body = serde_json::json!({ "at": at, "entry": entry });
-        let line = format!("{} {body}\n", durable::sum(&body));
+        self.noted += &format!("{} {body}\n", durable::sum(&body));
+        self.entries.push((at, entry));
+    }
+
+    /// Adds an entry; it, and what was noted before it, is durable when this answers.
+    ///
+    /// # Errors
+    /// When it cannot be written; the journal's file is then as before, and this one is not to be used again.
+    pub fn append(&mut self, entry: E) -> Result<(), JournalError> {
         let before = self
             .file
             .metadata()
             .map_err(StoreError::io("read", &self.path))?
             .len();
+        self.note(entry);
+        let lines = std::mem::take(&mut self.noted);
         let written = self
             .file
-            .write_all(line.as_bytes())
+            .write_all(lines.as_bytes())
             .and_then(|()| self.file.sync_data());
         if let Err(error) = written {
             let _ = self.file.set_len(before);
             return Err(StoreError::io("write", &self.path)(error));
         }
-        self.entries.push((at, entry));
         Ok(())
     }
 }

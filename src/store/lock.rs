@@ -90,6 +90,8 @@ impl WorkerLock {
     /// Ends the work on the release while this process goes on: whoever follows the release has seen its end.
     pub fn release(&self) {
         let _ = self.file.unlock();
+        // To unlock is seen by nobody; this is, by a `Watch`.
+        let _ = self.file.set_len(0);
     }
 
     /// The lock as a child's standard input: the child holds it as long as it lives.

@@ -18,6 +18,7 @@ mod lock;
 mod log;
 mod release;
 mod state;
+mod watch;
 
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,7 @@ pub use lock::{AppLock, Holder, WorkerLock};
 pub use log::{Log, LogReader, OUTPUT_MARK};
 pub use release::{Numbers, Record, ReleaseDir};
 pub use state::{AppState, FLIPS_KEPT, Flip, Live, Meant, Running};
+pub use watch::Watch;
 
 /// The state folder cannot give or keep what was asked of it.
 #[derive(Debug, thiserror::Error)]

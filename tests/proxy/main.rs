@@ -8,6 +8,7 @@ mod restart;
 mod retry;
 mod routes;
 mod streams;
+mod supervised;
 mod support;
 mod upgrade;
 mod upstream;

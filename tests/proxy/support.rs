@@ -54,6 +54,32 @@ impl Proxy {
         self.folder.path().join("state/proxy")
     }
 
+    /// The command that runs it.
+    pub(crate) fn command(&self) -> [std::ffi::OsString; 5] {
+        let config = self.folder.path().join("deployer.toml");
+        let program = env!("CARGO_BIN_EXE_deployer");
+        [
+            program.into(),
+            "--config".into(),
+            config.into(),
+            "proxy".into(),
+            "run".into(),
+        ]
+    }
+
+    /// Listens on another address from the next start on, with the port that it has.
+    pub(crate) fn listen_on(&self, ip: &str) {
+        let config = self.folder.path().join("deployer.toml");
+        let (from, to) = (self.public.to_string(), format!("{ip}:{}", self.public.port()));
+        let text = fs::read_to_string(&config).unwrap().replace(&from, &to);
+        fs::write(config, text).unwrap();
+    }
+
+    /// Where the port of `slot` is.
+    pub(crate) fn address_of(&self, slot: Slot) -> SocketAddr {
+        ([127, 0, 0, 1], self.ports[slot as usize]).into()
+    }
+
     /// Starts another process of this proxy with `arguments` added, and waits until it is ready.
     ///
     /// # Errors
@@ -103,7 +129,7 @@ impl Proxy {
 
     /// A client at the port of `slot`.
     pub(crate) fn client_of(&self, slot: Slot) -> Client {
-        Client::open(([127, 0, 0, 1], self.ports[slot as usize]).into())
+        Client::open(self.address_of(slot))
     }
 
     /// The page of metrics.

@@ -138,3 +138,52 @@ fn traffic_never_sends_a_request_twice() {
     assert_eq!(server.join().unwrap(), outcome.sent);
     assert_eq!(outcome.failures(), outcome.sent, "{outcome}");
 }
+
+#[test]
+fn each_kind_of_client_is_answered_by_a_healthy_app() {
+    let app = Alone::start("VERSION=v1");
+    wait_for("the app to answer", DEADLINE, || get(&app, "/healthz").ok());
+
+    // Of an event stream it wants the chunks that the proxy makes, to tell its end from a cut.
+    let clients: Vec<_> = Client::ALL
+        .into_iter()
+        .filter(|client| *client != Client::Events)
+        .collect();
+    let kinds = clients.len();
+    let traffic = Traffic::start(app.address, Load { clients, ..brisk() });
+    traffic.expect(&["v1"]);
+    wait_for("both large bodies", 3 * DEADLINE, || {
+        let clients = traffic.so_far().by_client;
+        let bulky = clients.keys().filter(|client| client.contains("10 MiB"));
+        (bulky.count() == 2).then_some(())
+    });
+    let outcome = traffic.stop();
+
+    assert_eq!(outcome.failures(), 0, "{outcome}");
+    assert_eq!(outcome.by_client.len(), kinds, "{:?}", outcome.by_client);
+}
+
+#[test]
+fn traffic_tells_an_answer_of_the_wrong_release() {
+    let app = Alone::start("VERSION=v1");
+    wait_for("the app to answer", DEADLINE, || get(&app, "/healthz").ok());
+    let traffic = Traffic::start(app.address, brisk());
+    let answers = |more: u64| {
+        let before = traffic.so_far().sent;
+        wait_for("answers", DEADLINE, || {
+            (traffic.so_far().sent > before + more).then_some(())
+        });
+    };
+
+    traffic.expect(&["v1", "v2"]);
+    answers(50);
+    assert_eq!(traffic.so_far().failures(), 0);
+    traffic.expect(&["v2"]);
+    answers(50);
+
+    let outcome = traffic.stop();
+    assert_eq!(
+        outcome.failed.into_keys().collect::<Vec<_>>(),
+        [Failure::WrongRelease]
+    );
+}

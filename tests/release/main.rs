@@ -5,12 +5,14 @@ mod crash;
 mod engine;
 mod failures;
 mod harness;
+mod history;
 mod instances;
 mod prune;
 mod push;
 mod queue;
 mod rollback;
 mod schedules;
+mod soak;
 mod ssh;
 #[allow(dead_code, reason = "not every part of the harness is used by a test yet")]
 mod support;

@@ -9,8 +9,12 @@ mod replay;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::support::process::run as run_command;
 use crate::support::{App, World, wait_for};
 use operations::{Done, Schedule};
 use replay::Replay;
@@ -23,6 +27,9 @@ const SCHEDULES: u64 = 3;
 
 /// How long the last release may take once every command has ended. It only catches what hangs.
 const DEADLINE: Duration = Duration::from_secs(120);
+
+/// The pause between two looks at the status.
+const STATUS_EVERY: Duration = Duration::from_millis(100);
 
 #[test]
 fn random_schedules_end_as_their_operations_one_after_another() {
@@ -48,6 +55,7 @@ fn run(schedule: &Schedule) -> Vec<String> {
     let shop = world.app("shop", &schedule.settings());
     let first = schedule.begin(&world, &shop);
     let traffic = world.traffic();
+    let watch = Watch::begin(&world);
     let mut done = schedule.run(&world, &shop);
     done.insert(0, first);
     wait_for("the workers to end", DEADLINE, || {
@@ -56,6 +64,7 @@ fn run(schedule: &Schedule) -> Vec<String> {
 
     let replay = Replay::of(&world.path("state"), &shop.name, schedule.keep);
     let mut faults = replay.check(&done);
+    faults.extend(watch.end());
     faults.extend(what_is_left(&world, &shop, &replay));
     let outcome = traffic.stop();
     if outcome.failures() > 0 {
@@ -71,6 +80,38 @@ fn run(schedule: &Schedule) -> Vec<String> {
         replay.releases()
     );
     faults
+}
+
+/// Asks again and again for the status: with nothing killed, at no moment is there a problem.
+struct Watch {
+    ends: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<String>>,
+}
+
+impl Watch {
+    fn begin(world: &World) -> Self {
+        let ends = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&ends);
+        let mut status = world.command();
+        status.args(["status"]);
+        let thread = std::thread::spawn(move || {
+            let mut faults = Vec::new();
+            while !is_over.load(Ordering::Relaxed) {
+                let told = run_command(&mut status, &[]);
+                if told.code != Some(0) || told.stdout.contains("problem: ") {
+                    faults.push(format!("status: {}{}", told.stdout, told.stderr));
+                }
+                std::thread::sleep(STATUS_EVERY);
+            }
+            faults
+        });
+        Self { ends, thread }
+    }
+
+    fn end(self) -> Vec<String> {
+        self.ends.store(true, Ordering::Relaxed);
+        self.thread.join().expect("each status is told in time")
+    }
 }
 
 /// Where the world differs from what the replay came to.

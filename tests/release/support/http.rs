@@ -141,6 +141,15 @@ impl Connection {
         }
     }
 
+    /// Whether the peer has left it open, as far as is known here.
+    #[allow(dead_code, reason = "only the clients of script/bench ask")]
+    pub(crate) fn is_open(&self) -> bool {
+        let stream = &self.reader.get_ref().stream;
+        let looked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
+        let is_quiet = looked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        stream.set_nonblocking(false).is_ok() && is_quiet
+    }
+
     /// Sends `requests` in one go, and reads their answers in their order, all within `timeout`.
     pub(crate) fn send_all(
         &mut self,

@@ -27,6 +27,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -70,7 +71,7 @@ pub(crate) struct World {
     options: Options,
     engine: Option<Engine>,
     apps: u16,
-    repos: std::cell::Cell<u32>,
+    repos: AtomicU32,
     registry: Option<Daemon>,
     proxy: Option<Daemon>,
 }
@@ -103,7 +104,7 @@ impl World {
             options,
             engine,
             apps: 0,
-            repos: std::cell::Cell::new(0),
+            repos: AtomicU32::new(0),
             registry: None,
             proxy: None,
         };
@@ -203,8 +204,8 @@ impl World {
 
     /// A developer's empty working tree with the app's two remotes.
     pub(crate) fn repo(&self, app: &App) -> Repo {
-        self.repos.set(self.repos.get() + 1);
-        let path = self.path(&format!("work/{}-{}", app.name, self.repos.get()));
+        let number = self.repos.fetch_add(1, Relaxed) + 1;
+        let path = self.path(&format!("work/{}-{number}", app.name));
         let remotes = ["green", "blue"].map(|slot| (slot, self.remote(app, slot)));
         Repo::new(path, &self.path("home"), &self.image, &remotes)
     }
@@ -318,8 +319,16 @@ impl World {
     /// Starts the proxy and waits until it answers.
     #[track_caller]
     pub(crate) fn start_proxy(&mut self) {
-        let mut proxy = Daemon::start(self.command().args(["proxy", "run"]), &self.path("proxy.log"));
+        self.launch_proxy();
+        let mut proxy = self.proxy.take().expect("it was started");
         self.await_answer("the proxy", self.public(), &mut proxy);
+        self.proxy = Some(proxy);
+    }
+
+    /// Starts the proxy, and waits for nothing.
+    #[track_caller]
+    pub(crate) fn launch_proxy(&mut self) {
+        let proxy = Daemon::start(self.command().args(["proxy", "run"]), &self.proxy_log());
         self.proxy = Some(proxy);
     }
 
@@ -338,16 +347,33 @@ impl World {
     /// A second proxy that takes over from the running one, which is given back: it ends by itself.
     #[track_caller]
     pub(crate) fn upgrade_proxy(&mut self) -> Daemon {
+        let newer = self.newer_proxy();
+        self.replace_proxy(newer)
+    }
+
+    /// The same, while others use the world: gives the newer one, for [`Self::replace_proxy`].
+    #[track_caller]
+    pub(crate) fn newer_proxy(&self) -> Daemon {
         let mut command = self.command();
         command.args(["proxy", "run", "--upgrade"]);
-        let log = self.path("proxy-upgraded.log");
-        let _ = fs::remove_file(&log);
-        let mut new = Daemon::start(&mut command, &log);
+        let mut newer = Daemon::start(&mut command, &self.proxy_log());
+        let ready = format!("(pid {})", newer.pid());
         wait_for("the new proxy to say that it is ready", DAEMON_DEADLINE, || {
-            assert!(new.is_running(), "the new proxy ended: {}", new.log());
-            new.log().contains("proxy ready").then_some(())
+            assert!(newer.is_running(), "the new proxy ended: {}", newer.log());
+            let is_ready = |line: &str| line.starts_with("proxy ready") && line.ends_with(&ready);
+            newer.log().lines().any(is_ready).then_some(())
         });
-        self.proxy.replace(new).expect("a proxy ran")
+        newer
+    }
+
+    /// Notes which proxy is the one that serves; gives the one that was.
+    pub(crate) fn replace_proxy(&mut self, newer: Daemon) -> Daemon {
+        self.proxy.replace(newer).expect("a proxy ran")
+    }
+
+    /// What all proxies of this world have said, one after another.
+    pub(crate) fn proxy_log(&self) -> PathBuf {
+        self.path("proxy.log")
     }
 
     /// Starts the registry, on what it held before, and waits until it answers.
@@ -376,7 +402,7 @@ impl World {
     }
 
     fn show_logs(&self) {
-        for name in ["proxy.log", "proxy-upgraded.log", "registry.log", "engine.log"] {
+        for name in ["proxy.log", "registry.log", "engine.log"] {
             let log = fs::read(self.path(name)).unwrap_or_default();
             let log = String::from_utf8_lossy(&log);
             // The registry takes it for an error that a push asks what it has already.

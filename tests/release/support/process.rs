@@ -115,6 +115,13 @@ impl Daemon {
         wait_for("the daemon to end after SIGTERM", deadline, ended).code()
     }
 
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub(crate) fn await_end(mut self, deadline: Duration) {
+        let ended = || self.child.try_wait().expect("a child can be waited for");
+        wait_for("the daemon to end by itself", deadline, ended);
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(self) {}
 }

@@ -1,5 +1,7 @@
 //! What one client does, again and again.
 
+use std::time::Duration;
+
 use super::super::http::{Connection, Failure, Reply, Request};
 use super::outcome::Good;
 use super::{Begun, Shared, bulk, streams, version_of};
@@ -79,6 +81,14 @@ impl Client {
             Client::BigUpload => "upload of 10 MiB, by hash",
             Client::WebSocket => "WebSocket",
             Client::Events => "event stream",
+        }
+    }
+
+    /// What it waits beyond the pause of all: what is large is not for ever under way.
+    pub(super) fn rest(self) -> Duration {
+        match self {
+            Client::Download | Client::BigUpload => Duration::from_secs(1),
+            _ => Duration::ZERO,
         }
     }
 

@@ -72,7 +72,7 @@ struct Shared {
 #[derive(Debug, Clone, Copy)]
 struct Begun {
     at: Instant,
-    /// As [`Expected`] counts.
+    /// As `Expected` counts.
     time: usize,
 }
 
@@ -106,6 +106,11 @@ impl Traffic {
         self.shared.expected.only(versions);
     }
 
+    /// The same, to be said from elsewhere.
+    pub(crate) fn expectation(&self) -> Expectation {
+        Expectation(Arc::clone(&self.shared))
+    }
+
     /// What became of the requests so far.
     pub(crate) fn so_far(&self) -> Outcome {
         self.shared.outcome.lock().expect("no client panicked").clone()
@@ -118,6 +123,16 @@ impl Traffic {
             thread.join().expect("no client panics");
         }
         self.so_far()
+    }
+}
+
+/// See [`Traffic::expectation`].
+pub(crate) struct Expectation(Arc<Shared>);
+
+impl Expectation {
+    /// As [`Traffic::expect`].
+    pub(crate) fn only(&self, versions: &[&str]) {
+        self.0.expected.only(versions);
     }
 }
 
@@ -135,7 +150,7 @@ impl Shared {
                 return;
             }
             client.round(self, &mut connection, &format!("{}-{index}-{round}", self.number));
-            thread::sleep(self.load.pause);
+            thread::sleep(self.load.pause + client.rest());
         }
     }
 

@@ -19,18 +19,26 @@ pub(crate) struct Outcome {
     pub(crate) answered: BTreeMap<String, u64>,
     /// Failures by kind.
     pub(crate) failed: BTreeMap<Failure, u64>,
-    /// By what the client did: requests sent, and those that failed.
-    pub(crate) by_client: BTreeMap<&'static str, (u64, u64)>,
+    /// By what the client did.
+    pub(crate) by_client: BTreeMap<&'static str, Count>,
     /// The first failures with their story.
     pub(crate) examples: Vec<String>,
     /// By version: when the last request that it answered was begun.
     pub(crate) last_begun: BTreeMap<String, Instant>,
-    /// The longest that a good answer took, pauses of the app and of the client included; of streams nothing counts.
-    pub(crate) slowest: Duration,
     /// The orders that were acknowledged.
     pub(crate) orders: Vec<String>,
     /// Event streams and WebSockets that the other side has closed in form.
     pub(crate) closed: u64,
+}
+
+/// What one kind of client has done.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Count {
+    /// Requests begun and ended, well or not.
+    pub(crate) sent: u64,
+    pub(crate) failed: u64,
+    /// The longest that a good answer took, pauses of the app and of the client included; 0 for streams.
+    pub(crate) slowest: Duration,
 }
 
 /// A good answer.
@@ -64,7 +72,6 @@ impl Outcome {
     pub(crate) fn add(&mut self, other: Outcome) {
         self.sent += other.sent;
         self.closed += other.closed;
-        self.slowest = self.slowest.max(other.slowest);
         self.orders.extend(other.orders);
         self.examples.extend(other.examples);
         for (version, count) in other.answered {
@@ -73,9 +80,11 @@ impl Outcome {
         for (kind, count) in other.failed {
             *self.failed.entry(kind).or_default() += count;
         }
-        for (client, (sent, failed)) in other.by_client {
-            let both = self.by_client.entry(client).or_default();
-            *both = (both.0 + sent, both.1 + failed);
+        for (client, theirs) in other.by_client {
+            let ours = self.by_client.entry(client).or_default();
+            ours.sent += theirs.sent;
+            ours.failed += theirs.failed;
+            ours.slowest = ours.slowest.max(theirs.slowest);
         }
         for (version, begun) in other.last_begun {
             let last = self.last_begun.entry(version).or_insert(begun);
@@ -91,8 +100,9 @@ impl Outcome {
         since: Instant,
         result: Result<Good, Failure>,
     ) {
-        let (sent, failed) = self.by_client.entry(client).or_default();
-        (self.sent, *sent) = (self.sent + 1, *sent + 1);
+        let count = self.by_client.entry(client).or_default();
+        count.sent += 1;
+        self.sent += 1;
         let took = begun.at.elapsed();
         match result {
             Ok(good) => {
@@ -100,13 +110,13 @@ impl Outcome {
                 *last = begun.at.max(*last);
                 *self.answered.entry(good.version).or_default() += 1;
                 match good.closed {
-                    None => self.slowest = self.slowest.max(took),
+                    None => count.slowest = count.slowest.max(took),
                     Some(closed) => self.closed += u64::from(closed),
                 }
                 self.orders.extend(good.order);
             }
             Err(failure) => {
-                *failed += 1;
+                count.failed += 1;
                 *self.failed.entry(failure).or_default() += 1;
                 if self.examples.len() < EXAMPLES_MAX {
                     let (at, took) = ((begun.at - since).as_secs_f64(), took.as_secs_f64());

@@ -5,10 +5,10 @@ set -e
 git --work-tree='@WORKTREE@' checkout -q -f main
 docker stop '@NAME@' || true
 docker rm '@NAME@' || true
-docker rmi '@REGISTRY@/hook:latest' '@NAME@' || true
+docker rmi '@REGISTRY@/@NAME@:latest' '@NAME@' || true
 docker build -t '@NAME@' '@WORKTREE@'
-docker tag '@NAME@' '@REGISTRY@/hook:latest'
-docker push '@REGISTRY@/hook:latest'
-docker pull '@REGISTRY@/hook:latest'
-docker run -d --init --name '@NAME@' -p '127.0.0.1:@PORT@:8080' '@REGISTRY@/hook:latest'
+docker tag '@NAME@' '@REGISTRY@/@NAME@:latest'
+docker push '@REGISTRY@/@NAME@:latest'
+docker pull '@REGISTRY@/@NAME@:latest'
+docker run -d --init --name '@NAME@' --network '@NETWORK@' -p '127.0.0.1:@PORT@:8080' '@REGISTRY@/@NAME@:latest'
 echo deployed

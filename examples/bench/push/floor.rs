@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -11,54 +12,85 @@ use deployer::model::{AddressPlan, AppName, ImageRef, Lane, ReleaseId, Slot};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::world::{Tree, World};
+use super::{Round, Steps};
+use crate::poll::Poller;
+use crate::world::{Tree, World, milliseconds};
 
-/// A block of addresses that no app of the bench gets.
+/// A block of addresses that no app has while this runs.
 const BLOCK: u32 = 14;
 /// Pause between two tries of the first answer.
 const PROBE_PAUSE: Duration = Duration::from_millis(10);
 const PROBE_DEADLINE: Duration = Duration::from_secs(30);
 
-/// The contestant.
-pub(crate) struct Floor<'a> {
+pub(super) struct Floor<'a> {
     world: &'a World,
+    tree: &'a Tree,
     app: AppName,
-    tree: Tree,
+    /// The host whose traffic is asked for meanwhile.
+    host: String,
+    /// A worktree of `tree`.
+    context: PathBuf,
+    /// How many rounds there were.
+    rounds: u64,
     /// What the round before left running.
     runs: Option<ContainerId>,
 }
 
-/// How long each step took.
-pub(crate) type Steps = Vec<(&'static str, Duration)>;
-
 impl<'a> Floor<'a> {
-    pub(crate) async fn new(world: &'a World) -> Result<Self> {
-        Engine::connect(&world.settings.engine)
-            .await?
-            .ensure_network()
-            .await?;
+    pub(super) fn new(world: &'a World, tree: &'a Tree, app: &str) -> Result<Self> {
+        let context = world.work.join(format!("trees/{app}-floor"));
+        tree.git(&["worktree", "add", "-q", "--detach", &context.to_string_lossy()])?;
+        world.wait(async {
+            let engine = Engine::connect(&world.settings.engine).await?;
+            engine.ensure_network().await.map(drop)
+        })?;
         Ok(Self {
             world,
-            app: "floor".parse()?,
-            tree: world.tree("floor")?,
+            tree,
+            app: format!("{app}-floor").parse()?,
+            host: world.host(app)?,
+            context,
+            rounds: 0,
             runs: None,
         })
     }
 
-    /// One round. The tree is there, as for the other contestants; what ran before is removed after it.
-    pub(crate) async fn round(&mut self, number: u64) -> Result<Steps> {
-        self.tree.change(&format!("floor-{number}"))?;
-        std::fs::remove_dir_all(self.tree.path.join("../floor-context")).ok();
-        let root = self.context()?;
+    /// The Engine's calls for what was committed. The tree is checked out before, and what ran before is removed
+    /// after, both while no clock runs.
+    pub(super) fn round(&mut self, tag: &str) -> Result<Round> {
+        let commit = self.tree.git(&["rev-parse", "HEAD"])?;
+        let context = self.context.to_string_lossy();
+        self.tree
+            .git(&["-C", &context, "checkout", "-q", "--detach", commit.trim()])?;
+        self.rounds += 1;
+        // As much is asked meanwhile as in the others' rounds.
+        let _load = Poller::start(self.world.settings.proxy.listen, &self.host, "/instance");
+        let (steps, id) = self.world.wait(self.calls(tag))?;
+        self.remove()?;
+        self.runs = Some(id);
+        let took = steps.iter().map(|(_, took)| took / 1000.0).sum();
+        Ok(Round {
+            took: Duration::from_secs_f64(took),
+            gap: Duration::ZERO,
+            steps,
+        })
+    }
+
+    /// Removes what it runs.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        self.remove()
+    }
+
+    async fn calls(&self, tag: &str) -> Result<(Steps, ContainerId)> {
         let repository = self.world.settings.registry.repository(&self.app);
-        let tag = format!("{repository}:{number}");
+        let tag = format!("{repository}:{tag}");
 
         let mut clock = Clock::start();
         let engine = Engine::connect(&self.world.settings.engine).await?;
         clock.lap("connect");
         let request = BuildRequest {
-            context: root.clone(),
-            root,
+            context: self.context.clone(),
+            root: self.context.clone(),
             dockerfile: "Dockerfile".to_owned(),
             args: BTreeMap::new(),
             target: None,
@@ -73,29 +105,17 @@ impl<'a> Floor<'a> {
         let image = ImageRef { repository, digest };
         engine.pull(&image, None, &mut |_| {}).await?;
         clock.lap("pull");
-        let spec = self.instance(number, image)?;
+        let spec = self.instance(image)?;
         let id = engine.start(&spec).await?;
         clock.lap("start");
         first_answer(SocketAddr::new(spec.address.into(), 8080)).await?;
         clock.lap("probe");
-
-        if let Some(before) = self.runs.replace(id) {
-            engine.remove(&before).await?;
-        }
-        Ok(clock.laps)
+        Ok((clock.laps, id))
     }
 
-    /// The tree without its repository, as the other contestants check it out.
-    fn context(&self) -> Result<std::path::PathBuf> {
-        let to = self.world.work.join("trees/floor-context");
-        let index = format!("--prefix={}/", to.display());
-        self.tree.git(&["checkout-index", "-a", "-f", &index])?;
-        Ok(to)
-    }
-
-    fn instance(&self, number: u64, image: ImageRef) -> Result<InstanceSpec> {
+    fn instance(&self, image: ImageRef) -> Result<InstanceSpec> {
         let plan = AddressPlan::new(self.world.settings.engine.subnet, BLOCK)?;
-        let lane = if number.is_multiple_of(2) {
+        let lane = if self.rounds.is_multiple_of(2) {
             Lane::A
         } else {
             Lane::B
@@ -105,12 +125,21 @@ impl<'a> Floor<'a> {
             slot: Slot::Green,
             lane,
             index: 0,
-            release: ReleaseId(number),
+            release: ReleaseId(self.rounds),
             commit: None,
             image,
             address: plan.address(Slot::Green, lane, 0),
             run: self.world.settings.app(&self.app).run,
         })
+    }
+
+    fn remove(&mut self) -> Result<()> {
+        let Some(id) = self.runs.take() else { return Ok(()) };
+        self.world.wait(async {
+            let engine = Engine::connect(&self.world.settings.engine).await?;
+            engine.remove(&id).await.map(drop)
+        })?;
+        Ok(())
     }
 }
 
@@ -149,7 +178,7 @@ impl Clock {
 
     fn lap(&mut self, step: &'static str) {
         let now = Instant::now();
-        self.laps.push((step, now - self.last));
+        self.laps.push((step, milliseconds(now - self.last)));
         self.last = now;
     }
 }

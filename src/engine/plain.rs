@@ -1,0 +1,77 @@
+//! A plain request to the Engine, on a connection of its own: for what bollard does not give, as the headers of an
+//! answer or a body in an older API's shape.
+
+use std::io;
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::{Request, Response};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+/// Where an Engine listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place<'a> {
+    /// A unix socket, by its path.
+    Socket(&'a str),
+    /// `HOST:PORT`.
+    Address(&'a str),
+}
+
+impl<'a> Place<'a> {
+    /// The place that `engine.host` names. `None` when it is none.
+    pub(super) fn of(host: &'a str) -> Option<Self> {
+        match host.split_once("://")? {
+            ("unix", path) if path.starts_with('/') => Some(Self::Socket(path)),
+            ("tcp" | "http", address) if !address.is_empty() => Some(Self::Address(address)),
+            _ => None,
+        }
+    }
+
+    /// Asks for `path`.
+    ///
+    /// # Errors
+    /// The system's, when nothing listens there or the connection breaks off.
+    pub(super) async fn get(self, path: &str) -> io::Result<Response<Incoming>> {
+        match self {
+            Self::Socket(socket) => exchange(UnixStream::connect(socket).await?, path).await,
+            Self::Address(address) => exchange(TcpStream::connect(address).await?, path).await,
+        }
+    }
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    path: &str,
+) -> io::Result<Response<Incoming>> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    tokio::spawn(connection);
+    let request = Request::get(path).header(HOST, "localhost");
+    let request = request.body(Empty::<Bytes>::new()).map_err(io::Error::other)?;
+    sender.send_request(request).await.map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_socket_or_an_address() {
+        assert_eq!(
+            Place::of("unix:///run/d.sock"),
+            Some(Place::Socket("/run/d.sock"))
+        );
+        assert_eq!(
+            Place::of("tcp://127.0.0.1:2375"),
+            Some(Place::Address("127.0.0.1:2375"))
+        );
+        for none in ["", "unix://run", "tcp://", "ssh://host", "/run/d.sock"] {
+            assert_eq!(Place::of(none), None, "{none}");
+        }
+    }
+}

@@ -247,6 +247,18 @@ fn at(step: &Option<String>) -> String {
         .unwrap_or_default()
 }
 
+/// Whether a broken connection was closed by the Engine's end: it was stopped, or killed.
+fn has_hung_up(reason: &str) -> bool {
+    let words = [
+        "connection closed",
+        "connection reset",
+        "broken pipe",
+        "unexpected eof",
+    ];
+    let reason = reason.to_lowercase();
+    words.iter().any(|word| reason.contains(word))
+}
+
 impl EngineError {
     /// Whether the same call may well succeed a little later.
     pub fn is_transient(&self) -> bool {
@@ -256,6 +268,7 @@ impl EngineError {
                 | Self::RegistryFailed { .. }
                 | Self::Timeout { .. }
                 | Self::Interrupted { .. }
+                | Self::Unreachable { .. }
         )
     }
 
@@ -339,6 +352,10 @@ impl Call<'_> {
             _ if matches!(error, Api::HyperLegacyError { err } if err.is_connect()) => {
                 EngineError::Unreachable { host, reason }
             }
+            _ if has_hung_up(&reason) => EngineError::Interrupted {
+                what: self.what.to_owned(),
+                reason: format!("the Docker Engine at {host} went away"),
+            },
             _ => EngineError::Interrupted {
                 what: self.what.to_owned(),
                 reason,

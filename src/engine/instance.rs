@@ -65,6 +65,21 @@ pub struct InstanceState {
     pub status: Status,
     /// What its HEALTHCHECK says, where it has one.
     pub health: Option<Health>,
+    /// How its process ended the last time, where it ever did.
+    pub ending: Option<Ending>,
+}
+
+/// How an instance's process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// When.
+    pub at: Timestamp,
+    /// The exit code; 0 once it runs again, since the Engine forgets it.
+    pub code: i64,
+    /// Whether it went over its memory limit.
+    pub oom: bool,
+    /// How often the Engine has started it again by itself.
+    pub restarts: u64,
 }
 
 /// Whether an instance runs.
@@ -196,10 +211,17 @@ impl Engine {
             .inspect_container(id.as_str(), None::<InspectContainerOptions>)
             .await
         {
-            Ok(found) => Ok(state_of(found.state.unwrap_or_default())),
+            Ok(found) => {
+                let restarts = found.restart_count.unwrap_or_default().try_into();
+                Ok(state_of(
+                    found.state.unwrap_or_default(),
+                    restarts.unwrap_or_default(),
+                ))
+            }
             Err(api) if is_gone(&api) => Ok(InstanceState {
                 status: Status::Gone,
                 health: None,
+                ending: None,
             }),
             Err(api) => Err(self.call("look at an instance").error(api)),
         }
@@ -436,8 +458,9 @@ fn instance_of(network: &str, found: &ContainerSummary) -> Option<Instance> {
         .then_some(instance)
 }
 
-fn state_of(state: ContainerState) -> InstanceState {
+fn state_of(state: ContainerState, restarts: u64) -> InstanceState {
     use ContainerStateStatusEnum as Of;
+    let ending = ending_of(&state, restarts);
     let status = match state.status.unwrap_or(Of::EMPTY) {
         Of::CREATED => Status::Created,
         Of::RUNNING | Of::PAUSED | Of::STOPPING => Status::Running {
@@ -470,5 +493,20 @@ fn state_of(state: ContainerState) -> InstanceState {
             last_output: one_line(&last.unwrap_or_default(), HEALTH_OUTPUT_MAX),
         })
     });
-    InstanceState { status, health }
+    InstanceState {
+        status,
+        health,
+        ending,
+    }
+}
+
+/// The Engine writes the year 1 where it has none.
+fn ending_of(state: &ContainerState, restarts: u64) -> Option<Ending> {
+    let at: Timestamp = state.finished_at.as_ref()?.parse().ok()?;
+    (at > Timestamp::UNIX_EPOCH).then(|| Ending {
+        at,
+        code: state.exit_code.unwrap_or_default(),
+        oom: state.oom_killed.unwrap_or_default(),
+        restarts,
+    })
 }

@@ -32,7 +32,7 @@ pub use build::{BuildRequest, BuilderKind};
 pub use context::ContextError;
 pub use error::EngineError;
 pub use images::{ImageFacts, Removed, Transfer};
-pub use instance::{Health, HealthStatus, Instance, InstanceState, Status};
+pub use instance::{Ending, Health, HealthStatus, Instance, InstanceState, Status};
 pub use instance_spec::InstanceSpec;
 
 use crate::model::EngineSettings;
@@ -72,6 +72,17 @@ impl Engine {
             settings: Arc::new(settings.clone()),
             builder: about.builder,
         })
+    }
+
+    /// Asks the Engine for a sign of life.
+    ///
+    /// # Errors
+    /// [`EngineError::Unreachable`], or what else keeps it from answering.
+    pub async fn answers(&self) -> Result<(), EngineError> {
+        let answered = self.docker.ping().await;
+        answered
+            .map(drop)
+            .map_err(|api| self.call("reach the Docker Engine").error(api))
     }
 
     fn call<'a>(&'a self, what: &'a str) -> Call<'a> {

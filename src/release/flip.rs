@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use tokio::try_join;
 
 use super::entry::Learned;
+use super::retry::engine_that_answers;
 use super::route::{goes_to_the_same, route_of};
 use super::run::{Done, Run};
 use super::say;
@@ -77,7 +78,7 @@ async fn put(run: &Run<'_>, route: &AppRoute) -> Result<Applied, ProxyError> {
 /// on.
 async fn settle_new(run: &Run<'_>) -> anyhow::Result<()> {
     let running = run.running()?;
-    let engine = run.context.engine().await?;
+    let engine = engine_that_answers(run.context).await?;
     let instances = instances_of(engine, &run.app, run.slot(), &running).await?;
     let wanted = usize::from(running.instances);
     if instances.len() != wanted {

@@ -36,6 +36,7 @@ pub mod say;
 mod start;
 pub mod status;
 mod turn;
+mod unwell;
 pub mod worker;
 
 pub use busy::{Busy, NotFound};

@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 
 use super::context::{App, Context};
 use super::entry::Learned;
+use super::retry::is_away;
 use super::route;
 use super::run::{Done, Run};
 use super::say;
@@ -158,7 +159,12 @@ impl<'a> Prober<'a> {
                 Ok(answer) => return Ok(answer),
                 Err(answer) => answer,
             };
-            if let Status::Exited { code, oom, .. } = self.state(index).await?.status {
+            // An Engine that is away comes back, and the instance may be up all the while.
+            let state = match self.state(index).await {
+                Err(error) if is_away(&error) => None,
+                told => Some(told?),
+            };
+            if let Some(Status::Exited { code, oom, .. }) = state.map(|state| state.status) {
                 let oom = if oom { ", killed for want of memory" } else { "" };
                 bail!("it ended by itself with exit code {code}{oom}");
             }

@@ -3,13 +3,14 @@
 use futures_util::future::try_join_all;
 
 use super::entry::Learned;
+use super::retry::engine_that_answers;
 use super::run::{Done, Run};
 use super::say;
 use super::start::park;
 use crate::engine::Instance;
 
 pub(super) async fn retire(run: &mut Run<'_>) -> Done {
-    let engine = run.context.engine().await?;
+    let engine = engine_that_answers(run.context).await?;
     let after = run.after()?;
     let grace = run.app.settings.run.stop_grace;
     let runs = |instance: &Instance| {

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::entry::{Facts, Outcome, Step, Why};
+use crate::engine::Ending;
 use crate::model::{AppName, Commit, Digest, Lane, Origin, ReleaseId, Slot};
+use crate::proxy::OutInstance;
 use crate::store::{Live, Record};
 
 /// A time as people read it: `4 ms`, `0.31 s`, `12.4 s`, `3 min 20 s`.
@@ -242,6 +246,54 @@ pub fn lost_end(id: ReleaseId, slot: Slot, outcome: &Outcome) -> String {
 /// State says that nothing was released, and a release knows better.
 pub fn state_is_lost(release: ReleaseId) -> String {
     format!("state knows of no release, although release {release} was good")
+}
+
+/// An instance that has ended, and stays so.
+pub fn instance_ended(slot: Slot, index: u8, ending: &Ending) -> String {
+    format!("{slot}: instance {index} ended {}", ending_of(ending))
+}
+
+/// An instance that ends again and again.
+pub fn instance_restarts(slot: Slot, index: u8, ending: &Ending) -> String {
+    format!(
+        "{slot}: instance {index} ended {}; the Engine starts it again, {} so far",
+        ending_of(ending),
+        count(ending.restarts, "time")
+    )
+}
+
+/// An instance that went over its memory limit, and runs again.
+pub fn instance_ran_out_of_memory(app: &AppName, slot: Slot, index: u8, ending: &Ending) -> String {
+    format!(
+        "{slot}: instance {index} was killed for want of memory at {}, and was started again: `memory` in [app.{app}] \
+         is its limit",
+        moment(ending.at)
+    )
+}
+
+/// An instance that the proxy could not reach.
+pub fn instance_is_out(out: &OutInstance) -> String {
+    format!(
+        "{}: instance {} ({}) gets no request since {}: {}. The proxy probes it until it is ready",
+        out.slot,
+        out.index,
+        out.address,
+        moment(out.since),
+        out.why
+    )
+}
+
+fn ending_of(ending: &Ending) -> String {
+    let oom = if ending.oom {
+        ", killed for want of memory"
+    } else {
+        ""
+    };
+    format!("at {} with exit code {}{oom}", moment(ending.at), ending.code)
+}
+
+fn moment(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 /// A push that names another branch.

@@ -7,6 +7,7 @@ use tokio::try_join;
 use super::context::{App, Context};
 use super::entry::Learned;
 use super::pull::bring_back;
+use super::retry::engine_that_answers;
 use super::route::{self, route_of};
 use super::run::{Done, Run};
 use super::say;
@@ -224,7 +225,7 @@ fn instances_among<'a>(
 /// what was done, where there was anything to do.
 pub(super) async fn take_back(run: &mut Run<'_>) -> anyhow::Result<Option<String>> {
     let mut gone = 0;
-    let engine = run.context.engine().await?;
+    let engine = engine_that_answers(run.context).await?;
     match (&run.record.origin, run.ran_before()) {
         (Origin::Promote { .. }, Some(running)) => {
             if running.stopped {

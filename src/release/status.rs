@@ -1,5 +1,7 @@
 //! What runs: state, the journals of runs under way, the engine and the proxy, put together.
 
+use std::collections::HashMap;
+
 use anyhow::Result;
 use serde::Serialize;
 
@@ -7,10 +9,10 @@ use super::context::{App, Context};
 use super::entry::{Outcome, Step};
 use super::history::{self, Past};
 use super::route::{route_of, serves_the_same};
-use super::say;
-use crate::engine::Instance;
+use super::{say, unwell};
+use crate::engine::{ContainerId, Instance, InstanceState};
 use crate::model::{AppName, Commit, Digest, ReleaseId, Slot};
-use crate::proxy::{AppRoute, ClosedPort};
+use crate::proxy::{AppRoute, ClosedPort, OutInstance};
 use crate::store::{AppState, Moment};
 
 /// Everything that `status` shows of an app.
@@ -84,20 +86,21 @@ pub struct UnderWay {
 /// # Errors
 /// When the store cannot be read.
 pub async fn of(context: &Context, apps: &[AppName]) -> Result<Vec<AppStatus>> {
-    let asked = Moment::now();
-    let instances = match context.engine().await {
-        Ok(engine) => engine.instances(None).await.map_err(anyhow::Error::from),
-        Err(error) => Err(error),
+    let seen = Seen {
+        asked: Moment::now(),
+        instances: instances(context).await,
+        routes: context.proxy.routes().await.map_err(anyhow::Error::from),
+        // A proxy that does not answer is told by its routes; one of an older version puts none out.
+        out: context.proxy.out().await.unwrap_or_default(),
+        closed: context
+            .proxy
+            .info()
+            .await
+            .map_or(Vec::new(), |info| info.closed_ports),
     };
-    let routes = context.proxy.routes().await.map_err(anyhow::Error::from);
-    let closed = context
-        .proxy
-        .info()
-        .await
-        .map_or(Vec::new(), |info| info.closed_ports);
     apps.iter()
         .map(|name| match context.app(name) {
-            Ok(app) => one(context, &app, &instances, &routes, &closed, &asked),
+            Ok(app) => one(context, &app, &seen),
             Err(error) => Ok(untold(context, name, &error)),
         })
         .collect()
@@ -116,14 +119,24 @@ fn untold(context: &Context, name: &AppName, error: &anyhow::Error) -> AppStatus
     }
 }
 
-fn one(
-    context: &Context,
-    app: &App,
-    instances: &Result<Vec<Instance>>,
-    routes: &Result<Vec<AppRoute>>,
-    closed: &[ClosedPort],
-    asked: &Moment,
-) -> Result<AppStatus> {
+/// What the engine and the proxy say.
+struct Seen {
+    /// Before they were asked.
+    asked: Moment,
+    instances: Result<(Vec<Instance>, HashMap<ContainerId, InstanceState>)>,
+    routes: Result<Vec<AppRoute>>,
+    out: Vec<OutInstance>,
+    closed: Vec<ClosedPort>,
+}
+
+async fn instances(context: &Context) -> Result<(Vec<Instance>, HashMap<ContainerId, InstanceState>)> {
+    let engine = context.engine().await?;
+    let instances = engine.instances(None).await?;
+    let states = unwell::states(engine, &instances).await;
+    Ok((instances, states))
+}
+
+fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
     let mut problems = Vec::new();
     let state = context.store.state(&app.name).unwrap_or_else(|error| {
         problems.push(format!("{error}: `deployer recover {}` writes it anew", app.name));
@@ -132,7 +145,7 @@ fn one(
     let (unsettled, damaged) = history::unsettled(context, &app.name, &state)?;
     let is_moving = is_moving(
         unsettled.iter().chain(&newest_running(context, app, &state)),
-        asked,
+        &seen.asked,
     );
     if let Some(release) =
         history::forgotten(&unsettled, &state).filter(|_| problems.is_empty() && !is_moving)
@@ -155,12 +168,16 @@ fn one(
             orphan.release, app.name
         ));
     }
-    match instances {
+    match &seen.instances {
         Err(error) => problems.push(format!("{error:#}")),
         Ok(_) if is_moving => {}
-        Ok(instances) => problems.extend(missing(app, &state, instances)),
+        Ok((instances, states)) => {
+            problems.extend(missing(app, &state, instances));
+            problems.extend(unwell::endings(app, &state, instances, states));
+        }
     }
-    match routes {
+    problems.extend(unwell::out(&app.name, &seen.out));
+    match &seen.routes {
         Err(error) => problems.push(format!("{error:#}")),
         Ok(routes) => {
             let wanted = route_of(context, app, &state)?;
@@ -174,13 +191,18 @@ fn one(
             }
         }
     }
-    problems.extend(closed.iter().filter(|closed| has_port(app, closed)).map(|closed| {
+    problems.extend(seen.closed.iter().filter(|closed| has_port(app, closed)).map(|closed| {
         format!(
             "{}: the slot is served without its own port; once it is free, `deployer recover {}` opens it",
             closed.reason, app.name
         )
     }));
-    let slots = Slot::BOTH.map(|slot| slot_status(context, app, slot, &state, instances.as_deref().ok()));
+    let instances = seen
+        .instances
+        .as_ref()
+        .ok()
+        .map(|(instances, _)| instances.as_slice());
+    let slots = Slot::BOTH.map(|slot| slot_status(context, app, slot, &state, instances));
     Ok(AppStatus {
         address: context.public_address(&app.settings),
         live: state.live,

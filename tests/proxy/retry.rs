@@ -1,6 +1,6 @@
 //! What is sent again and what is not.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::thread;
@@ -172,6 +172,8 @@ fn an_instance_whose_queue_is_full_is_waited_for() {
         drop((listener.accept().unwrap(), stream));
     }
     let (mut stream, _) = listener.accept().unwrap();
+    // An answer that comes before its request is none.
+    assert_ne!(stream.read(&mut [0; 1024]).unwrap(), 0);
     stream
         .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
         .unwrap();

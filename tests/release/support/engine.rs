@@ -31,11 +31,8 @@ pub(crate) struct OwnEngine {
 /// A dockerd with its containerd. All that is its own goes when this is dropped; what a killed test left goes when
 /// the next one takes the lease.
 pub(crate) struct Engine {
-    folder: PathBuf,
+    place: Place,
     kind: OwnEngine,
-    /// The number of the lease.
-    number: u16,
-    subnet: String,
     log: PathBuf,
     daemon: Option<Daemon>,
 }
@@ -44,21 +41,25 @@ impl Engine {
     /// Starts one and waits until it answers. Its output goes to `log`.
     #[track_caller]
     pub(crate) fn start(lease: &Lease, kind: OwnEngine, log: &Path) -> Self {
-        let number = lease.number();
         let mut engine = Self {
-            // Short: the path of a unix socket may have 107 bytes.
-            folder: std::env::temp_dir().join(format!("deployer-test-engine-{number}")),
+            place: Place::of(lease),
             kind,
-            number,
-            subnet: lease.subnet(),
             log: log.to_owned(),
             daemon: None,
         };
-        engine.sweep();
-        fs::create_dir_all(&engine.folder).expect("the Engine's folder");
-        engine.make_bridge();
+        fs::create_dir_all(&engine.place.folder).expect("the Engine's folder");
+        engine.place.make_bridge();
         engine.start_again();
         engine
+    }
+
+    /// Removes what a killed test has left: its bridges have the addresses that the lease's next test wants, whichever
+    /// Engine that one uses.
+    pub(crate) fn remove_left_over(lease: &Lease) {
+        let place = Place::of(lease);
+        if place.folder.exists() {
+            place.sweep();
+        }
     }
 
     /// The docker CLI for it.
@@ -105,11 +106,11 @@ impl Engine {
 
     /// Where all that it has is.
     pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+        &self.place.folder
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        self.place.folder.join(name)
     }
 
     fn command(&self) -> Command {
@@ -122,12 +123,41 @@ impl Engine {
             dockerd.arg(option).arg(self.path(name));
         }
         dockerd
-            .args(["--host", self.docker().host(), "--bridge", &self.bridge()])
+            .args(["--host", self.docker().host(), "--bridge", &self.place.bridge()])
             .args(["--iptables=false", "--ip-masq=false", "--log-level=warn"]);
         if self.kind.live_restore {
             dockerd.arg("--live-restore");
         }
         dockerd
+    }
+
+    /// Removes its containers and networks, the way that leaves nothing in /run.
+    fn empty(&self) {
+        let docker = self.docker();
+        for id in docker.run(&["ps", "-aq"]).stdout.lines() {
+            docker.run(&["rm", "-f", "-v", id]);
+        }
+        docker.run(&["network", "prune", "-f"]);
+    }
+}
+
+/// Where the Engine of a lease is.
+struct Place {
+    folder: PathBuf,
+    /// The number of the lease.
+    number: u16,
+    subnet: String,
+}
+
+impl Place {
+    fn of(lease: &Lease) -> Self {
+        let number = lease.number();
+        Self {
+            // Short: the path of a unix socket may have 107 bytes.
+            folder: std::env::temp_dir().join(format!("deployer-test-engine-{number}")),
+            number,
+            subnet: lease.subnet(),
+        }
     }
 
     /// The name of its default bridge.
@@ -144,15 +174,6 @@ impl Engine {
         ip(&["link", "add", "name", &bridge, "type", "bridge"]).good();
         ip(&["address", "add", &address, "dev", &bridge]).good();
         ip(&["link", "set", &bridge, "up"]).good();
-    }
-
-    /// Removes its containers and networks, the way that leaves nothing in /run.
-    fn empty(&self) {
-        let docker = self.docker();
-        for id in docker.run(&["ps", "-aq"]).stdout.lines() {
-            docker.run(&["rm", "-f", "-v", id]);
-        }
-        docker.run(&["network", "prune", "-f"]);
     }
 
     /// Ends every process that is its own, and removes its mounts, its folder and its bridges.
@@ -235,7 +256,7 @@ impl Drop for Engine {
             self.stop();
         }
         self.daemon = None;
-        self.sweep();
+        self.place.sweep();
     }
 }
 

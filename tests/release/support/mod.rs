@@ -95,6 +95,7 @@ impl World {
             .prefix(&format!("deployer-{name}-"))
             .tempdir();
         let folder = folder.expect("a temporary folder");
+        Engine::remove_left_over(&lease);
         let engine = options
             .own_engine
             .map(|own| Engine::start(&lease, own, &folder.path().join("engine.log")));

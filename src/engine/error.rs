@@ -254,6 +254,7 @@ fn has_hung_up(reason: &str) -> bool {
         "connection reset",
         "broken pipe",
         "unexpected eof",
+        "error reading a body",
     ];
     let reason = reason.to_lowercase();
     words.iter().any(|word| reason.contains(word))

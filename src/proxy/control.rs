@@ -296,8 +296,8 @@ impl Control {
             .header(HOST, "proxy")
             .body(Full::new(body))
             .map_err(|error| ProxyError::failed(error.to_string()))?;
-        let broke = |error: &dyn std::fmt::Display| {
-            ProxyError::failed(format!("it broke off while answering {method} {path}: {error}"))
+        let broke = |error: &dyn std::fmt::Display| ProxyError::BrokeOff {
+            reason: format!("while answering {method} {path}: {error}"),
         };
         let response = exchange(stream, request).await.map_err(|error| broke(&error))?;
         let status = response.status();

@@ -14,6 +14,13 @@ pub enum ProxyError {
         /// Why it could not be reached.
         cause: io::Error,
     },
+    /// The proxy was asked, and its answer did not come whole: it was killed, or is ending. Whether it did what was
+    /// asked is not known; asking again does no harm.
+    #[error("the proxy broke off: {reason}")]
+    BrokeOff {
+        /// At what, and why.
+        reason: String,
+    },
     /// The proxy said no and changed nothing.
     #[error("the proxy refused: {reason}")]
     Refused {

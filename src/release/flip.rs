@@ -87,12 +87,14 @@ async fn settle_new(run: &Run<'_>) -> anyhow::Result<()> {
     settle(engine, &run.app, &instances).await
 }
 
-/// Asks the proxy again while it is away.
+/// Asks the proxy again while it is away, and where it went away over its answer: a route may be put twice.
 async fn patiently<T>(ask: impl AsyncFn() -> Result<T, ProxyError>) -> Result<T, ProxyError> {
     let began = Instant::now();
     loop {
         match ask().await {
-            Err(ProxyError::Unreachable { .. }) if began.elapsed() < PROXY_COMES_BACK => {
+            Err(ProxyError::Unreachable { .. } | ProxyError::BrokeOff { .. })
+                if began.elapsed() < PROXY_COMES_BACK =>
+            {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             ended => return ended,

@@ -229,6 +229,7 @@ pub(super) async fn take_back(run: &mut Run<'_>) -> anyhow::Result<Option<String
     match (&run.record.origin, run.ran_before()) {
         (Origin::Promote { .. }, Some(running)) => {
             if running.stopped {
+                let_end(run).await;
                 for instance in instances_of(engine, &run.app, run.slot(), running).await? {
                     park(engine, &run.app, &instance).await?;
                 }
@@ -236,6 +237,7 @@ pub(super) async fn take_back(run: &mut Run<'_>) -> anyhow::Result<Option<String
         }
         _ => {
             leave_route(run).await?;
+            let_end(run).await;
             for instance in engine.instances(Some(&run.app.name)).await? {
                 if instance.release == run.record.id {
                     engine.remove(&instance.id).await?;
@@ -245,6 +247,16 @@ pub(super) async fn take_back(run: &mut Run<'_>) -> anyhow::Result<Option<String
         }
     }
     Ok((gone > 0).then(|| format!("{} removed again", say::count(gone, "new instance"))))
+}
+
+/// Lets requests end that came while the release was live, where it was for a moment.
+async fn let_end(run: &Run<'_>) {
+    let Ok(running) = run.running() else { return };
+    if let Ok(left) = route::upstreams(run.context, &run.app, run.slot(), &running) {
+        let deadline = run.app.settings.drain_deadline;
+        // A proxy that does not answer has nothing in flight.
+        let _ = run.context.proxy.drain(&left, deadline).await;
+    }
 }
 
 /// Makes sure that no route names instances that are about to go. The journal says so already; this is for the

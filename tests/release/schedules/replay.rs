@@ -443,6 +443,10 @@ impl Replay {
             What::Push { .. } => ensure(done.was_declined() || done.says("no release: "), || {
                 "a push without a release".into()
             }),
+            What::Redeploy { slot, promote: false } if done.says("cannot wait for promotion") => {
+                let live = self.was_ever(done, |state| state.live == Some(slot));
+                self.refused(done, 1, "", live)
+            }
             What::Redeploy { slot, .. } => {
                 let pushed = self.releases.values().any(|one| {
                     one.record.slot == slot

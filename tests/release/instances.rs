@@ -108,17 +108,21 @@ fn instance_out_of_memory_is_told_and_costs_what_was_in_flight_on_it() {
 
 #[test]
 fn single_instance_killed_while_live_is_answered_503_until_it_is_back() {
-    let (mut world, _) = live("single-killed", "");
+    let (world, _) = live("single-killed", "");
+    let process = || world.containers()[0].inspect("{{.State.Pid}}");
+    let killed = process();
     let begun = Instant::now();
 
     kill(&world.containers()[0]);
 
-    let back = comes_back(&mut world);
-    wait_for("the app to answer", DEADLINE, || {
-        world.get("/version").ok().filter(|reply| reply.status == 200)
+    wait_for("another process to answer", DEADLINE, || {
+        let status = world.get("/version").expect("an answer").status;
+        // 502: broken off while it was asked; a connect that hangs until its deadline would be a 504.
+        assert!([200, 502, 503].contains(&status), "{status}");
+        (status == 200 && process() != killed).then_some(())
     });
     println!(
-        "single instance: answers again {:?} after the kill; {back}",
+        "single instance: answers again {:?} after the kill",
         begun.elapsed()
     );
 }

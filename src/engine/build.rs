@@ -15,10 +15,10 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::time::timeout;
 
 use super::context::Context;
-use super::error::says_no_space;
 use super::images::login;
 use super::lines::one_line;
 use super::progress::Progress;
+use super::said::says_no_space;
 use super::{Engine, EngineError, ImageId};
 use crate::failpoint;
 use crate::model::{Builder, Credentials};

@@ -7,8 +7,8 @@ use bollard::errors::Error as Api;
 use bollard::query_parameters::LogsOptions;
 use futures_util::{Stream, StreamExt, stream};
 
-use super::error::is_gone;
 use super::lines::Lines;
+use super::said::is_gone;
 use super::{ContainerId, Engine, EngineError};
 
 impl Engine {

@@ -18,6 +18,7 @@ mod logs;
 mod network;
 mod plain;
 mod progress;
+mod said;
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,8 +37,8 @@ pub use instance::{Ending, Health, HealthStatus, Instance, InstanceState, Status
 pub use instance_spec::InstanceSpec;
 
 use crate::model::EngineSettings;
-use error::Call;
 use plain::Place;
+use said::Call;
 
 /// How long the Engine may take to answer a plain call.
 const ANSWER: Duration = Duration::from_secs(60);

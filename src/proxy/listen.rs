@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::net::{SocketFlags, acceptfrom_with, listen, sockopt};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
 
 use super::connection::{Accepted, Plane};
@@ -125,9 +127,13 @@ impl Doors {
 
     /// Accepts at `door` from now on.
     pub(super) fn open(&self, door: Door, socket: TcpListener) -> io::Result<()> {
-        let accepted = tokio::net::TcpListener::from_std(socket.try_clone()?)?;
-        let accepting = tokio::spawn(accept_all(Arc::clone(&self.plane), door, accepted));
         let socket = Arc::new(socket);
+        #[expect(
+            deprecated,
+            reason = "what replaces it is unsafe, for types whose descriptor may change; this one's does not"
+        )]
+        let waited_on = AsyncFd::with_interest(socket.try_clone()?, Interest::READABLE)?;
+        let accepting = tokio::spawn(accept_all(Arc::clone(&self.plane), door, waited_on));
         lock(&self.open).insert(door, Open { socket, accepting });
         Ok(())
     }
@@ -190,11 +196,11 @@ pub(super) fn taken(address: SocketAddr, error: &io::Error) -> String {
     }
 }
 
-async fn accept_all(plane: Arc<Plane>, door: Door, socket: tokio::net::TcpListener) {
+async fn accept_all(plane: Arc<Plane>, door: Door, socket: AsyncFd<TcpListener>) {
     let mut failing = false;
     loop {
-        let accepted = socket.accept().await;
-        match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
+        // Not by tokio's own listener: that would make each connection known to this runtime before its worker's.
+        match socket.async_io(Interest::READABLE, accept).await {
             Ok((stream, peer)) => {
                 failing = false;
                 plane.accept(Accepted { stream, peer, door });

@@ -19,16 +19,8 @@ fn app() -> AppName {
     "shop".parse().unwrap()
 }
 
-fn folder() -> Folder {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::new(folder.path());
-    let ports = SlotPorts {
-        green: 50100,
-        blue: 50101,
-    };
-    store
-        .write_app_file(&app(), &AppFile { index: 3, ports })
-        .unwrap();
+/// A state in which release 7 runs on green, and is live.
+pub(super) fn green_runs_7() -> AppState {
     let image = ImageRef {
         repository: "127.0.0.1:5000/shop".into(),
         digest: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
@@ -42,11 +34,24 @@ fn folder() -> Folder {
         commit: None,
         stopped: false,
     };
-    let state = AppState {
+    AppState {
         live: Some(Slot::Green),
         slots: BTreeMap::from([(Slot::Green, running)]),
         flips: Vec::new(),
+    }
+}
+
+fn folder() -> Folder {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(folder.path());
+    let ports = SlotPorts {
+        green: 50100,
+        blue: 50101,
     };
+    store
+        .write_app_file(&app(), &AppFile { index: 3, ports })
+        .unwrap();
+    let state = green_runs_7();
     let lock = store.try_lock(&app()).unwrap().unwrap();
     store.write_state(&lock, &state).unwrap();
     let record = |id| Record {

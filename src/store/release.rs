@@ -227,11 +227,8 @@ impl ReleaseDir {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::model::{ImageRef, Lane};
-    use crate::store::{AppState, Running};
+    use crate::store::damage_tests::green_runs_7;
 
     #[test]
     fn the_number_of_what_runs_is_not_given_again_when_the_history_is_lost() {
@@ -239,24 +236,7 @@ mod tests {
         let store = Store::new(folder.path());
         let app: AppName = "shop".parse().unwrap();
         fs::create_dir_all(store.releases_folder(&app)).unwrap();
-        let image = ImageRef {
-            repository: "127.0.0.1:5000/shop".into(),
-            digest: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
-        };
-        let running = Running {
-            release: ReleaseId(7),
-            lane: Lane::A,
-            instances: 1,
-            port: 8080,
-            image,
-            commit: None,
-            stopped: false,
-        };
-        let state = AppState {
-            live: Some(Slot::Green),
-            slots: BTreeMap::from([(Slot::Green, running)]),
-            flips: Vec::new(),
-        };
+        let state = green_runs_7();
         store
             .write_state(&store.try_lock(&app).unwrap().unwrap(), &state)
             .unwrap();

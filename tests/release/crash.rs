@@ -26,35 +26,10 @@ fn moments(seed: u64, count: usize, until: u64) -> Vec<u64> {
 
 /// After everything was killed: recovery leaves what a slot runs and nothing else, and the next push works.
 fn converges(world: &World, repo: &Repo, slot: &str, round: usize) {
-    agrees(world, round);
+    world.recovers(&format!("round {round}"));
     repo.version(&format!("after-{round}"));
     repo.push(slot).live();
     assert_eq!(world.version(), format!("after-{round}"));
-}
-
-/// After everything was killed: recovery leaves what a slot runs and nothing else.
-fn agrees(world: &World, round: usize) {
-    let said = world.deployer(&["recover"]).good();
-    let status = world.json(&["status"]);
-    let problems = &status["apps"][0]["problems"];
-    assert_eq!(
-        problems.as_array().map(Vec::len),
-        Some(0),
-        "round {round}: {problems} after\n{said}"
-    );
-    let runs: Vec<(String, u64)> = status["apps"][0]["slots"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|slot| Some((slot["slot"].as_str()?.to_owned(), slot["release"].as_u64()?)))
-        .collect();
-    for container in world.containers() {
-        let ran = (container.slot.clone(), container.release);
-        assert!(
-            runs.contains(&ran),
-            "round {round}: {container:?} is left over, {runs:?} run"
-        );
-    }
 }
 
 #[test]
@@ -237,7 +212,7 @@ fn killed_rollbacks_and_promotions_leave_a_healthy_app_at_every_moment() {
         wait_for("the workers to be gone", DEADLINE, || {
             world.workers().is_empty().then_some(())
         });
-        agrees(&world, round);
+        world.recovers(&format!("round {round}"));
     }
 
     let outcome = traffic.stop();

@@ -66,33 +66,6 @@ fn settles(world: &World) {
     });
 }
 
-/// Recovery has left nothing that is not as state says.
-#[track_caller]
-fn agrees(world: &World, when: &str) {
-    let said = world.deployer(&["recover"]).good();
-    let app = || world.json(&["status"])["apps"][0].clone();
-    // What was started again is back once the proxy has probed it.
-    let end = Instant::now() + DEADLINE;
-    while app()["problems"].to_string().contains("gets no request") && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    let app = app();
-    assert_eq!(app["problems"], serde_json::json!([]), "{when}, after\n{said}");
-    let runs: Vec<(String, u64)> = app["slots"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|slot| Some((slot["slot"].as_str()?.to_owned(), slot["release"].as_u64()?)))
-        .collect();
-    for container in world.containers() {
-        let ran = (container.slot.clone(), container.release);
-        assert!(
-            runs.contains(&ran),
-            "{when}: {container:?} is left over, {runs:?} run"
-        );
-    }
-}
-
 #[test]
 fn engine_of_its_own_leaves_nothing_on_the_machine() {
     let bridge = Path::new("/sys/class/net/docker0");
@@ -123,7 +96,7 @@ fn engine_with_live_restore_that_goes_away_while_live_costs_no_request() {
         let took = world.engine().start_again();
         println!("{gone:?} with live-restore: the Engine answers {took:?} after its start");
         assert_eq!(addresses(&world), before);
-        agrees(&world, &format!("{gone:?}"));
+        world.recovers(&format!("{gone:?}"));
         repo.version(&format!("after-{gone:?}"));
         repo.push("blue").live();
     }
@@ -154,7 +127,7 @@ fn app_comes_back_by_itself_when_the_engine_was_away() {
             begun.elapsed()
         );
         assert_eq!(addresses(&world), before);
-        agrees(&world, &format!("{gone:?}"));
+        world.recovers(&format!("{gone:?}"));
         assert_eq!(world.version(), "v2");
     }
     // The standby came back too: going back is a flip.
@@ -183,7 +156,7 @@ fn goes_away_at(world: &mut World, repo: &Repo, step: &str, gone: Gone) -> Strin
     push.wait().expect("git ends");
     settles(world);
     let log = world.deployer(&["log", &release.to_string()]).good();
-    agrees(world, &format!("{gone:?} at {step}"));
+    world.recovers(&format!("{gone:?} at {step}"));
     log
 }
 
@@ -260,7 +233,7 @@ fn engine_killed_at_any_moment_of_a_release_costs_no_request() {
         world.engine().start_again();
         child.wait().expect("the command ends");
         settles(&world);
-        agrees(&world, &format!("round {round}, killed after {moment:?}"));
+        world.recovers(&format!("round {round}, killed after {moment:?}"));
     }
     repo.version("after");
     repo.push("green").live();

@@ -1,5 +1,6 @@
 //! One release of an app at a time: waiting, superseding, cancelling.
 
+use std::process::Child;
 use std::time::Duration;
 
 use crate::support::process::run;
@@ -10,6 +11,16 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Commits a version whose probe takes its time: 3 s.
 fn slow(repo: &Repo, version: &str) {
     repo.unwell(version, "SLOWSTART", "3000");
+}
+
+/// Begins to push `version`, which becomes `release`; gives the push while that is being probed.
+fn begin_slow(world: &World, repo: &Repo, version: &str, slot: &str, release: u64) -> Child {
+    slow(repo, version);
+    let push = repo.begin_push(slot);
+    wait_for("the release to be probed", DEADLINE, || {
+        (step_of(world, release)? == "probe").then_some(())
+    });
+    push
 }
 
 fn step_of(world: &World, release: u64) -> Option<String> {
@@ -118,11 +129,7 @@ fn cancelled_release_leaves_nothing_and_the_next_push_works() {
     let repo = world.repo(&shop);
     repo.version("v1");
     repo.push("green").live();
-    slow(&repo, "v2");
-    let mut push = repo.begin_push("green");
-    wait_for("release 2 to be probed", DEADLINE, || {
-        (step_of(&world, 2)? == "probe").then_some(())
-    });
+    let mut push = begin_slow(&world, &repo, "v2", "green", 2);
 
     let said = world.deployer(&["cancel", "2"]).good();
 
@@ -144,11 +151,7 @@ fn what_a_waiting_rollback_goes_back_to_is_not_pruned() {
         repo.version(version);
         repo.push("green").live();
     }
-    slow(&repo, "v3");
-    let mut push = repo.begin_push("green");
-    wait_for("release 3 to be probed", DEADLINE, || {
-        (step_of(&world, 3)? == "probe").then_some(())
-    });
+    let mut push = begin_slow(&world, &repo, "v3", "green", 3);
 
     let said = world.deployer(&["rollback", "green", "--to", "1"]).good();
 
@@ -167,11 +170,7 @@ fn undoing_a_flip_goes_to_what_was_live_or_nowhere() {
         repo.version(version);
         repo.push(slot).live();
     }
-    slow(&repo, "v3");
-    let mut push = repo.begin_push("blue");
-    wait_for("release 3 to be probed", DEADLINE, || {
-        (step_of(&world, 3)? == "probe").then_some(())
-    });
+    let mut push = begin_slow(&world, &repo, "v3", "blue", 3);
 
     let undo = world.deployer(&["rollback"]);
 
@@ -199,11 +198,7 @@ fn rollback_of_a_slot_goes_back_from_what_it_ran_or_nowhere() {
         repo.version(version);
         repo.push("green").live();
     }
-    slow(&repo, "v3");
-    let mut push = repo.begin_push("green");
-    wait_for("release 3 to be probed", DEADLINE, || {
-        (step_of(&world, 3)? == "probe").then_some(())
-    });
+    let mut push = begin_slow(&world, &repo, "v3", "green", 3);
 
     let rollback = world.deployer(&["rollback", "green"]);
 
@@ -223,11 +218,7 @@ fn undoing_a_flip_does_nothing_once_another_flip_came() {
         repo.version(version);
         repo.push(slot).live();
     }
-    slow(&repo, "v3");
-    let mut push = repo.begin_push("green");
-    wait_for("release 3 to be probed", DEADLINE, || {
-        (step_of(&world, 3)? == "probe").then_some(())
-    });
+    let mut push = begin_slow(&world, &repo, "v3", "green", 3);
 
     let undo = world.deployer(&["rollback"]);
 

@@ -51,6 +51,9 @@ pub(crate) const DEPLOYER: &str = env!("CARGO_BIN_EXE_deployer");
 /// How long a daemon may take to begin or to end.
 const DAEMON_DEADLINE: Duration = Duration::from_secs(30);
 
+/// What was started again has this long to be probed and used.
+const RECOVERY_DEADLINE: Duration = Duration::from_secs(120);
+
 /// How long one request of a test may take.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -283,6 +286,34 @@ impl World {
         let mut found = process::processes_of(Path::new(DEPLOYER), &self.config());
         found.retain(|pid| self.proxy.as_ref().is_none_or(|proxy| proxy.pid() != *pid));
         found
+    }
+
+    /// Has everything brought to where the journals say it is: then `status` knows of no problem, and there is no
+    /// instance but of what a slot runs. `when` is told where that is not so.
+    #[track_caller]
+    pub(crate) fn recovers(&self, when: &str) {
+        let said = self.deployer(&["recover"]).good();
+        let app = || self.json(&["status"])["apps"][0].clone();
+        // What was started again is back once the proxy has probed it.
+        let end = Instant::now() + RECOVERY_DEADLINE;
+        while app()["problems"].to_string().contains("gets no request") && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let app = app();
+        assert_eq!(app["problems"], serde_json::json!([]), "{when}, after\n{said}");
+        let runs: Vec<(String, u64)> = app["slots"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|slot| Some((slot["slot"].as_str()?.to_owned(), slot["release"].as_u64()?)))
+            .collect();
+        for container in self.containers() {
+            let ran = (container.slot.clone(), container.release);
+            assert!(
+                runs.contains(&ran),
+                "{when}: {container:?} is left over, {runs:?} run"
+            );
+        }
     }
 
     /// The world's containers, in any state.

@@ -2,7 +2,9 @@
 
 mod address;
 mod app;
+mod by;
 mod image;
+mod key;
 mod release;
 pub mod sealed;
 mod settings;
@@ -11,7 +13,9 @@ mod text;
 
 pub use address::{AddressPlan, AddressPlanError, INSTANCES_MAX, Subnet};
 pub use app::AppName;
+pub use by::By;
 pub use image::{Commit, Digest, ImageRef};
+pub use key::{Grant, KeyName, Role};
 pub use release::{Origin, ReleaseId};
 pub use settings::{
     AppSettings, BuildSettings, Builder, Credentials, EngineSettings, Probe, ProbeKind, Promote,

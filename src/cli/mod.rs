@@ -77,8 +77,12 @@ enum Command {
     Worker(worker::Args),
 }
 
+/// What no file or folder that this program makes, or has git make, lets anybody else do.
+const UMASK: u32 = 0o077;
+
 /// Reads the arguments, runs the command, and says what went wrong.
 pub fn main() -> ExitCode {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(UMASK));
     let cli = Cli::parse();
     // Refused only where one is installed already, which then serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();

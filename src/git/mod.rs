@@ -14,6 +14,8 @@ mod tree;
 mod worktree;
 
 pub use error::GitError;
-pub use push::{ObjectId, PushError, PushOptions, Pushed, RefUpdate, what_was_pushed, without_git};
+pub use push::{
+    MEMORY_MAX, ObjectId, PushError, PushOptions, Pushed, RefUpdate, what_was_pushed, without_git,
+};
 pub use repository::{CommitFacts, SlotRepository, hook_script};
 pub use worktree::{CheckedOut, Note};

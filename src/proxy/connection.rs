@@ -26,7 +26,7 @@ use super::table::{Door, Switch};
 use super::upstream::{Upstream, lock};
 
 /// Largest head of a request; a larger one is answered 431.
-const HEAD_MAX: usize = 64 << 10;
+pub(super) const HEAD_MAX: usize = 64 << 10;
 
 /// What every worker shares.
 #[derive(Debug)]

@@ -15,6 +15,8 @@ mod app;
 #[cfg(test)]
 mod damage_tests;
 mod durable;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod journal;
 mod lock;
 mod log;

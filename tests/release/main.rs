@@ -7,6 +7,7 @@ mod failures;
 mod faults;
 mod harness;
 mod history;
+mod hostile;
 mod instances;
 mod kill;
 mod prune;

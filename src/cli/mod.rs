@@ -1,6 +1,7 @@
 //! The command line: one file a command, with its arguments and its run.
 
 mod app;
+mod by;
 mod cancel;
 mod completions;
 mod config;
@@ -95,7 +96,15 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result {
     let path = crate::config::find(cli.config.as_deref());
-    let context = || -> Result<Context> { Ok(Context::new(crate::config::load(&path)?, absolute(&path)?)) };
+    let context = || -> Result<Context> {
+        let by::Caller { by, scope } = by::caller()?;
+        Ok(Context::new(
+            crate::config::load(&path)?,
+            absolute(&path)?,
+            by,
+            scope,
+        ))
+    };
     match cli.command {
         Command::App(command) => command.run(&context()?),
         Command::Hook(command) => command.run(&context()?),

@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use crate::support::World;
 
+/// Between two looks. The kernel keeps each process's peak, so that only the last moments of one can be missed.
+const BREATH: Duration = Duration::from_millis(25);
+
 /// Looks again and again at the processes that work in or on a world's folder: its deployer, and git for it.
 pub(super) struct Peaks {
     stop: Arc<AtomicBool>,
@@ -24,7 +27,7 @@ impl Peaks {
             let mut peaks = BTreeMap::new();
             while !stopped.load(Ordering::Relaxed) {
                 look(&folder, &mut peaks);
-                thread::sleep(Duration::from_millis(5));
+                thread::sleep(BREATH);
             }
             peaks
         });
@@ -56,7 +59,7 @@ fn look(folder: &Path, peaks: &mut BTreeMap<String, u64>) {
             .collect();
         let at_home = fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(folder));
         let names_it = words.iter().any(|word| Path::new(word).starts_with(folder));
-        if let (Some(kind), true) = (kind(&words), at_home || names_it)
+        if let (Some(kind), true) = (kind(&process, &words), at_home || names_it)
             && let Some(peak) = peak(&process)
         {
             let known = peaks.entry(kind).or_default();
@@ -65,12 +68,16 @@ fn look(folder: &Path, peaks: &mut BTreeMap<String, u64>) {
     }
 }
 
-/// The program and the first of its words that is no option: `git index-pack`.
-fn kind(words: &[String]) -> Option<String> {
-    let program = Path::new(words.first()?).file_name()?.to_str()?;
+/// The program and the first of its words that is a command: `git index-pack`, `deployer worker`.
+fn kind(process: &Path, words: &[String]) -> Option<String> {
+    let program = fs::read_link(process.join("exe")).ok()?;
+    let program = program.file_name()?.to_str()?;
     let is_command = |word: &&String| !word.is_empty() && !word.starts_with(['-', '/']);
     let command = words.iter().skip(1).find(is_command).map_or("", String::as_str);
-    (program == "deployer" || program.starts_with("git")).then(|| format!("{program} {command}"))
+    // The pusher's own side has what it has.
+    let is_pushers = matches!(command, "push" | "pack-objects");
+    let is_meant = program == "deployer" || program.starts_with("git") && !is_pushers;
+    is_meant.then(|| format!("{program} {command}"))
 }
 
 fn peak(process: &Path) -> Option<u64> {

@@ -19,7 +19,7 @@ fn names_that_lead_elsewhere_are_declined_by_git() {
     for (name, told) in [
         (&b".."[..], "hasDotdot"),
         (b".", "hasDot"),
-        (b"", "emptyName"),
+        (b"", "empty"),
         (b"../../canary", "fullPathname"),
         (b"/etc/deployer", "fullPathname"),
         (b".git", "hasDotgit"),

@@ -64,17 +64,12 @@ fn there_is_no_terminal_no_forwarding_and_no_file_transfer() {
         .expect("the key's options");
     assert!(allowed.trim_end().ends_with("key options: command"), "{allowed}");
 
-    let terminal = ssh(&["-tt", "-o", "LogLevel=INFO"], "");
-    assert!(
-        terminal.stderr.contains("PTY allocation request failed"),
-        "{}",
-        terminal.stderr
-    );
-    assert!(
-        terminal.stdout.starts_with("You are laptop"),
-        "{}",
-        terminal.stdout
-    );
+    // On a terminal of their own, as people log in.
+    let login = sshd.client(&key).join(" ") + " -o LogLevel=INFO " + &sshd.host();
+    let mut terminal = Command::new("script");
+    let terminal = run(terminal.args(["-qec", &login, "/dev/null"]), &[]).stdout;
+    assert!(terminal.contains("PTY allocation request failed"), "{terminal}");
+    assert!(terminal.contains("You are laptop"), "{terminal}");
 
     let through = format!("{}", world.public());
     let forwarded = ssh(&["-W", &through], "");

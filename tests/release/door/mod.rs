@@ -44,6 +44,7 @@ impl Keys {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let keys = Self { folder };
         std::fs::create_dir(keys.path("state")).expect("a state folder");
+        std::fs::create_dir(keys.path("home")).expect("a home");
         let text = format!(
             "state = {:?}\n[ssh]\nauthorized_keys = {:?}\n",
             keys.path("state"),

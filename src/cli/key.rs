@@ -1,7 +1,7 @@
 //! `deployer key`
 
 use std::io::{IsTerminal, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -305,11 +305,16 @@ fn slot_list(slots: &[Slot]) -> String {
 
 /// Changes the file of keys, alone.
 fn change<T>(context: &Context, change: impl FnOnce(&mut AuthorizedKeys) -> Result<T>) -> Result<T> {
-    let _alone = context.store.lock_keys()?;
+    let alone = context.store.lock_keys()?;
+    let owner = given_to(context)?;
+    if let Some(Owner { uid, gid }) = owner {
+        // Else the owner could not take the lock that root has made.
+        fchown(&alone, Some(uid), Some(gid)).map_err(anyhow::Error::from)?;
+    }
     let path = file(context)?;
     let mut keys = read(&path)?;
     let changed = change(&mut keys)?;
-    ssh::write(&path, &keys, given_to(context)?).map_err(anyhow::Error::from)?;
+    ssh::write(&path, &keys, owner).map_err(anyhow::Error::from)?;
     Ok(changed)
 }
 

@@ -1,7 +1,7 @@
 //! The file of keys: what `deployer key` puts there, what it leaves alone, and what it takes for a key.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
 use super::Keys;
@@ -245,6 +245,40 @@ fn a_link_in_place_of_the_file_is_left_alone() {
     assert_eq!(
         fs::read_to_string(keys.path("elsewhere")).expect("it is there"),
         "as it was"
+    );
+}
+
+#[test]
+fn what_root_writes_belongs_to_the_owner_of_the_state_folder() {
+    // Any number that no user of this machine needs to have.
+    const OWNER: u32 = 54_321;
+    let keys = Keys::new();
+    chown(keys.path("state"), Some(OWNER), Some(OWNER)).expect("tests run as root");
+    let laptop = keys.public("laptop", &["-t", "ed25519"]);
+
+    keys.key(&["add", "laptop"], &laptop).good();
+
+    for path in [keys.file(), keys.path("home/.ssh"), keys.path("state/keys.lock")] {
+        let found = fs::metadata(&path).expect("it is there");
+        assert_eq!((found.uid(), found.gid()), (OWNER, OWNER), "{path:?}");
+    }
+}
+
+#[test]
+fn the_key_is_asked_for_where_there_is_only_a_terminal() {
+    let keys = Keys::new();
+    let add = format!(
+        "{} --config {} key add laptop",
+        crate::support::DEPLOYER,
+        keys.path("deployer.toml").display()
+    );
+    let mut terminal = std::process::Command::new("script");
+    let ended = run(terminal.args(["-qec", &add, "/dev/null"]), &[]);
+    assert_eq!(ended.code, Some(2));
+    assert!(
+        ended.stdout.contains("key add laptop < laptop.pub"),
+        "{}",
+        ended.stdout
     );
 }
 

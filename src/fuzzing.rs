@@ -7,6 +7,7 @@ use crate::config;
 use crate::git::{Pushed, RefUpdate, what_was_pushed};
 use crate::model::{Origin, ReleaseId, escaped, printable};
 use crate::release::{Entry, Learned, Next, next, way};
+use crate::ssh;
 use crate::store::{self, AppFile, AppState, Record};
 use crate::{engine, proxy};
 
@@ -88,6 +89,36 @@ pub fn state(data: &[u8]) {
         }
     }
     panic!("the release does not end: {entries:?}");
+}
+
+/// What a client asks sshd for: words within their bounds that come through quoting as they are, a request, and a
+/// repository that is a slot's or none. A line of the file of keys.
+pub fn words(data: &[u8]) {
+    if let Ok(words) = ssh::split(data) {
+        assert!(words.len() <= ssh::WORDS_MAX && !words.concat().contains(char::is_control));
+        let quoted: Vec<String> = words.iter().map(|word| ssh::quoted(word)).collect();
+        let quoted = quoted.join(" ");
+        if quoted.len() <= ssh::LENGTH_MAX {
+            assert_eq!(ssh::split(quoted.as_bytes()).as_ref(), Ok(&words));
+        }
+        if let Some(forced) = ssh::ForcedCommand::read(&words)
+            && let Ok(line) = forced.to_line()
+        {
+            let again = ssh::split(line.as_bytes()).expect("what is written so is words");
+            assert_eq!(ssh::ForcedCommand::read(&again), Some(forced));
+        }
+        if let Ok(ssh::Request::Git { remote, .. }) = ssh::Request::read(&words)
+            && let Ok(slot) = ssh::repository(&remote, Path::new("/var/lib/deployer/git"))
+        {
+            assert!(remote.contains(slot.slot.as_str()), "{remote:?} is {slot}");
+        }
+    }
+    if let Ok(key) = ssh::PublicKey::read(data) {
+        let line = key.to_line();
+        assert!(!line.contains(char::is_control), "{line:?}");
+        let again = ssh::PublicKey::read(line.as_bytes()).map(|key| key.to_line());
+        assert_eq!(again.ok(), Some(line));
+    }
 }
 
 /// Names and lines for a terminal.

@@ -1,15 +1,18 @@
 //! The command line: one file a command, with its arguments and its run.
 
 mod app;
+mod asks;
 mod by;
 mod cancel;
 mod completions;
 mod config;
 mod exit;
 mod hook;
+mod key;
 mod log;
 mod logs;
 mod output;
+mod passwd;
 mod promote;
 mod proxy;
 mod prune;
@@ -18,6 +21,8 @@ mod redeploy;
 mod releases;
 mod rollback;
 mod select;
+mod shell;
+mod ssh;
 mod status;
 mod worker;
 
@@ -51,7 +56,7 @@ pub struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 the release did not become good (failed, cancelled, superseded), 4 busy, 5 not found.";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 the release did not become good (failed, cancelled, superseded), 4 busy, 5 not found, 6 not allowed over ssh.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -68,6 +73,8 @@ enum Command {
     Rollback(rollback::Args),
     Cancel(cancel::Args),
     #[command(subcommand)]
+    Key(key::Command),
+    #[command(subcommand)]
     Proxy(proxy::Command),
     #[command(subcommand)]
     Config(config::Command),
@@ -76,6 +83,8 @@ enum Command {
     Completions(completions::Args),
     #[command(hide = true)]
     Worker(worker::Args),
+    #[command(hide = true)]
+    Ssh(ssh::Args),
 }
 
 /// What no file or folder that this program makes, or has git make, lets anybody else do.
@@ -84,11 +93,18 @@ const UMASK: u32 = 0o077;
 /// Reads the arguments, runs the command, and says what went wrong.
 pub fn main() -> ExitCode {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(UMASK));
+    if shell::is_called() {
+        return end(shell::run());
+    }
     let cli = Cli::parse();
     // Refused only where one is installed already, which then serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     output::set_color(cli.color);
-    match run(cli) {
+    end(run(cli))
+}
+
+fn end(ended: Result) -> ExitCode {
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
@@ -116,12 +132,14 @@ fn run(cli: Cli) -> Result {
         Command::Promote(args) => args.run(&context()?),
         Command::Rollback(args) => args.run(&context()?),
         Command::Cancel(args) => args.run(&context()?),
+        Command::Key(command) => command.run(&context()?),
         Command::Proxy(command) => command.run(&context()?),
         Command::Config(command) => command.run(&context()?),
         Command::Recover(args) => args.run(&context()?),
         Command::Prune(args) => args.run(&context()?),
         Command::Completions(args) => args.run(),
         Command::Worker(args) => args.run(&context()?),
+        Command::Ssh(args) => args.run(cli.config.as_deref()),
     }
 }
 

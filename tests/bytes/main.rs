@@ -120,3 +120,8 @@ fn any_journal_comes_to_an_end_and_any_state_file_is_read_or_refused() {
 fn any_text_becomes_printable() {
     try_out("text", deployer::fuzzing::text);
 }
+
+#[test]
+fn any_command_of_a_client_is_words_within_bounds_or_refused() {
+    try_out("words", deployer::fuzzing::words);
+}

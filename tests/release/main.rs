@@ -2,6 +2,7 @@
 
 mod commands;
 mod crash;
+mod door;
 mod engine;
 mod failures;
 mod faults;

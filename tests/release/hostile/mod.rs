@@ -1,5 +1,6 @@
 //! People who wish no good: what they push, what their builds print, and who else is on the machine.
 
+mod commands;
 mod forge;
 mod neighbours;
 mod output;

@@ -182,7 +182,6 @@ fn no_command_of_a_client_executes_a_program_that_it_chose() {
         let traced = stage.ask(asked, &[], b"0000");
         let shown: String = asked.chars().take(200).collect();
         for (path, _) in &traced.executed {
-            // `-o` of strace's own run is not in it: the first one is the forced command itself.
             assert!(is_allowed(path), "{shown:?} executed {}", path.display());
             seen.insert(path.clone());
         }
@@ -222,7 +221,7 @@ fn no_command_of_a_client_executes_a_program_that_it_chose() {
 fn a_push_a_rollback_and_all_that_they_start_execute_nothing_else() {
     let stage = Stage::new("traced-push");
     let file = stage.world.path("traced");
-    let ssh = stage.world.path("ssh");
+    let ssh = stage.world.path("traced-ssh");
     let words: Vec<String> = stage.forced().iter().map(|word| format!("'{word}'")).collect();
     let strace = format!("{:?}", strace(&file)).replace('"', "'");
     let script = format!(

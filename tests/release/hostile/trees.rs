@@ -1,12 +1,14 @@
 //! Trees that no honest git has made, pushed by a git that does not look.
 
 use std::fs;
+use std::time::Duration;
 
 use git2::Oid;
 
 use super::forge::{FILE, FOLDER, LINK, SUBMODULE};
 use super::peak::Peaks;
 use super::{Stage, assert_fit_for_a_terminal};
+use crate::support::wait_for;
 
 /// Memory of one process of deployer's or git's, in a build for tests: the program alone has 40 MiB.
 const MEMORY_MAX: u64 = 400 << 20;
@@ -185,6 +187,30 @@ fn files_of_a_build_that_lead_out_of_the_tree_are_refused_at_the_build() {
             "at build: the ignore file .dockerignore leads out",
         );
     }
+}
+
+#[test]
+fn patterns_that_take_their_time_end_with_the_deadline_of_the_build() {
+    let stage = Stage::new("slow-patterns");
+    stage
+        .world
+        .reconfigure("[app.shop]", "[app.shop]\nbuild_deadline = \"2s\"");
+    // Each file takes a second to be found not ignored, and all of them an hour.
+    let patterns = format!("{}z\n", "**/".repeat(20_000)).repeat(17);
+    let name = "n".repeat(200);
+    stage.repo.write(".dockerignore", patterns);
+    for number in 0..3_000 {
+        stage.repo.write(&format!("{number}{name}"), "x");
+    }
+    stage.repo.version("v2");
+
+    let said = stage.repo.push("green").failed();
+
+    assert!(said.contains("at build") && said.contains("2.00 s"), "{said}");
+    wait_for("the worker to end", Duration::from_secs(60), || {
+        stage.world.workers().is_empty().then_some(())
+    });
+    stage.assert_unharmed("slow patterns");
 }
 
 #[test]

@@ -169,7 +169,7 @@ fn files_are(world: &World, app: &App, context: &str) {
         assert!(stray.is_empty(), "{context}: left over in {folder}: {stray:?}");
     };
     let of_app = format!("apps/{}", app.name);
-    only("", &["apps", "apps.lock", "git", "proxy"]);
+    only("", &["apps", "apps.lock", "audit.log", "git", "proxy"]);
     only("proxy", &["routes.json", "lock", "control.sock", "takeover.sock"]);
     only(
         &of_app,

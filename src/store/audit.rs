@@ -489,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_cannot_be_written_is_as_before() {
+    fn a_line_that_finds_no_space_is_an_error() {
         let full = File::options().read(true).append(true).open("/dev/full").unwrap();
         assert!(append(&full, &release(1, ActionOutcome::Begun)).is_err());
     }

@@ -1,7 +1,7 @@
 //! Who did what: the audit log, and what records, `status`, `releases` and containers tell of it.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -380,6 +380,42 @@ fn the_audit_log_is_for_its_owner_alone_and_may_be_moved_away() {
 
     assert_eq!((mode("audit.log"), mode("audit.log.1")), (0o600, 0o600));
     assert_eq!(told(&world), [format!("{} -: prune | -/- - | done", user())]);
+}
+
+/// Lines of a log that is too long to be held in memory without being seen there.
+const LONG: usize = 60_000;
+
+/// The most memory that the process `pid` has had at once, in KiB.
+fn memory_of(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.expect("how much memory it has had")
+}
+
+#[test]
+fn a_long_audit_log_is_never_held_in_memory() {
+    let mut world = World::new("audit-long");
+    world.app("shop", "");
+    let log = world.state("audit.log");
+    let line = fs::read_to_string(&log).expect("a line");
+    fs::write(&log, line.repeat(LONG)).expect("a long log");
+    let mut command = world.command();
+    command.args(["audit", "--since", "2000-01-01", "--json"]);
+    let mut reader = command.stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut lines = BufReader::new(reader.stdout.take().expect("its output")).lines();
+    let mut read = |count: usize| lines.by_ref().take(count).map_while(Result::ok).count();
+
+    assert_eq!(read(LONG / 10), LONG / 10);
+    let early = memory_of(reader.id());
+    // Far enough from the end that it cannot have written all of it.
+    assert_eq!(read(LONG * 8 / 10), LONG * 8 / 10);
+    let late = memory_of(reader.id());
+
+    assert!(late < early + 4096, "{early} KiB grew to {late} KiB");
+    // The rest of the list; the head and the tail have three lines each.
+    assert_eq!(read(LONG), LONG / 10 + 6);
+    assert!(reader.wait().expect("it ends").success());
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn create(context: &Context, name: &AppName) -> Result {
 }
 
 fn list(context: &Context, json: bool) -> Result {
-    let names = context.store.apps()?;
+    let names = select::apps(context, None)?;
     if json {
         return output::json("apps", &names);
     }

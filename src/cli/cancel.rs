@@ -8,7 +8,7 @@ use crate::release::{Context, cancel};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The release: 42, or APP/42
-    release: ReleaseName,
+    pub(super) release: ReleaseName,
 }
 
 impl Args {

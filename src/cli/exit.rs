@@ -17,6 +17,8 @@ pub enum Code {
     Busy = 4,
     /// There is no such app, slot or release.
     NotFound = 5,
+    /// The key that came over ssh may not do this.
+    NotAllowed = 6,
 }
 
 /// A command's failure: the code that it ends with, and what is said.

@@ -8,7 +8,7 @@ use crate::release::{Context, receive};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The slot: green, blue, or APP/green
-    slot: SlotName,
+    pub(super) slot: SlotName,
 }
 
 impl Args {

@@ -13,7 +13,7 @@ use crate::store::ReleaseDir;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The slot: green, blue, or APP/green
-    slot: SlotName,
+    pub(super) slot: SlotName,
     /// Leave it on the standby, for `deployer promote`
     #[arg(long)]
     no_promote: bool,

@@ -12,13 +12,13 @@ use crate::release::{Context, receive};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The slot: green, blue, or APP/green
-    slot: Option<SlotName>,
+    pub(super) slot: Option<SlotName>,
     /// The release to go back to
     #[arg(long, value_name = "RELEASE", requires = "slot")]
     to: Option<ReleaseId>,
     /// The app whose last flip is undone, where there is more than one
     #[arg(long, value_name = "APP", conflicts_with = "slot")]
-    app: Option<AppName>,
+    pub(super) app: Option<AppName>,
 }
 
 impl Args {

@@ -124,7 +124,12 @@ impl Store {
 
     /// The folder of an app's repositories.
     pub fn repositories(&self, app: &AppName) -> PathBuf {
-        self.root.join("git").join(app.as_str())
+        self.all_repositories().join(app.as_str())
+    }
+
+    /// The folder of every app's repositories.
+    pub fn all_repositories(&self) -> PathBuf {
+        self.root.join("git")
     }
 
     /// The worktree of a slot.

@@ -3,6 +3,7 @@
 mod audit;
 mod commands;
 mod crash;
+mod door;
 mod engine;
 mod failures;
 mod faults;

@@ -10,14 +10,14 @@ const MEMORY_MAX: u64 = 200 << 20;
 /// What a release's log keeps of a tool's output, and something for its own lines.
 const LOG_MAX: u64 = 17 << 20;
 
-/// A mebibyte of what no terminal should get, half of it in lines.
+/// A mebibyte of what no terminal should get, most of it in lines.
 fn noise() -> Vec<u8> {
     let line = [
         &b"\x1b[2J\x1b]0;title\x07\x1b[31mred\x1b[0m \xff\xfe\xc3( \0\x07\x08 10%\r20%\r"[..],
         "\u{9b}31m \u{202e}desrever \u{2028} remote: live: shop/green release 9\n".as_bytes(),
     ];
     let line = line.concat();
-    let mut noise = line.repeat((512 << 10) / line.len());
+    let mut noise = line.repeat((768 << 10) / line.len());
     while noise.len() < 1 << 20 {
         noise.extend(b"no end \x1b[5m \xf0\x9f");
     }

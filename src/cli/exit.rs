@@ -42,6 +42,21 @@ impl Failure {
         Self { code, message: None }
     }
 
+    /// The code that the command ends with.
+    pub(super) fn code(&self) -> Code {
+        self.code
+    }
+
+    /// Whether the command line made no sense.
+    pub(super) fn is_usage(&self) -> bool {
+        self.code == Code::Usage
+    }
+
+    /// What is said.
+    pub(super) fn message(&self) -> Option<&str> {
+        self.message.as_deref()
+    }
+
     /// Says it on standard error, and gives the exit code.
     pub fn report(self) -> ExitCode {
         if let Some(message) = self.message {

@@ -2,6 +2,8 @@
 
 mod app;
 mod asks;
+mod audit;
+mod audited;
 mod by;
 mod cancel;
 mod completions;
@@ -66,6 +68,7 @@ enum Command {
     Hook(hook::Command),
     Status(status::Args),
     Releases(releases::Args),
+    Audit(audit::Args),
     Log(log::Args),
     Logs(logs::Args),
     Redeploy(redeploy::Args),
@@ -110,18 +113,16 @@ fn run(cli: Cli) -> Result {
     let path = crate::config::find(cli.config.as_deref());
     let context = || -> Result<Context> {
         let by::Caller { by, scope } = by::caller()?;
-        Ok(Context::new(
-            crate::config::load(&path)?,
-            absolute(&path)?,
-            by,
-            scope,
-        ))
+        let mut context = Context::new(crate::config::load(&path)?, absolute(&path)?, by, scope);
+        context.command = audited::words(std::env::args_os().skip(1));
+        Ok(context)
     };
     match cli.command {
         Command::App(command) => command.run(&context()?),
         Command::Hook(command) => command.run(&context()?),
         Command::Status(args) => args.run(&context()?),
         Command::Releases(args) => args.run(&context()?),
+        Command::Audit(args) => args.run(&context()?),
         Command::Log(args) => args.run(&context()?),
         Command::Logs(args) => args.run(&context()?),
         Command::Redeploy(args) => args.run(&context()?),

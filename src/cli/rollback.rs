@@ -1,6 +1,6 @@
 //! `deployer rollback`
 
-use super::{Result, redeploy, select};
+use super::{Result, audited, redeploy};
 use crate::model::{AppName, ReleaseId, SlotName};
 use crate::release::{Context, receive};
 
@@ -23,13 +23,16 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
-        let release = match &self.slot {
+        let release = audited::begun(context, |subject| match &self.slot {
             Some(slot) => {
-                let (app, slot) = select::slot(context, slot)?;
-                receive::rollback(context, &app, slot, self.to)?
+                let (app, slot) = subject.slot(context, slot)?;
+                Ok(receive::rollback(context, &app, slot, self.to)?)
             }
-            None => receive::undo_flip(context, &select::app(context, self.app.as_ref())?)?,
-        };
+            None => {
+                let app = subject.app(context, self.app.as_ref())?;
+                Ok(receive::undo_flip(context, &app)?)
+            }
+        })?;
         redeploy::follow(context, &release)
     }
 }

@@ -6,6 +6,7 @@ mod login;
 mod permits;
 mod pushes;
 mod shell;
+mod told;
 mod words;
 
 use std::path::PathBuf;

@@ -84,6 +84,7 @@ const TABLE: &[(&str, Least, To)] = &[
     ("recover", Admin, Server),
     ("proxy routes", Admin, Server),
     ("config check", Admin, Server),
+    ("audit", Admin, Server),
     ("key list", Admin, Server),
     ("key show nobody", Admin, Server),
     ("key add nobody", Admin, Server),

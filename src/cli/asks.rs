@@ -84,6 +84,7 @@ impl Command {
             Command::Audit(_) => admin("see the audit log"),
             Command::Recover(_) => admin("recover"),
             Command::Prune(_) => admin("prune"),
+            Command::Audit(_) => admin("see who did what"),
             Command::Completions(_) => Asks::Nothing,
             Command::Proxy(proxy::Command::Run { .. }) => Asks::Never("proxy run"),
             Command::Hook(hook::Command::PostReceive { .. }) => Asks::Never("hook"),

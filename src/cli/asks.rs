@@ -81,7 +81,6 @@ impl Command {
             Command::Key(key::Command::List { .. } | key::Command::Show { .. }) => admin("see the keys"),
             Command::Proxy(proxy::Command::Routes { .. }) => admin("see every route"),
             Command::Config(config::Command::Check) => admin("see the configuration"),
-            Command::Audit(_) => admin("see the audit log"),
             Command::Recover(_) => admin("recover"),
             Command::Prune(_) => admin("prune"),
             Command::Audit(_) => admin("see who did what"),

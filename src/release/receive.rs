@@ -6,12 +6,15 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use super::context::{App, Context};
+use super::gate;
 use super::history;
 use super::say;
 use crate::failpoint;
 use crate::git::{ObjectId, Pushed, RefUpdate, SlotRepository, what_was_pushed};
 use crate::model::{AppName, Commit, Origin, Promote, ReleaseId, Slot};
-use crate::store::{AppState, Live, Meant, Moment, Numbers, Record, ReleaseDir, Running};
+use crate::store::{
+    AppState, Gated, Live, Meant, Moment, Numbers, Process, PushNote, Record, ReleaseDir, Running,
+};
 
 /// What a push came to.
 pub enum Received {
@@ -34,7 +37,10 @@ pub fn push(
 ) -> Result<Received> {
     let app = context.app(app)?;
     let branch = &app.settings.branch;
+    let is_released = gate::was_released(context, &app.name);
     let (reference, new) = match what_was_pushed(updates, branch) {
+        // The push has waited for its release, and has read all of it.
+        Pushed::Branch { .. } if is_released => return Ok(Received::Nothing(Vec::new())),
         Pushed::Branch { reference, new, .. } => (reference, new),
         Pushed::Deleted { .. } => {
             let live = context.store.state(&app.name).ok().and_then(|state| state.live());
@@ -62,8 +68,46 @@ pub fn push(
         commit: Some((facts.commit, facts.subject)),
         promote: app.settings.promote == Promote::Auto && !no_promote,
         meant: None,
+        gated: None,
     };
     launch(context, &app, &numbers, draft).map(Received::Release)
+}
+
+/// Takes a push that `receiver` is holding: its branch, which `update` is about, moves once the release is good.
+///
+/// # Errors
+/// As [`push`], and when the branch is to be deleted.
+pub fn gated(
+    context: &Context,
+    app: &AppName,
+    update: &RefUpdate,
+    (receiver, note): (Process, PushNote),
+) -> Result<ReleaseDir> {
+    let app = context.app(app)?;
+    let new = update
+        .new
+        .context("a branch that is deleted has nothing to release")?;
+    let numbers = context.store.lock_numbers(&app.name)?;
+    let repository = SlotRepository::open(&context.store.repository(&app.name, note.slot))?;
+    let facts = repository.commit_facts(new)?;
+    let from = update.old.map(|old| repository.commit_facts(old)).transpose()?;
+    let draft = Draft {
+        slot: note.slot,
+        origin: Origin::Push {
+            reference: update.reference.clone(),
+        },
+        commit: Some((facts.commit, facts.subject)),
+        promote: app.settings.promote == Promote::Auto && !note.no_promote,
+        meant: None,
+        gated: Some(Held {
+            gated: Gated {
+                from: from.map(|facts| facts.commit),
+            },
+            receiver,
+            note,
+        }),
+    };
+    launch(context, &app, &numbers, draft)
 }
 
 /// Where another push moved the branch on before this one got a number, and was released already: the commit that the
@@ -111,6 +155,7 @@ pub fn redeploy(context: &Context, app: &AppName, slot: Slot, no_promote: bool) 
         commit: commit_of(&last.record),
         promote,
         meant: None,
+        gated: None,
     };
     launch(context, &app, &numbers, draft)
 }
@@ -214,6 +259,7 @@ fn go_live(
         commit: of.record().ok().flatten().as_ref().and_then(commit_of),
         promote: true,
         meant,
+        gated: None,
     };
     launch(context, app, numbers, draft)
 }
@@ -234,6 +280,7 @@ fn go_back(
         commit: commit_of(&target.record),
         promote: true,
         meant,
+        gated: None,
     };
     launch(context, app, numbers, draft)
 }
@@ -252,11 +299,20 @@ struct Draft {
     commit: Option<(Commit, String)>,
     promote: bool,
     meant: Option<Meant>,
+    gated: Option<Held>,
+}
+
+/// A push that is held until its release has ended.
+struct Held {
+    gated: Gated,
+    receiver: Process,
+    note: PushNote,
 }
 
 /// Writes the record and starts the worker, which holds its lock from the first moment on.
 fn launch(context: &Context, app: &App, numbers: &Numbers, draft: Draft) -> Result<ReleaseDir> {
     let (commit, subject) = draft.commit.unzip();
+    let gated = draft.gated.as_ref().map(|held| held.gated.clone());
     let (release, record, lock) = context.store.new_release(numbers, |id| Record {
         id,
         slot: draft.slot,
@@ -265,8 +321,18 @@ fn launch(context: &Context, app: &App, numbers: &Numbers, draft: Draft) -> Resu
         subject,
         promote: draft.promote,
         meant: draft.meant,
+        gated,
         received: Moment::now(),
     })?;
+    if let Some(held) = draft.gated {
+        // Before anybody can see the release end: the push's other hook would release it once more.
+        let release_of = PushNote {
+            release: Some(record.id),
+            ..held.note
+        };
+        let noted = context.store.note_push(&app.name, held.receiver, &release_of);
+        noted.or_else(|error| release.remove().and(Err(error)))?;
+    }
     let environment = ["PATH", "HOME", "SSL_CERT_FILE", "SSL_CERT_DIR"];
     let environment = environment
         .iter()

@@ -62,6 +62,7 @@ fn folder() -> Folder {
         subject: Some("v7".into()),
         promote: true,
         meant: None,
+        gated: None,
         received: Moment::now(),
     };
     let (release, ..) = store

@@ -35,8 +35,19 @@ pub struct Record {
     /// What must still be so when its turn comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meant: Option<Meant>,
+    /// For a push that waits for its release: what must still be so when its turn comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gated: Option<Gated>,
     /// When it was received.
     pub received: Moment,
+}
+
+/// A push whose branch moves only once its release is good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gated {
+    /// What the branch was at when the push came, and has to be at for git to move it; absent where there was none.
+    pub from: Option<Commit>,
 }
 
 /// A release's folder.
@@ -249,6 +260,7 @@ mod tests {
             subject: None,
             promote: true,
             meant: None,
+            gated: None,
             received: Moment::now(),
         };
         let (release, ..) = store

@@ -5,6 +5,7 @@ mod crash;
 mod engine;
 mod failures;
 mod faults;
+mod gate;
 mod harness;
 mod history;
 mod instances;

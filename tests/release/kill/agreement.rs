@@ -178,10 +178,15 @@ fn files_are(world: &World, app: &App, context: &str) {
             "state.json",
             "lock",
             "numbers",
+            "pushes",
             "releases",
             "worktrees",
         ],
     );
+    let pushes = format!("{of_app}/pushes");
+    if world.state(&pushes).exists() {
+        only(&pushes, &[]);
+    }
     only(
         &format!("{of_app}/worktrees"),
         &["blue", "green", "blue.index", "green.index"],

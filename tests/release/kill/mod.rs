@@ -73,6 +73,7 @@ fn choose(way: Way, share: Share, points: &[Point], of_a_push: &[Point], random:
         let is_ours = match way {
             Way::Standby => quarter(&case.point.name).is_multiple_of(2),
             Way::Live => !quarter(&case.point.name).is_multiple_of(2),
+            Way::Gated => case.victim == Victim::Hook,
             _ => !of_a_push.contains(&case.point),
         };
         case.victim.is_of(case.point.kind) && is_ours
@@ -141,6 +142,11 @@ fn push_to_the_live_slot_survives_kills_at_every_point() {
 #[test]
 fn push_to_the_live_slot_survives_kills_at_every_other_point() {
     kill_everywhere("kill-live-2", Way::Live, Share::Second, "instances = 2");
+}
+
+#[test]
+fn push_that_waits_for_its_release_survives_kills_of_its_hooks_at_every_point() {
+    kill_everywhere("kill-gated", Way::Gated, Share::Whole, "gate = \"release\"");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use super::process::{Output, run};
 
 /// How a verdict begins, however a release ends.
-const VERDICTS: [&str; 8] = [
+const VERDICTS: [&str; 9] = [
     "live: ",
     "standby: ",
     "failed: ",
@@ -18,6 +18,7 @@ const VERDICTS: [&str; 8] = [
     "superseded: ",
     "unfinished: ",
     "no release: ",
+    "declined: ",
 ];
 
 /// A git repository with the remotes `green` and `blue`.

@@ -143,6 +143,7 @@ fn fault(
     // The worktree most likely holds what the branch was at.
     let had = old.and_then(|old| repository.weigh(old, &worktree).ok());
     let needs = weight.bytes.saturating_sub(had.map_or(0, |had| had.bytes));
-    let free = context.store.free()?;
-    Ok((needs > free).then(|| say::no_space_for_tree(needs, free, &worktree)))
+    let free = context.store.free(&app.name)?;
+    let short = free.filter(|free| needs > *free);
+    Ok(short.map(|free| say::no_space_for_tree(needs, free, &worktree)))
 }

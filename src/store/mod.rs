@@ -139,15 +139,20 @@ impl Store {
         self.root.join("apps").join(app.as_str())
     }
 
-    /// How many bytes are free for what deployer keeps.
+    /// How many bytes are free for the app's worktrees, once one of them was made.
     ///
     /// # Errors
     /// When the file system does not tell.
-    pub fn free(&self) -> Result<u64, StoreError> {
-        let told = rustix::fs::statvfs(&self.root);
-        let told =
-            told.map_err(|error| StoreError::io("ask for the free space of", &self.root)(error.into()))?;
-        Ok(told.f_bavail.saturating_mul(told.f_frsize))
+    pub fn free(&self, app: &AppName) -> Result<Option<u64>, StoreError> {
+        let folder = self.app_folder(app).join("worktrees");
+        match rustix::fs::statvfs(&folder) {
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            told => {
+                let told =
+                    told.map_err(|error| StoreError::io("ask for the free space of", &folder)(error.into()))?;
+                Ok(Some(told.f_bavail.saturating_mul(told.f_frsize)))
+            }
+        }
     }
 
     /// The apps that were created, by name.

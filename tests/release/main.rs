@@ -1,5 +1,6 @@
 //! Releases from the push to the answer, through the front door: a real git, Docker Engine, registry and proxy.
 
+mod ci;
 mod commands;
 mod crash;
 mod engine;

@@ -134,9 +134,14 @@ impl Repo {
 
     /// The command `git`, for what [`Self::git`] cannot do.
     pub(crate) fn command(&self) -> Command {
+        self.shell("git")
+    }
+
+    /// Another command in the working tree, in git's environment.
+    pub(crate) fn shell(&self, program: &str) -> Command {
         // Commits a second apart each, so that equal trees still are different commits.
         let date = format!("{} +0000", 1_700_000_000 + self.commits.get());
-        let mut git = Command::new("git");
+        let mut git = Command::new(program);
         git.current_dir(&self.path)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())

@@ -152,7 +152,7 @@ fn jobs_of_the_examples_fail_when_the_deploy_fails_and_trust_one_server() {
 
         // Somebody else answers in the server's place.
         repo.version("elsewhere");
-        let other = new_key(&world, &format!("{file}-other"));
+        let other = new_key(&world, if by_file { "other-2" } else { "other-1" });
         let done = job.run(&world, &repo, &server, &server.known_as(&other));
         assert_eq!(done.code, Some(1), "{file}: {}{}", done.stdout, done.stderr);
         assert!(

@@ -52,6 +52,9 @@ const HIDDEN: [(&str, &[&str]); 2] = [
 /// Git's name for the most bytes that one push may bring.
 const MAX_INPUT: &str = "receive.maxInputSize";
 
+/// What stands in the hooks that deployer has written.
+const OURS: &[u8] = b"# Written by deployer";
+
 /// What keeps the commits of releases from being taken for rubbish, whatever becomes of the branches.
 const KEPT: &str = "refs/deployer/releases/";
 
@@ -107,7 +110,7 @@ impl SlotRepository {
     }
 
     /// Makes the repository take pushes of at most `max_push` bytes, and have these hooks, with their texts, and none
-    /// of deployer's others.
+    /// of deployer's others. A hook of somebody else's stays, unless it stands in the place of one of these.
     ///
     /// # Errors
     /// When its configuration or a hook cannot be written.
@@ -132,7 +135,7 @@ impl SlotRepository {
         limit.is_ok_and(|limit| u64::try_from(limit) == Ok(max_push))
             && Hook::ALL
                 .into_iter()
-                .all(|hook| self.hook_path(hook).exists() == hook.is_of(gate))
+                .all(|hook| self.has_hook(hook) == hook.is_of(gate))
     }
 
     /// Keeps the commit of release `id`, and what it needs, from git's collection of rubbish: a push that was declined
@@ -324,8 +327,18 @@ impl SlotRepository {
         write().map_err(|e| GitError::io("write", &path, e))
     }
 
+    /// Whether the hook is there, and deployer's.
+    fn has_hook(&self, hook: Hook) -> bool {
+        let text = std::fs::read(self.hook_path(hook)).unwrap_or_default();
+        text.windows(OURS.len()).any(|part| part == OURS)
+    }
+
+    /// Removes the hook, unless somebody else wrote it.
     fn remove_hook(&self, hook: Hook) -> Result<(), GitError> {
         let path = self.hook_path(hook);
+        if !self.has_hook(hook) {
+            return Ok(());
+        }
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(GitError::io("remove", &path, error))

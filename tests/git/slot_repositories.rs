@@ -133,7 +133,9 @@ fn what_a_repository_takes_follows_from_the_settings_and_is_seen_to_differ() {
     let path = slot.repository.path();
     let hooks = |gate: Gate| {
         let hooks = Hook::ALL.into_iter().filter(|hook| hook.is_of(gate));
-        hooks.map(|hook| (hook, format!("{gate:?}"))).collect::<Vec<_>>()
+        hooks
+            .map(|hook| (hook, format!("# Written by deployer: {gate:?}")))
+            .collect::<Vec<_>>()
     };
     let names = || {
         let all = fs::read_dir(path.join("hooks")).unwrap();
@@ -156,7 +158,7 @@ fn what_a_repository_takes_follows_from_the_settings_and_is_seen_to_differ() {
         for name in there {
             assert_eq!(
                 fs::read_to_string(path.join("hooks").join(name)).unwrap(),
-                format!("{gate:?}")
+                format!("# Written by deployer: {gate:?}")
             );
         }
         for other in [Gate::None, Gate::Check, Gate::Release] {
@@ -166,6 +168,13 @@ fn what_a_repository_takes_follows_from_the_settings_and_is_seen_to_differ() {
     }
     let told = |args: &[&str]| run(git(path).args(args));
     assert_eq!(told(&["config", "receive.maxInputSize"]), "1048576");
+    // A hook that somebody else wrote is no gate, and stays until one needs its place.
+    fs::write(path.join("hooks/update"), "#!/bin/sh\n").unwrap();
+    slot.repository.take(1 << 20, &hooks(Gate::None)).unwrap();
+    assert_eq!(names(), ["post-receive", "update"]);
+    assert!(slot.repository.takes(1 << 20, Gate::None) && !slot.repository.takes(1 << 20, Gate::Check));
+    slot.repository.take(1 << 20, &hooks(Gate::Check)).unwrap();
+    assert!(slot.repository.takes(1 << 20, Gate::Check));
     // Made again, lists are not longer, and are put right where somebody changed them.
     run(git(path).args(["config", "--add", "receive.hideRefs", "!refs"]));
     SlotRepository::create(path, "main", "").unwrap();

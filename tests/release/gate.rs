@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::failures::live;
+use crate::failures::{live, live_with};
+use crate::support::fail_points::{Kind, Point};
 use crate::support::process::{Output, Tmpfs, run, signal};
-use crate::support::{Repo, World, wait_for};
+use crate::support::{Options, Repo, World, wait_for};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -330,6 +331,54 @@ fn of_two_pushes_at_once_the_branch_and_what_is_live_are_the_same_ones() {
         .good();
     second.version("v3");
     lives(&world, &second, "green", "v3");
+}
+
+#[test]
+fn push_whose_turn_comes_before_git_has_moved_the_branch_waits_for_git() {
+    let options = Options {
+        fail_points: true,
+        ..Options::default()
+    };
+    let (world, shop, first) = live_with("gate-turn", RELEASE, options);
+    let second = world.repo(&shop);
+    second.git(&["pull", "-q", "green", "main"]).good();
+    let mine = first.version("v2");
+    // The release has ended, and git does not know it yet.
+    let points = world.fail_points();
+    points.hold_at(&Point {
+        kind: Kind::Hook,
+        name: "follow.ended".into(),
+    });
+    let mut push = first.begin_push("green");
+    wait_for("the hook to have followed its release", DEADLINE, || {
+        points.was_reached().then_some(())
+    });
+    assert_eq!(world.version(), "v2");
+    assert_ne!(branch(&first, "green"), mine);
+
+    second.version("v3");
+    let mut late = second.begin_push("green");
+    let lock = world.state("apps/shop/lock");
+    wait_for("the second release's turn", DEADLINE, || {
+        std::fs::read_to_string(&lock)
+            .ok()?
+            .contains("\"release\":3")
+            .then_some(())
+    });
+    points.go_on();
+
+    assert!(
+        push.wait().expect("git ends").success(),
+        "the first push goes well"
+    );
+    assert_eq!(
+        late.wait().expect("git ends").code(),
+        Some(1),
+        "the second one is declined"
+    );
+    assert_eq!((branch(&first, "green"), world.version()), (mine, "v2".into()));
+    let log = world.deployer(&["log", "3"]).good();
+    assert!(log.contains("by another push while this one waited"), "{log}");
 }
 
 /// A push whose branch moves while it waits.

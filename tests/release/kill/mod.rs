@@ -79,7 +79,9 @@ fn choose(way: Way, share: Share, points: &[Point], of_a_push: &[Point], random:
         case.victim.is_of(case.point.kind) && is_ours
     });
     random.shuffle(&mut rest);
-    chosen.extend(rest.into_iter().take(SAMPLE));
+    // Of a push that waits for its release only the hooks are others than of any push.
+    let sample = if way == Way::Gated { SAMPLE / 3 } else { SAMPLE };
+    chosen.extend(rest.into_iter().take(sample));
     chosen
 }
 

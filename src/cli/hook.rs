@@ -4,12 +4,14 @@ use std::ffi::OsString;
 
 use clap::Subcommand;
 
-use super::{Code, Failure, Result, output, redeploy, select};
+use super::audited::{self, Subject};
+use super::{Code, Failure, Result, output, redeploy};
 use crate::git::{PushOptions, RefUpdate};
 use crate::model::SlotName;
 use crate::release::gate::{self, Passed};
 use crate::release::receive::{self, Received};
 use crate::release::{Context, apps};
+use crate::store::ActionOutcome;
 
 /// What the hooks in the slots' repositories call
 #[derive(Debug, Subcommand)]
@@ -59,15 +61,26 @@ impl Command {
 }
 
 fn pre_receive(context: &Context, slot: &SlotName) -> Result {
-    let (app, slot) = select::slot(context, slot)?;
-    let updates = RefUpdate::read(std::io::stdin().lock()).map_err(anyhow::Error::from)?;
-    Ok(gate::begin(context, &app, slot, &updates, options()?.no_promote)?)
+    let options = options()?;
+    audited::begun(context, |subject| {
+        let (app, slot) = subject.slot(context, slot)?;
+        let updates = updates(subject, options.no_promote)?;
+        Ok(gate::begin(context, &app, slot, &updates, options.no_promote)?)
+    })
 }
 
 /// Fails where the reference is not to move: git declines it then, and says so to the pusher.
 fn update(context: &Context, slot: &SlotName, update: &RefUpdate) -> Result {
-    let (app, slot) = select::slot(context, slot)?;
-    match gate::pass(context, &app, slot, update)? {
+    let (app, passed) = audited::begun(context, |subject| {
+        let (app, slot) = subject.slot(context, slot)?;
+        subject.command = Some(receive::push_command([update.reference.as_str()], false));
+        let passed = gate::pass(context, &app, slot, update)?;
+        if let Passed::No(why) = &passed {
+            audited::note(context, subject, ActionOutcome::Failed, Some(why));
+        }
+        Ok((app, passed))
+    })?;
+    match passed {
         Passed::Yes => Ok(()),
         Passed::No(why) => {
             output::lines([why])?;
@@ -84,18 +97,34 @@ fn update(context: &Context, slot: &SlotName, update: &RefUpdate) -> Result {
 }
 
 fn post_receive(context: &Context, slot: &SlotName) -> Result {
-    let (app, slot) = select::slot(context, slot)?;
-    let updates = RefUpdate::read(std::io::stdin().lock()).map_err(anyhow::Error::from)?;
-    output::lines(apps::mend(context, &app, slot))?;
-    let is_gated = gate::is_released(context, &app);
-    let no_promote = match is_gated {
-        true => false,
-        false => options()?.no_promote,
-    };
-    match receive::push(context, &app, slot, &updates, no_promote)? {
+    let received = audited::begun(context, |subject| {
+        let (app, slot) = subject.slot(context, slot)?;
+        output::lines(apps::mend(context, &app, slot))?;
+        let options = match gate::is_released(context, &app) {
+            true => PushOptions::default(),
+            false => options()?,
+        };
+        let updates = updates(subject, options.no_promote)?;
+        let received = receive::push(context, &app, slot, &updates, options.no_promote)?;
+        if let Received::Nothing(told) = &received
+            && let Some(first) = told.first()
+        {
+            audited::note(context, subject, ActionOutcome::Done, Some(first));
+        }
+        Ok(received)
+    })?;
+    match received {
         Received::Nothing(told) => output::lines(told),
         Received::Release(release) => redeploy::follow(context, &release),
     }
+}
+
+/// What git tells a hook by its standard input.
+fn updates(subject: &mut Subject, no_promote: bool) -> Result<Vec<RefUpdate>> {
+    let updates = RefUpdate::read(std::io::stdin().lock()).map_err(anyhow::Error::from)?;
+    let references = updates.iter().map(|update| update.reference.as_str());
+    subject.command = Some(receive::push_command(references, no_promote));
+    Ok(updates)
 }
 
 /// The push's options; those that mean nothing here are told.

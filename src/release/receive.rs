@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::audit;
 use super::context::{App, Context};
 use super::gate;
 use super::history;
@@ -15,6 +16,9 @@ use crate::model::{AppName, Commit, Origin, Promote, ReleaseId, Slot};
 use crate::store::{
     AppState, Gated, Live, Meant, Moment, Numbers, Process, PushNote, Record, ReleaseDir, Running,
 };
+
+/// References of a push that are written down.
+const REFERENCES_MAX: usize = 20;
 
 /// What a push came to.
 pub enum Received {
@@ -64,6 +68,7 @@ pub fn push(
     let facts = repository.commit_facts(new)?;
     let draft = Draft {
         slot,
+        command: Some(push_command([reference.as_str()], no_promote)),
         origin: Origin::Push { reference },
         commit: Some((facts.commit, facts.subject)),
         promote: app.settings.promote == Promote::Auto && !no_promote,
@@ -93,6 +98,7 @@ pub fn gated(
     let from = update.old.map(|old| repository.commit_facts(old)).transpose()?;
     let draft = Draft {
         slot: note.slot,
+        command: Some(push_command([update.reference.as_str()], note.no_promote)),
         origin: Origin::Push {
             reference: update.reference.clone(),
         },
@@ -108,6 +114,14 @@ pub fn gated(
         }),
     };
     launch(context, &app, &numbers, draft)
+}
+
+/// What a push of these references asks, as it is written down: the hook does not know git's own words.
+pub fn push_command<'a>(references: impl IntoIterator<Item = &'a str>, no_promote: bool) -> String {
+    let mut words = vec!["git push"];
+    words.extend(no_promote.then_some("-o no-promote"));
+    words.extend(references.into_iter().take(REFERENCES_MAX));
+    audit::command_line(&words.join(" "))
 }
 
 /// Where another push moved the branch on before this one got a number, and was released already: the commit that the
@@ -156,6 +170,7 @@ pub fn redeploy(context: &Context, app: &AppName, slot: Slot, no_promote: bool) 
         promote,
         meant: None,
         gated: None,
+        command: None,
     };
     launch(context, &app, &numbers, draft)
 }
@@ -260,6 +275,7 @@ fn go_live(
         promote: true,
         meant,
         gated: None,
+        command: None,
     };
     launch(context, app, numbers, draft)
 }
@@ -281,6 +297,7 @@ fn go_back(
         promote: true,
         meant,
         gated: None,
+        command: None,
     };
     launch(context, app, numbers, draft)
 }
@@ -300,6 +317,8 @@ struct Draft {
     promote: bool,
     meant: Option<Meant>,
     gated: Option<Held>,
+    /// What was asked, where the command's own words do not tell.
+    command: Option<String>,
 }
 
 /// A push that is held until its release has ended.
@@ -309,30 +328,33 @@ struct Held {
     note: PushNote,
 }
 
-/// Writes the record and starts the worker, which holds its lock from the first moment on.
+/// Tells the audit log, writes the record and starts the worker, which holds its lock from the first moment on.
 fn launch(context: &Context, app: &App, numbers: &Numbers, draft: Draft) -> Result<ReleaseDir> {
     let (commit, subject) = draft.commit.unzip();
-    let gated = draft.gated.as_ref().map(|held| held.gated.clone());
-    let (release, record, lock) = context.store.new_release(numbers, |id| Record {
-        id,
-        slot: draft.slot,
-        origin: draft.origin,
-        commit,
-        subject,
-        promote: draft.promote,
-        meant: draft.meant,
-        gated,
-        received: Moment::now(),
-    })?;
-    if let Some(held) = draft.gated {
-        // Before anybody can see the release end: the push's other hook would release it once more.
-        let release_of = PushNote {
-            release: Some(record.id),
-            ..held.note
+    let (release, record, lock) = context.store.new_release(numbers, |id| {
+        let record = Record {
+            id,
+            slot: draft.slot,
+            origin: draft.origin,
+            commit,
+            subject,
+            promote: draft.promote,
+            meant: draft.meant,
+            gated: draft.gated.as_ref().map(|held| held.gated.clone()),
+            by: Some(context.by.clone()),
+            command: Some(draft.command.unwrap_or_else(|| context.command.clone())),
+            received: Moment::now(),
         };
-        let noted = context.store.note_push(&app.name, held.receiver, &release_of);
-        noted.or_else(|error| release.remove().and(Err(error)))?;
-    }
+        if let Some(held) = draft.gated {
+            // Before anybody can see the release end: the push's other hook would release it once more.
+            let release = Some(id);
+            let note = PushNote { release, ..held.note };
+            context.store.note_push(&app.name, held.receiver, &note)?;
+        }
+        // Before the record, by which others see the release: one that cannot be told of never was.
+        audit::begun(context, &app.name, &record)?;
+        Ok(record)
+    })?;
     let environment = ["PATH", "HOME", "SSL_CERT_FILE", "SSL_CERT_DIR"];
     let environment = environment
         .iter()

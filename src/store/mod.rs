@@ -1,6 +1,7 @@
 //! The store edge: the state folder, written so that a crash or a full disk loses nothing.
 //!
 //! ```text
+//! audit.log                   who did what, a line an action
 //! apps/shop/app.json          what `app create` gave: address block and slot ports
 //! apps/shop/state.json        what runs in each slot, which one is live, the last flips
 //! apps/shop/lock              held by the one run that may change the app
@@ -13,6 +14,7 @@
 //! ```
 
 mod app;
+mod audit;
 #[cfg(test)]
 mod damage_tests;
 mod durable;
@@ -32,6 +34,7 @@ use std::path::{Path, PathBuf};
 use crate::model::{AppName, ParseError, Slot};
 
 pub use app::AppFile;
+pub use audit::{Action, ActionOutcome, Actions, Line};
 pub use journal::{Journal, JournalError};
 pub use lock::{AppLock, Holder, WorkerLock};
 pub use log::{Log, LogReader, OUTPUT_MARK};
@@ -126,7 +129,12 @@ impl Store {
 
     /// The folder of an app's repositories.
     pub fn repositories(&self, app: &AppName) -> PathBuf {
-        self.root.join("git").join(app.as_str())
+        self.all_repositories().join(app.as_str())
+    }
+
+    /// The folder of every app's repositories.
+    pub fn all_repositories(&self) -> PathBuf {
+        self.root.join("git")
     }
 
     /// The worktree of a slot.

@@ -264,6 +264,11 @@ fn push_that_no_build_could_take_is_declined_before_its_branch_moves() {
     let said = declined(&world, &repo, "green");
     assert!(said.contains("nested more than 200 deep"), "{said}");
     assert_eq!(releases(&world), 1, "nothing of it got a number");
+    let audit = world.deployer(&["audit"]).good();
+    assert!(
+        audit.contains("declined: shop/green: Dockerfile is empty"),
+        "{audit}"
+    );
 
     // A link that stays in the tree is the build's to follow, and a release that fails later declines nothing.
     std::fs::remove_dir_all(repo.path().join("d")).expect("it goes");

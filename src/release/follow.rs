@@ -22,7 +22,8 @@ const CHUNK: usize = 4096;
 const OUTPUT_LINES: usize = 2000;
 
 /// Copies the log of `release` to `to` until its worker has ended, and gives its outcome. `None` when the
-/// worker was killed before it wrote one. A reader that is gone or takes nothing for 5 s is given up.
+/// worker was killed before it wrote one. A reader that is gone or takes nothing for 5 s is given up, and with it the release,
+/// unless the reader [`Reader::stays`].
 ///
 /// The verdict is read from the journal where the log has none: its worker was killed between the two, or the disk
 /// is full.
@@ -44,7 +45,7 @@ pub fn follow(context: &Context, release: &ReleaseDir, to: &mut Reader<'_>) -> R
                 to.line(&line);
             }
         }
-        if !works || to.is_gone() {
+        if !works || to.is_gone() && !to.stays {
             break;
         }
         watch.wait();
@@ -83,6 +84,7 @@ pub struct Reader<'a> {
     hint: String,
     colored: bool,
     gone: bool,
+    stays: bool,
 }
 
 /// Where the lines go: something to write to that can be waited for.
@@ -99,7 +101,14 @@ impl<'a> Reader<'a> {
             hint: log.to_owned(),
             colored,
             gone: false,
+            stays: false,
         }
+    }
+
+    /// The same reader, for whose end the release's end is needed even if nobody reads it any more.
+    pub fn stays(mut self) -> Self {
+        self.stays = true;
+        self
     }
 
     /// Whether the reader was given up.

@@ -93,6 +93,18 @@ pub enum GitError {
         /// The bound.
         max: u64,
     },
+    /// A commit or a tag is larger than anyone writes.
+    #[error(
+        "{id} has {size} bytes where {max} are the most that a commit or a tag may have; nothing was checked out"
+    )]
+    TooLarge {
+        /// The commit or tag.
+        id: String,
+        /// Its size in bytes.
+        size: u64,
+        /// The bound.
+        max: u64,
+    },
     /// The tree's folders are nested deeper than a checkout takes.
     #[error("the tree's folders are nested more than {max} deep; nothing was checked out")]
     TooDeep {

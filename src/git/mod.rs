@@ -17,7 +17,9 @@ mod worktree;
 
 pub use error::GitError;
 pub use hook::Hook;
-pub use push::{ObjectId, PushError, PushOptions, Pushed, RefUpdate, what_was_pushed, without_git};
+pub use push::{
+    MEMORY_MAX, ObjectId, PushError, PushOptions, Pushed, RefUpdate, what_was_pushed, without_git,
+};
 pub use repository::{CommitFacts, SlotRepository};
 pub use weight::{Found, Weight};
 pub use worktree::{CheckedOut, Note};

@@ -19,6 +19,11 @@ const OPTIONS_MAX: usize = 100;
 /// References and options that are named in an answer; the rest is only counted.
 const NAMED_MAX: usize = 20;
 
+/// A variable for the environment of every git that reads what was pushed: the most that it takes in one piece. Git
+/// streams large files, but a delta of some hundred bytes unfolds into as much as it says, in memory. The largest file
+/// that git itself makes a delta of has 512 MiB.
+pub const MEMORY_MAX: (&str, &str) = ("GIT_ALLOC_LIMIT", "513m");
+
 /// The id of a git object of any kind: a commit, or a tag that names one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ObjectId(pub(super) Oid);

@@ -15,8 +15,11 @@ use super::worktree::{self, CheckedOut};
 use crate::model::escaped;
 use crate::model::{Commit, Gate, ReleaseId};
 
+/// Bytes of a commit or a tag, which is held in memory as a whole: no honest message has as many.
+const MESSAGE_MAX: usize = 16 << 20;
+
 /// What git is told in the repository's own configuration, where it overrides the user's and the system's.
-const CONFIG: [(&str, &str); 15] = [
+const CONFIG: [(&str, &str); 16] = [
     // `git push -o no-promote`.
     ("receive.advertisePushOptions", "true"),
     // What is stored is sound: no `.git` or `..` in a tree, no entry twice.
@@ -40,6 +43,8 @@ const CONFIG: [(&str, &str); 15] = [
     // The user's own hooks folder must not take this one's place. Relative to the repository.
     ("core.hooksPath", "hooks"),
     ("gc.auto", "6700"),
+    // Readable by the owner alone, whatever the umask of the process that writes.
+    ("core.sharedRepository", "0600"),
 ];
 
 /// The references that a push, and a fetch, may not name: of several rules that fit, the last one holds.
@@ -261,6 +266,16 @@ impl SlotRepository {
     }
 
     fn commit(&self, id: ObjectId) -> Result<git2::Commit<'_>, GitError> {
+        let header = self.repository.odb().and_then(|odb| odb.read_header(id.0));
+        if let Ok((size, _)) = header
+            && size > MESSAGE_MAX
+        {
+            return Err(GitError::TooLarge {
+                id: id.to_string(),
+                size: size as u64,
+                max: MESSAGE_MAX as u64,
+            });
+        }
         let object = self.repository.find_object(id.0, None);
         let commit = object.and_then(|object| object.peel(ObjectType::Commit));
         commit

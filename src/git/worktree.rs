@@ -220,12 +220,14 @@ impl Run<'_> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(folder, &entry.name, flags, Mode::from_raw_mode(0o600));
         let mut file = File::from(file.map_err(|e| self.error("write", path, e.into()))?);
-        self.blobs
-            .copy(entry.id, &mut file)
-            .map_err(|error| match error {
+        self.blobs.copy(entry.id, &mut file).map_err(|error| {
+            // What is half written is of no use, and on a full disk its room is needed.
+            let _ = rustix::fs::unlinkat(folder, &entry.name, rustix::fs::AtFlags::empty());
+            match error {
                 CopyError::Read(error) => error,
                 CopyError::Write(error) => self.error("write", path, error),
-            })?;
+            }
+        })?;
         let finish = || {
             rustix::fs::fchmod(&file, Mode::from_raw_mode(mode(entry.kind)))?;
             let stat = rustix::fs::fstat(&file)?;

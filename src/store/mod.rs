@@ -18,6 +18,8 @@ mod audit;
 #[cfg(test)]
 mod damage_tests;
 mod durable;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod journal;
 mod lock;
 mod log;

@@ -11,6 +11,7 @@ mod faults;
 mod gate;
 mod harness;
 mod history;
+mod hostile;
 mod instances;
 mod kill;
 mod prune;

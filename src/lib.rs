@@ -10,6 +10,7 @@ pub mod config;
 pub mod engine;
 mod failpoint;
 pub mod git;
+pub mod install;
 pub mod model;
 pub mod proxy;
 pub mod registry;

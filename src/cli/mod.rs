@@ -5,10 +5,13 @@ mod cancel;
 mod completions;
 mod config;
 mod exit;
+mod files;
 mod hook;
+mod install;
 mod log;
 mod logs;
 mod output;
+mod owner;
 mod promote;
 mod proxy;
 mod prune;
@@ -18,6 +21,8 @@ mod releases;
 mod rollback;
 mod select;
 mod status;
+mod texts;
+mod uninstall;
 mod worker;
 
 use std::path::PathBuf;
@@ -72,7 +77,11 @@ enum Command {
     Config(config::Command),
     Recover(recover::Args),
     Prune(prune::Args),
+    Install(install::Args),
+    Uninstall(uninstall::Args),
     Completions(completions::Args),
+    #[command(hide = true)]
+    Files(files::Args),
     #[command(hide = true)]
     Worker(worker::Args),
 }
@@ -91,7 +100,12 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result {
     let path = crate::config::find(cli.config.as_deref());
-    let context = || -> Result<Context> { Ok(Context::new(crate::config::load(&path)?, absolute(&path)?)) };
+    let needs_low_ports = matches!(cli.command, Command::Proxy(proxy::Command::Run { .. }));
+    let context = || -> Result<Context> {
+        let settings = crate::config::load(&path)?;
+        owner::become_owner(&settings.state, &path, needs_low_ports)?;
+        Ok(Context::new(settings, absolute(&path)?))
+    };
     match cli.command {
         Command::App(command) => command.run(&context()?),
         Command::Hook(command) => command.run(&context()?),
@@ -107,7 +121,10 @@ fn run(cli: Cli) -> Result {
         Command::Config(command) => command.run(&context()?),
         Command::Recover(args) => args.run(&context()?),
         Command::Prune(args) => args.run(&context()?),
+        Command::Install(args) => args.run(&path),
+        Command::Uninstall(args) => args.run(&path),
         Command::Completions(args) => args.run(),
+        Command::Files(args) => args.run(),
         Command::Worker(args) => args.run(&context()?),
     }
 }

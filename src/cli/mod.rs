@@ -1,6 +1,7 @@
 //! The command line: one file a command, with its arguments and its run.
 
 mod app;
+mod by;
 mod cancel;
 mod completions;
 mod config;
@@ -104,7 +105,8 @@ fn run(cli: Cli) -> Result {
     let context = || -> Result<Context> {
         let settings = crate::config::load(&path)?;
         owner::become_owner(&settings.state, &path, needs_low_ports)?;
-        Ok(Context::new(settings, absolute(&path)?))
+        let by::Caller { by, scope } = by::caller()?;
+        Ok(Context::new(settings, absolute(&path)?, by, scope))
     };
     match cli.command {
         Command::App(command) => command.run(&context()?),

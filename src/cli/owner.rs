@@ -16,9 +16,9 @@ use crate::install::Account;
 /// Linux has.
 const SETPRIV: [&str; 2] = ["/usr/bin/setpriv", "/bin/setpriv"];
 
-/// What of root's environment the command still gets: how to print, which configuration, who called, and what git told
+/// What of root's environment the command still gets: how to print, which configuration, whose key, and what git told
 /// a hook.
-const KEPT: [&str; 12] = [
+const KEPT: [&str; 11] = [
     "PATH",
     "TERM",
     "LANG",
@@ -26,13 +26,15 @@ const KEPT: [&str; 12] = [
     "COLUMNS",
     "DEPLOYER_CONFIG",
     "DEPLOYER_BY",
-    "SUDO_USER",
     "RUST_BACKTRACE",
     "GIT_DIR",
     "GIT_QUARANTINE_PATH",
     "GIT_PUSH_OPTION_COUNT",
 ];
 const KEPT_PREFIX: &[u8] = b"GIT_PUSH_OPTION_";
+
+/// Set by `sudo`: who called it.
+const CALLER: &str = "SUDO_USER";
 
 /// Where root gives this command and the state folder `state` is another user's, runs the same command line as that
 /// user, in this process' place. Else returns. With `needs_low_ports`, the right to listen on ports below 1024 is kept.
@@ -83,6 +85,8 @@ fn as_owner(account: &Account, needs_low_ports: bool) -> anyhow::Result<Command>
         .args(std::env::args_os().skip(1))
         .env_clear()
         .envs(std::env::vars_os().filter(|(name, _)| is_kept(name)))
+        // Who really gives the command, where sudo has not said so already.
+        .env(CALLER, std::env::var_os(CALLER).unwrap_or_else(|| "root".into()))
         .env("HOME", &account.home)
         .env("USER", &account.name)
         .env("LOGNAME", &account.name);

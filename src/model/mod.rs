@@ -13,7 +13,7 @@ mod text;
 
 pub use address::{AddressPlan, AddressPlanError, INSTANCES_MAX, Subnet};
 pub use app::AppName;
-pub use by::By;
+pub use by::{By, Scope};
 pub use image::{Commit, Digest, ImageRef};
 pub use key::{Grant, KeyName, Role};
 pub use release::{Origin, ReleaseId};

@@ -6,7 +6,7 @@ use tokio::sync::OnceCell;
 
 use super::busy::NotFound;
 use crate::engine::Engine;
-use crate::model::{AppName, AppSettings, Settings, Slot, SlotPorts};
+use crate::model::{AppName, AppSettings, By, Scope, Settings, Slot, SlotPorts};
 use crate::proxy::Control;
 use crate::registry::Registry;
 use crate::store::{AppFile, AppState, Store};
@@ -17,6 +17,10 @@ pub struct Context {
     pub settings: Settings,
     /// The file that the configuration was read from.
     pub config: PathBuf,
+    /// Who asks.
+    pub by: By,
+    /// Which apps and slots there are for them.
+    pub scope: Scope,
     /// The state folder.
     pub store: Store,
     /// The proxy's control socket.
@@ -25,13 +29,15 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context for the settings of the file `config`; nothing is connected yet.
-    pub fn new(settings: Settings, config: PathBuf) -> Self {
+    /// A context for the settings of the file `config`, and for whoever asks; nothing is connected yet.
+    pub fn new(settings: Settings, config: PathBuf, by: By, scope: Scope) -> Self {
         let store = Store::new(&settings.state);
         let proxy = Control::new(&store.control_socket());
         Self {
             settings,
             config,
+            by,
+            scope,
             store,
             proxy,
             engine: OnceCell::new(),

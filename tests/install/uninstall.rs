@@ -30,8 +30,8 @@ fn uninstall_takes_away_what_install_put_there_and_keeps_the_data() {
     assert!(said.contains("removed        /usr/local/bin/deployer\n"), "{said}");
     assert!(said.contains("kept           the containers of shop"), "{said}");
     let after = root.listing();
-    let left: Vec<&&PathBuf> = paths(&after).iter().filter(|path| !before.contains_key(**path)).copied().collect::<Vec<_>>().leak().iter().collect();
-    for path in &left {
+    let is_new = |path: &&PathBuf| !before.contains_key(*path);
+    for path in paths(&after).into_iter().filter(is_new) {
         let is_data = ["/var/lib/deployer", "/var/lib/deployer-home", "/etc/deployer"].iter().any(|data| path.starts_with(data));
         assert!(is_data, "{} is left", path.display());
     }

@@ -49,10 +49,17 @@ pub(super) fn become_owner(state: &Path, config: &Path, needs_low_ports: bool) -
         Ok(found) if found.uid() != 0 => found.uid(),
         Ok(_) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(anyhow::Error::from(error).context(format!("cannot look at {}", state.display())).into()),
+        Err(error) => {
+            return Err(anyhow::Error::from(error)
+                .context(format!("cannot look at {}", state.display()))
+                .into());
+        }
     };
     let Some(account) = Account::numbered(owner)? else {
-        let what = format!("{} belongs to the user {owner}, who has no name here", state.display());
+        let what = format!(
+            "{} belongs to the user {owner}, who has no name here",
+            state.display()
+        );
         return Err(Failure::new(Code::Failed, what));
     };
     let mut command = as_owner(&account, needs_low_ports)?;
@@ -67,11 +74,18 @@ pub(super) fn become_owner(state: &Path, config: &Path, needs_low_ports: bool) -
 fn as_owner(account: &Account, needs_low_ports: bool) -> anyhow::Result<Command> {
     let setpriv = SETPRIV.into_iter().find(|path| Path::new(path).is_file());
     let setpriv = setpriv.with_context(|| {
-        format!("setpriv is missing, so root cannot act as {0}: give the command as {0}", account.name)
+        format!(
+            "setpriv is missing, so root cannot act as {0}: give the command as {0}",
+            account.name
+        )
     })?;
     let program = std::env::current_exe().context("the program's own path is not known")?;
     let capabilities = match needs_low_ports {
-        true => ["--inh-caps=-all,+net_bind_service", "--ambient-caps=+net_bind_service"].as_slice(),
+        true => [
+            "--inh-caps=-all,+net_bind_service",
+            "--ambient-caps=+net_bind_service",
+        ]
+        .as_slice(),
         false => &["--inh-caps=-all"],
     };
     let mut command = Command::new(setpriv);

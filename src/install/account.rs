@@ -34,7 +34,9 @@ impl Account {
     /// # Errors
     /// When the system does not tell.
     pub fn named(name: &str) -> Result<Option<Account>> {
-        entry("passwd", name)?.map(|line| Account::parse(&line)).transpose()
+        entry("passwd", name)?
+            .map(|line| Account::parse(&line))
+            .transpose()
     }
 
     /// The user with the number `uid`.
@@ -91,16 +93,26 @@ impl User {
             return Ok(Found::ToDo(Verb::Create, String::new()));
         };
         if account.uid == 0 {
-            bail!("{} is root, whom nobody may be over ssh: `--user NAME` takes another user", self.name);
+            bail!(
+                "{} is root, whom nobody may be over ssh: `--user NAME` takes another user",
+                self.name
+            );
         }
         if account.shell != self.shell {
             self.may_lose(&account.shell)?;
-            let how = format!("login shell {} instead of {}", self.shell.display(), account.shell.display());
+            let how = format!(
+                "login shell {} instead of {}",
+                self.shell.display(),
+                account.shell.display()
+            );
             return Ok(Found::ToDo(Verb::Change, how));
         }
         // sshd takes a password that begins with ! for a locked account, which no key opens.
         if self.is_locked()? {
-            return Ok(Found::ToDo(Verb::Change, "no password, instead of a locked account".into()));
+            return Ok(Found::ToDo(
+                Verb::Change,
+                "no password, instead of a locked account".into(),
+            ));
         }
         Ok(Found::There)
     }
@@ -129,8 +141,8 @@ impl User {
         let (name, home, shell) = (self.name.as_str(), text(&self.home)?, text(&self.shell)?);
         if Account::named(name)?.is_none() {
             let group = match entry("group", name)? {
-                Some(_) => ["--gid", name].as_slice(),
-                None => &["--user-group"],
+                Some(_) => vec!["--gid", name],
+                None => vec!["--user-group"],
             };
             let rest = [
                 "--system",
@@ -143,7 +155,7 @@ impl User {
                 "*",
                 name,
             ];
-            tool::must("useradd", &[group, &rest].concat())?;
+            tool::must("useradd", &[group.as_slice(), &rest].concat())?;
             return Ok(None);
         }
         tool::must("usermod", &["--shell", shell, name])?;
@@ -231,7 +243,8 @@ mod tests {
 
     #[test]
     fn an_account_is_read_from_the_systems_line() {
-        let account = Account::parse("deploy:x:998:997:x y:/var/lib/deployer-home:/usr/sbin/nologin").unwrap();
+        let account =
+            Account::parse("deploy:x:998:997:x y:/var/lib/deployer-home:/usr/sbin/nologin").unwrap();
         assert_eq!((account.uid, account.gid), (998, 997));
         assert_eq!(account.home, Path::new("/var/lib/deployer-home"));
         assert_eq!(account.shell, Path::new("/usr/sbin/nologin"));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::files::{File, Gone, Owner};
-use super::thing::{Found, Verb};
+use super::thing::Found;
 use super::{tool, units};
 
 /// sshd's own configuration.
@@ -58,7 +58,9 @@ impl Door {
             ));
         }
         if let Some(refusal) = refusal()? {
-            return Ok(Found::LeftOut(format!("sshd refuses its configuration: {refusal}")));
+            return Ok(Found::LeftOut(format!(
+                "sshd refuses its configuration: {refusal}"
+            )));
         }
         if !is_included() {
             return Ok(Found::LeftOut(format!(
@@ -85,7 +87,10 @@ impl Door {
             && let Some(refusal) = refusal()?
         {
             take_back(before)?;
-            bail!("sshd refuses {}: {refusal}. It is taken back; sshd is as before", path().display());
+            bail!(
+                "sshd refuses {}: {refusal}. It is taken back; sshd is as before",
+                path().display()
+            );
         }
         reload()
     }
@@ -112,7 +117,8 @@ fn take_back(before: Option<Vec<u8>>) -> Result<()> {
 }
 
 fn rules(user: &str) -> String {
-    include_str!("../../templates/sshd/50-deployer.conf").replace("Match User deploy\n", &format!("Match User {user}\n"))
+    include_str!("../../templates/sshd/50-deployer.conf")
+        .replace("Match User deploy\n", &format!("Match User {user}\n"))
 }
 
 /// Why sshd does not take its configuration; none where it does, or cannot tell before it was started once.
@@ -127,7 +133,9 @@ fn is_included() -> bool {
     let text = fs::read_to_string(SSHD_CONFIG).unwrap_or_default();
     text.lines().any(|line| {
         let mut words = line.split_whitespace();
-        words.next().is_some_and(|word| word.eq_ignore_ascii_case("include"))
+        words
+            .next()
+            .is_some_and(|word| word.eq_ignore_ascii_case("include"))
             && words.any(|word| word.trim_matches('"').starts_with(FOLDER))
     })
 }
@@ -139,7 +147,9 @@ fn in_force(user: &str) -> Result<Found> {
     if !said.is_good() {
         return Ok(Found::There);
     }
-    let missing = IN_FORCE.iter().find(|rule| !said.out.lines().any(|line| line == **rule));
+    let missing = IN_FORCE
+        .iter()
+        .find(|rule| !said.out.lines().any(|line| line == **rule));
     Ok(missing.map_or(Found::There, |rule| {
         Found::LeftOut(format!(
             "it is there, and another line of sshd's configuration comes before its `{rule}`; `sshd -T -C {of}` shows \

@@ -69,14 +69,25 @@ fn difference(is: &Metadata, mode: u32, owner: &Owner) -> Result<Option<String>>
 fn at(path: &Path) -> Result<Option<Metadata>> {
     match fs::symlink_metadata(path) {
         Ok(found) => Ok(Some(found)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(error).with_context(|| format!("cannot look at {}", path.display())),
     }
 }
 
 /// Makes the folders above `path` that are missing, for everybody to read.
 fn make_way(path: &Path) -> Result<()> {
-    let missing: Vec<&Path> = path.ancestors().skip(1).take_while(|folder| !folder.exists()).collect();
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .skip(1)
+        .take_while(|folder| !folder.exists())
+        .collect();
     for folder in missing.into_iter().rev() {
         make_folder(folder, FOLDER_MODE)?;
     }
@@ -91,12 +102,19 @@ fn make_folder(path: &Path, mode: u32) -> Result<()> {
 }
 
 /// Puts what `fill` writes at `path` in one step, so that at each moment the old or the new file is there, whole.
-fn replace(path: &Path, mode: u32, owner: &Owner, fill: impl FnOnce(&mut fs::File) -> io::Result<()>) -> Result<()> {
+fn replace(
+    path: &Path,
+    mode: u32,
+    owner: &Owner,
+    fill: impl FnOnce(&mut fs::File) -> io::Result<()>,
+) -> Result<()> {
     make_way(path)?;
     let (uid, gid) = owner.wanted()?;
     let folder = path.parent().expect("a file stands in a folder");
     let put = || -> io::Result<()> {
-        let mut new = tempfile::Builder::new().prefix(".deployer-").tempfile_in(folder)?;
+        let mut new = tempfile::Builder::new()
+            .prefix(".deployer-")
+            .tempfile_in(folder)?;
         fill(new.as_file_mut())?;
         chown(new.path(), Some(uid), Some(gid))?;
         fs::set_permissions(new.path(), Permissions::from_mode(mode))?;
@@ -130,7 +148,8 @@ impl Folder {
             return Ok(Found::ToDo(Verb::Create, String::new()));
         };
         // A link to a folder is a folder: larger disks are elsewhere.
-        let is = fs::metadata(&self.path).with_context(|| format!("cannot look at {}", self.path.display()))?;
+        let is =
+            fs::metadata(&self.path).with_context(|| format!("cannot look at {}", self.path.display()))?;
         if !is.is_dir() {
             bail!("{} is no folder: move it away", self.path.display());
         }
@@ -194,7 +213,8 @@ impl File {
     }
 
     fn look_at_kept(&self, reader: &str) -> Result<Found> {
-        let is = fs::metadata(&self.path).with_context(|| format!("cannot look at {}", self.path.display()))?;
+        let is =
+            fs::metadata(&self.path).with_context(|| format!("cannot look at {}", self.path.display()))?;
         let Some(user) = Account::named(reader)? else {
             return Ok(Found::There);
         };
@@ -214,7 +234,9 @@ impl File {
     }
 
     pub(super) fn make(&self) -> Result<Option<String>> {
-        replace(&self.path, self.mode, &self.owner, |file| file.write_all(&self.text))?;
+        replace(&self.path, self.mode, &self.owner, |file| {
+            file.write_all(&self.text)
+        })?;
         Ok(None)
     }
 }
@@ -249,8 +271,11 @@ impl Program {
     }
 
     pub(super) fn make(&self) -> Result<Option<String>> {
-        let mut from = fs::File::open(&self.from).with_context(|| format!("cannot read {}", self.from.display()))?;
-        replace(&self.to, 0o755, &Owner::root(), |to| io::copy(&mut from, to).map(drop))?;
+        let mut from =
+            fs::File::open(&self.from).with_context(|| format!("cannot read {}", self.from.display()))?;
+        replace(&self.to, 0o755, &Owner::root(), |to| {
+            io::copy(&mut from, to).map(drop)
+        })?;
         Ok(None)
     }
 }
@@ -311,7 +336,9 @@ impl Link {
             let new = tempfile::Builder::new()
                 .prefix(".deployer-")
                 .make_in(folder, |path| symlink(&self.to, path))?;
-            new.into_temp_path().persist(&self.path).map_err(|error| error.error)?;
+            new.into_temp_path()
+                .persist(&self.path)
+                .map_err(|error| error.error)?;
             fs::File::open(folder)?.sync_all()
         };
         put().with_context(|| format!("cannot make the link {}", self.path.display()))?;
@@ -366,7 +393,9 @@ impl EmptyFolder {
             None => Found::Gone,
             Some(is) if !is.is_dir() => Found::LeftOut("it is no folder".into()),
             Some(_) => match self.others()? {
-                Some(other) => Found::LeftOut(format!("{other} and perhaps more is in it, which is not deployer's")),
+                Some(other) => Found::LeftOut(format!(
+                    "{other} and perhaps more is in it, which is not deployer's"
+                )),
                 None => Found::ToDo(Verb::Remove, String::new()),
             },
         })
@@ -407,7 +436,9 @@ impl Tree {
     pub(super) fn look(&self) -> Result<Found> {
         Ok(match at(&self.path)? {
             None => Found::Gone,
-            Some(is) if !is.is_dir() => Found::LeftOut("it is no folder; what it leads to is left alone".into()),
+            Some(is) if !is.is_dir() => {
+                Found::LeftOut("it is no folder; what it leads to is left alone".into())
+            }
             Some(_) => Found::ToDo(Verb::Remove, "with everything in it".into()),
         })
     }

@@ -15,8 +15,14 @@ const PROXY: &str = "deployer-proxy.service";
 /// The unit that brings everything to its end after a boot.
 const RECOVER: &str = "deployer-recover.service";
 const UNITS: [(&str, &str); 2] = [
-    (PROXY, include_str!("../../templates/systemd/deployer-proxy.service")),
-    (RECOVER, include_str!("../../templates/systemd/deployer-recover.service")),
+    (
+        PROXY,
+        include_str!("../../templates/systemd/deployer-proxy.service"),
+    ),
+    (
+        RECOVER,
+        include_str!("../../templates/systemd/deployer-recover.service"),
+    ),
 ];
 /// What stands in the units for what may differ.
 const UNITS_PROGRAM: &str = "/usr/local/bin/deployer";
@@ -56,9 +62,15 @@ impl Texts {
             .map(|(name, text)| (share.join("man/man1").join(name), text.clone()));
         manual
             .chain([
-                (share.join("bash-completion/completions/deployer"), self.bash.clone()),
+                (
+                    share.join("bash-completion/completions/deployer"),
+                    self.bash.clone(),
+                ),
                 (share.join(zsh).join("_deployer"), self.zsh.clone()),
-                (share.join("fish/vendor_completions.d/deployer.fish"), self.fish.clone()),
+                (
+                    share.join("fish/vendor_completions.d/deployer.fish"),
+                    self.fish.clone(),
+                ),
             ])
             .collect()
     }
@@ -84,7 +96,12 @@ pub fn install(server: &Server, texts: &Texts) -> Vec<Thing> {
     things.extend(folders(server));
     things.extend(configuration(server));
     if !server.place.is_packaged {
-        things.extend(texts.local().into_iter().map(|(path, text)| roots_file(path, text)));
+        things.extend(
+            texts
+                .local()
+                .into_iter()
+                .map(|(path, text)| roots_file(path, text)),
+        );
     }
     things.extend(units(server));
     things.push(Thing::Door(Door {
@@ -216,7 +233,12 @@ fn roots_file(path: PathBuf, text: Vec<u8>) -> Thing {
 /// What a Debian package holds beside the program: paths below the root, and what is in them.
 pub fn package(texts: &Texts) -> Vec<(PathBuf, Vec<u8>)> {
     let program = super::Place::of(Path::new("/usr/bin/deployer")).program;
-    let units = UNITS.map(|(unit, template)| (Path::new(PACKAGED_UNITS).join(unit), unit_text(template, &program)));
+    let units = UNITS.map(|(unit, template)| {
+        (
+            Path::new(PACKAGED_UNITS).join(unit),
+            unit_text(template, &program),
+        )
+    });
     let texts = texts.files(Path::new("/usr/share"), "zsh/vendor-completions");
     units.into_iter().chain(texts).collect()
 }
@@ -226,7 +248,12 @@ pub fn package(texts: &Texts) -> Vec<(PathBuf, Vec<u8>)> {
 pub fn uninstall(server: &Server, texts: &Texts, purge: bool) -> Vec<Thing> {
     let mut things: Vec<Thing> = [RECOVER, PROXY]
         .into_iter()
-        .flat_map(|unit| [Thing::Stopped(Stopped { unit }), Thing::Disabled(Disabled { unit })])
+        .flat_map(|unit| {
+            [
+                Thing::Stopped(Stopped { unit }),
+                Thing::Disabled(Disabled { unit }),
+            ]
+        })
         .collect();
     things.push(Thing::Door(Door { user: None }));
     for (unit, _) in UNITS {
@@ -237,7 +264,12 @@ pub fn uninstall(server: &Server, texts: &Texts, purge: bool) -> Vec<Thing> {
     }
     things.push(gone(server.place.shell.clone()));
     things.push(empty(
-        server.place.shell.parent().expect("a link stands in a folder").to_owned(),
+        server
+            .place
+            .shell
+            .parent()
+            .expect("a link stands in a folder")
+            .to_owned(),
         &[SHELL_NAME],
     ));
     if !server.place.is_packaged {
@@ -264,7 +296,11 @@ fn no_difference(server: &Server, unit: &str) -> Vec<Thing> {
 
 /// The data and the user, in the order in which they can go.
 fn data(server: &Server) -> Vec<Thing> {
-    let tree = |path: &Path| Thing::Tree(Tree { path: path.to_owned() });
+    let tree = |path: &Path| {
+        Thing::Tree(Tree {
+            path: path.to_owned(),
+        })
+    };
     let mut things = vec![
         tree(&server.state),
         gone(config::DEFAULT_PATH.into()),
@@ -316,12 +352,19 @@ mod tests {
             assert!(template.contains(UNITS_PROGRAM), "{unit}");
             assert!(template.contains(&format!("\nUser={UNITS_USER}\n")), "{unit}");
         }
-        assert!(UNITS[0].1.contains(&format!("\nReadWritePaths={UNITS_STATE}/proxy\n")));
+        assert!(
+            UNITS[0]
+                .1
+                .contains(&format!("\nReadWritePaths={UNITS_STATE}/proxy\n"))
+        );
     }
 
     #[test]
     fn only_another_user_or_state_folder_needs_more_than_the_unit() {
-        assert_eq!(difference(&server("/usr/bin/deployer", "deploy", UNITS_STATE), PROXY), None);
+        assert_eq!(
+            difference(&server("/usr/bin/deployer", "deploy", UNITS_STATE), PROXY),
+            None
+        );
         let other = server("/usr/bin/deployer", "ship", "/srv/ship");
         let text = difference(&other, PROXY).unwrap();
         assert!(text.contains("\nUser=ship\n") && text.contains("\nReadWritePaths=/srv/ship/proxy\n"));
@@ -339,7 +382,10 @@ mod tests {
         for plan in [install(&packaged, &texts), uninstall(&packaged, &texts, true)] {
             for name in names(&plan) {
                 assert!(name != "/usr/bin/deployer", "{name}");
-                assert!(held.iter().all(|(path, _)| path.to_str() != Some(name.as_str())), "{name}");
+                assert!(
+                    held.iter().all(|(path, _)| path.to_str() != Some(name.as_str())),
+                    "{name}"
+                );
             }
         }
     }
@@ -347,7 +393,11 @@ mod tests {
     #[test]
     fn data_goes_only_with_purge() {
         let local = server("/root/deployer", "deploy", UNITS_STATE);
-        let data = ["/var/lib/deployer", "/etc/deployer/deployer.toml", "the user deploy"];
+        let data = [
+            "/var/lib/deployer",
+            "/etc/deployer/deployer.toml",
+            "the user deploy",
+        ];
         let kept = names(&uninstall(&local, &Texts::default(), false));
         let purged = names(&uninstall(&local, &Texts::default(), true));
         for one in data {

@@ -96,7 +96,9 @@ fn check_name(user: &str) -> Result<()> {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b))
         && user.len() <= USER_MAX;
     if !good {
-        bail!("{user:?} is no user's name: {USER_MAX} characters at most of a-z, 0-9, _ and -, beginning with a letter");
+        bail!(
+            "{user:?} is no user's name: {USER_MAX} characters at most of a-z, 0-9, _ and -, beginning with a letter"
+        );
     }
     if user == "root" {
         bail!("root is whom nobody may be over ssh: `--user NAME` takes another user");
@@ -120,7 +122,9 @@ fn check_path(state: &Path) -> Result<()> {
     let text = state.to_str().unwrap_or_default();
     let good = state.is_absolute()
         && state.components().count() > 2
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-+@".contains(&b));
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"/._-+@".contains(&b));
     if !good {
         bail!(
             "the state folder {} cannot stand in a unit: it must be an absolute path of A-Z, a-z, 0-9, ., _, -, + and @, \
@@ -161,13 +165,30 @@ mod tests {
         for good in ["deploy", "_ship", "a-1"] {
             check_name(good).unwrap();
         }
-        for bad in ["", "-a", "Deploy", "a b", "a\nMatch all", "root", "1a", &"a".repeat(33)] {
+        for bad in [
+            "",
+            "-a",
+            "Deploy",
+            "a b",
+            "a\nMatch all",
+            "root",
+            "1a",
+            &"a".repeat(33),
+        ] {
             check_name(bad).unwrap_err();
         }
         for good in ["/var/lib/deployer", "/srv/a+b/c@d"] {
             check_path(Path::new(good)).unwrap();
         }
-        for bad in ["/", "/srv", "state", "/srv/a b", "/srv/50%", "/srv/a\"b", "/srv/a\nb"] {
+        for bad in [
+            "/",
+            "/srv",
+            "state",
+            "/srv/a b",
+            "/srv/50%",
+            "/srv/a\"b",
+            "/srv/a\nb",
+        ] {
             check_path(Path::new(bad)).unwrap_err();
         }
     }

@@ -21,7 +21,10 @@ const NO_SYSTEMCTL: &str = "there is no systemctl here";
 
 /// What `systemctl is-enabled` says; empty where the unit is not there.
 fn enablement(unit: &str) -> Result<String> {
-    Ok(tool::run("systemctl", &["is-enabled", unit])?.out.trim().to_owned())
+    Ok(tool::run("systemctl", &["is-enabled", unit])?
+        .out
+        .trim()
+        .to_owned())
 }
 
 /// A unit that is started at boot.
@@ -102,15 +105,24 @@ impl Running {
 
     pub(super) fn look(&self) -> Result<Found> {
         if !is_booted() {
-            return Ok(Found::LeftOut(format!("systemd does not run here; {}", self.by_hand)));
+            return Ok(Found::LeftOut(format!(
+                "systemd does not run here; {}",
+                self.by_hand
+            )));
         }
         let told = tool::must(
             "systemctl",
-            &["show", "--property=ActiveState,MainPID,NeedDaemonReload", self.unit],
+            &[
+                "show",
+                "--property=ActiveState,MainPID,NeedDaemonReload",
+                self.unit,
+            ],
         )?;
         let property = |name: &str| {
             let of = told.out.lines().filter_map(|line| line.split_once('='));
-            of.into_iter().find(|(key, _)| *key == name).map_or("", |(_, value)| value)
+            of.into_iter()
+                .find(|(key, _)| *key == name)
+                .map_or("", |(_, value)| value)
         };
         if property("ActiveState") != "active" {
             return Ok(Found::ToDo(Verb::Start, String::new()));

@@ -12,12 +12,22 @@ fn commands_that_root_gives_leave_nothing_of_roots_in_the_state_folder() {
     root.deployer(&["install"]).good();
 
     // From a folder that the user may not enter.
-    root.sh(&format!("umask 077; cd /root; {INSTALLED} app create shop")).good();
+    root.sh(&format!("umask 077; cd /root; {INSTALLED} app create shop"))
+        .good();
 
-    assert_eq!(root.sh(&format!("cd /root; {INSTALLED} app list")).good(), "shop\n");
+    assert_eq!(
+        root.sh(&format!("cd /root; {INSTALLED} app list")).good(),
+        "shop\n"
+    );
     let of_others = root.sh("find /var/lib/deployer ! -user deploy").good();
     assert_eq!(of_others, "");
-    assert_eq!(root.sh("find /var/lib/deployer -name app.json").good().lines().count(), 1);
+    assert_eq!(
+        root.sh("find /var/lib/deployer -name app.json")
+            .good()
+            .lines()
+            .count(),
+        1
+    );
 }
 
 #[test]
@@ -25,7 +35,10 @@ fn a_proxy_that_root_starts_runs_as_the_owner_on_the_public_port() {
     let root = Root::new();
     root.deployer(&["install"]).good();
     let mut proxy = root.command(&[INSTALLED, "proxy", "run"]);
-    proxy.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    proxy
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let mut proxy = proxy.spawn().expect("the proxy starts");
 
     let code = root

@@ -40,7 +40,7 @@ exec chroot . sh -c '
 pub(crate) struct Root {
     holder: Child,
     inside: u32,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// What a command in the root did.
@@ -62,7 +62,12 @@ impl Said {
     /// The standard error, of a command that must have failed.
     #[track_caller]
     pub(crate) fn refused(self) -> String {
-        assert!(self.code.is_some_and(|code| code != 0), "{}{}", self.out, self.err);
+        assert!(
+            self.code.is_some_and(|code| code != 0),
+            "{}{}",
+            self.out,
+            self.err
+        );
         self.err
     }
 }
@@ -73,7 +78,15 @@ impl Root {
         let folder = tempfile::Builder::new().prefix("deployer-root-").tempdir();
         let folder = folder.expect("a temporary folder");
         let mut holder = Command::new("unshare")
-            .args(["--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--kill-child"])
+            .args([
+                "--mount",
+                "--pid",
+                "--net",
+                "--uts",
+                "--ipc",
+                "--fork",
+                "--kill-child",
+            ])
             .args(["--propagation", "private", "sh", "-euc", MAKE, "sh"])
             .arg(folder.path())
             .stdin(Stdio::null())
@@ -82,15 +95,19 @@ impl Root {
             .expect("unshare starts");
         let mut said = BufReader::new(holder.stdout.take().expect("a pipe"));
         let mut line = String::new();
-        said.read_line(&mut line).expect("the root tells that it is ready");
-        assert_eq!(line, "ready\n", "the root could not be made: the tests run as root");
+        said.read_line(&mut line)
+            .expect("the root tells that it is ready");
+        assert_eq!(
+            line, "ready\n",
+            "the root could not be made: the tests run as root"
+        );
         let children = format!("/proc/{0}/task/{0}/children", holder.id());
         let inside = fs::read_to_string(children).expect("unshare has a child");
         let inside = inside.trim().parse().expect("one child");
         Self {
             holder,
             inside,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -103,7 +120,10 @@ impl Root {
             .args(["timeout", DEADLINE])
             .args(command)
             .env_clear()
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )
             .env("LC_ALL", "C.UTF-8");
         enter
     }
@@ -144,32 +164,32 @@ impl Root {
         fs::read_to_string(self.path(inside)).unwrap_or_else(|error| panic!("{inside}: {error}"))
     }
 
-    /// Everything that an installation could touch: paths, each with its kind, mode, owner, time and, of a link, target.
-    pub(crate) fn listing(&self) -> BTreeMap<PathBuf, String> {
+    /// What differs in the root from this machine's own: paths, each with its kind, mode, owner, time and, of a link,
+    /// target. A file that is gone is among them, as the layer above marks it.
+    pub(crate) fn changes(&self) -> BTreeMap<PathBuf, String> {
+        // unshare itself is in the namespace, and not in the root.
+        let outside = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
+        let folder = self.folder.path().strip_prefix("/").expect("an absolute path");
+        let upper = outside.join(folder).join("upper");
         let mut found = BTreeMap::new();
-        for folder in ["/etc", "/usr/local", "/usr/bin", "/usr/lib/deployer", "/usr/share/man/man1"] {
-            self.list(Path::new(folder), &mut found);
-        }
-        for folder in ["/usr/lib/systemd/system", "/var/lib/deployer", "/var/lib/deployer-home", "/home", "/root"] {
-            self.list(Path::new(folder), &mut found);
-        }
+        list(&upper, &upper, &mut found);
         found
     }
+}
 
-    fn list(&self, inside: &Path, into: &mut BTreeMap<PathBuf, String>) {
-        let path = self.path(inside.to_str().expect("a path in UTF-8"));
-        let Ok(found) = fs::symlink_metadata(&path) else { return };
+fn list(upper: &Path, path: &Path, into: &mut BTreeMap<PathBuf, String>) {
+    for entry in fs::read_dir(path).expect("a folder is listed").flatten() {
+        let path = entry.path();
+        let found = fs::symlink_metadata(&path).expect("a listed entry is there");
         let to = fs::read_link(&path).unwrap_or_default();
-        let (mode, time) = (found.mode(), (found.mtime(), found.mtime_nsec()));
         // A folder's time changes with temporary files in it; its entries are listed themselves.
-        let time = (!found.is_dir()).then_some(time);
-        let told = format!("{mode:o} {}:{} {time:?} {}", found.uid(), found.gid(), to.display());
-        into.insert(inside.to_owned(), told);
-        let is_deep = ["/root/.cargo", "/root/.rustup", "/root/.cache"].iter().any(|deep| inside == Path::new(deep));
-        if found.is_dir() && !is_deep {
-            for entry in fs::read_dir(&path).expect("a folder is listed").flatten() {
-                self.list(&inside.join(entry.file_name()), into);
-            }
+        let time = (!found.is_dir()).then_some((found.mtime(), found.mtime_nsec()));
+        let owner = (found.uid(), found.gid());
+        let told = format!("{:o} {owner:?} {time:?} {}", found.mode(), to.display());
+        let below = path.strip_prefix(upper).expect("it is below the layer");
+        into.insert(Path::new("/").join(below), told);
+        if found.is_dir() {
+            list(upper, &path, into);
         }
     }
 }

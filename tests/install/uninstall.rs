@@ -1,25 +1,42 @@
 //! `deployer uninstall`: what install put there goes, and data only when that is asked for.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use crate::root::Root;
 
 const INSTALLED: &str = "/usr/local/bin/deployer";
 
-/// Paths alone, without what users and groups are kept in, and without standard folders that were empty before.
-fn paths(listing: &BTreeMap<PathBuf, String>) -> Vec<&PathBuf> {
-    let shared = ["/usr/local/share", "/usr/local/lib"];
-    let is_shared = |path: &PathBuf| shared.iter().any(|folder| path.starts_with(folder)) && path.extension().is_none();
-    let of_users = ["passwd-", "shadow-", "group-", "gshadow-", "subuid", "subgid", "subuid-", "subgid-"];
-    let is_of_users = |path: &PathBuf| path.parent().is_some_and(|folder| folder.ends_with("etc")) && of_users.iter().any(|name| path.ends_with(name));
-    listing.keys().filter(|path| !is_shared(path) && !is_of_users(path)).collect()
+/// What is there now and was not `before`, but for what the users and groups are kept in, and for folders: those that
+/// this machine has, and the standard ones for completions and manuals.
+fn left(before: &BTreeMap<PathBuf, String>, now: &BTreeMap<PathBuf, String>) -> Vec<PathBuf> {
+    let users = [
+        "passwd",
+        "shadow",
+        "group",
+        "gshadow",
+        "subuid",
+        "subgid",
+        ".pwd.lock",
+    ];
+    let of_users = |path: &Path| {
+        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        path.parent() == Some(Path::new("/etc")) && users.contains(&name.trim_end_matches('-'))
+    };
+    let is_folder = |path: &Path, told: &str| {
+        told.starts_with('4') && (path.is_dir() || path.starts_with("/usr/local/share"))
+    };
+    let new = now.iter().filter(|(path, _)| !before.contains_key(*path));
+    new.filter(|(path, told)| !of_users(path) && !is_folder(path, told))
+        .map(|(path, _)| path.clone())
+        .collect()
 }
 
 #[test]
 fn uninstall_takes_away_what_install_put_there_and_keeps_the_data() {
     let root = Root::new();
-    let before = root.listing();
+    let before = root.changes();
     root.deployer(&["install"]).good();
     root.run(&[INSTALLED, "app", "create", "shop"]).good();
 
@@ -27,12 +44,16 @@ fn uninstall_takes_away_what_install_put_there_and_keeps_the_data() {
     assert!(refused.contains("there are apps (shop)"), "{refused}");
     let said = root.run(&[INSTALLED, "uninstall", "--yes"]).good();
 
-    assert!(said.contains("removed        /usr/local/bin/deployer\n"), "{said}");
+    assert!(
+        said.contains("removed        /usr/local/bin/deployer\n"),
+        "{said}"
+    );
     assert!(said.contains("kept           the containers of shop"), "{said}");
-    let after = root.listing();
-    let is_new = |path: &&PathBuf| !before.contains_key(*path);
-    for path in paths(&after).into_iter().filter(is_new) {
-        let is_data = ["/var/lib/deployer", "/var/lib/deployer-home", "/etc/deployer"].iter().any(|data| path.starts_with(data));
+    let after = root.changes();
+    for path in left(&before, &after) {
+        let is_data = ["/var/lib/deployer", "/var/lib/deployer-home", "/etc/deployer"]
+            .iter()
+            .any(|data| path.starts_with(data));
         assert!(is_data, "{} is left", path.display());
     }
     assert!(after.contains_key(&PathBuf::from("/var/lib/deployer/apps/shop/app.json")));
@@ -47,18 +68,18 @@ fn uninstall_takes_away_what_install_put_there_and_keeps_the_data() {
 #[test]
 fn purge_is_refused_while_there_are_apps_and_else_leaves_nothing() {
     let root = Root::new();
-    let before = root.listing();
+    let before = root.changes();
     root.deployer(&["install"]).good();
     root.run(&[INSTALLED, "app", "create", "shop"]).good();
     let refused = root.run(&[INSTALLED, "uninstall", "--purge"]).refused();
     assert!(refused.contains("`deployer app remove shop --yes`"), "{refused}");
     // The engine is out of reach here; without containers the folders are all that an app is.
-    root.sh("rm -r /var/lib/deployer/apps/shop /var/lib/deployer/git/shop").good();
+    root.sh("rm -r /var/lib/deployer/apps/shop /var/lib/deployer/git/shop")
+        .good();
 
     root.run(&[INSTALLED, "uninstall", "--purge"]).good();
 
-    let after = root.listing();
-    assert_eq!(paths(&after), paths(&before));
+    assert_eq!(left(&before, &root.changes()), Vec::<PathBuf>::new());
     root.run(&["getent", "passwd", "deploy"]).refused();
     assert!(!root.read("/etc/group").contains("deploy"));
 }
@@ -67,12 +88,15 @@ fn purge_is_refused_while_there_are_apps_and_else_leaves_nothing() {
 fn a_dry_run_of_uninstall_touches_nothing() {
     let root = Root::new();
     root.deployer(&["install"]).good();
-    let before = root.listing();
+    let before = root.changes();
 
     let dry = root.run(&[INSTALLED, "uninstall", "--purge", "--dry-run"]).good();
 
-    assert!(dry.contains("would remove   /var/lib/deployer (with everything in it)\n"), "{dry}");
-    assert_eq!(root.listing(), before);
+    assert!(
+        dry.contains("would remove   /var/lib/deployer (with everything in it)\n"),
+        "{dry}"
+    );
+    assert_eq!(root.changes(), before);
 }
 
 #[test]

@@ -24,7 +24,11 @@ pub(super) fn texts() -> Result<Texts> {
 fn pages(command: &Command, name: &str, into: &mut Vec<(String, Vec<u8>)>) -> std::io::Result<()> {
     let mut page = Vec::new();
     let shown = command.clone().display_name(name.to_owned());
-    clap_mangen::Man::new(shown).render(&mut page)?;
+    let source = concat!("deployer ", env!("CARGO_PKG_VERSION"));
+    clap_mangen::Man::new(shown)
+        .source(source)
+        .manual("deployer")
+        .render(&mut page)?;
     into.push((format!("{name}.1"), page));
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
         pages(sub, &format!("{name}-{}", sub.get_name()), into)?;

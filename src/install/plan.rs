@@ -6,7 +6,7 @@ use super::account::{Member, NoUser, User};
 use super::door::Door;
 use super::files::{EmptyFolder, File, Folder, Gone, Link, Owner, Program, Tree};
 use super::server::{SHELL_NAME, Server};
-use super::thing::Thing;
+use super::thing::{Set, Thing};
 use super::units::{Disabled, Enabled, Running, Stopped};
 use crate::config;
 
@@ -29,6 +29,8 @@ const UNITS_PROGRAM: &str = "/usr/local/bin/deployer";
 const UNITS_USER: &str = "deploy";
 const UNITS_STATE: &str = "/var/lib/deployer";
 
+/// Where an administrator's manual and completions are.
+const LOCAL_SHARE: &str = "/usr/local/share";
 /// Units of an administrator.
 const LOCAL_UNITS: &str = "/etc/systemd/system";
 /// Units of packages.
@@ -54,6 +56,14 @@ pub struct Texts {
 }
 
 impl Texts {
+    /// What they are, as one line tells of them.
+    fn told(&self) -> String {
+        format!(
+            "manual ({} pages) and completions (bash, zsh, fish) in {LOCAL_SHARE}",
+            self.manual.len()
+        )
+    }
+
     /// The files that they are below `share`, with the folder in which zsh looks for a package's, or for others.
     fn files(&self, share: &Path, zsh: &str) -> Vec<(PathBuf, Vec<u8>)> {
         let manual = self
@@ -76,7 +86,7 @@ impl Texts {
     }
 
     fn local(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        self.files(Path::new("/usr/local/share"), "zsh/site-functions")
+        self.files(Path::new(LOCAL_SHARE), "zsh/site-functions")
     }
 }
 
@@ -203,7 +213,7 @@ fn difference_path(unit: &str) -> PathBuf {
     Path::new(LOCAL_UNITS).join(format!("{unit}.d")).join(DIFFERENCE)
 }
 
-/// What differs on this server from the unit as it is written: the user, and for the proxy its folder.
+/// What differs on this server from the unit as it is written: the user, and the folder that it writes to.
 fn difference(server: &Server, unit: &str) -> Option<String> {
     if server.user == UNITS_USER && server.state == Path::new(UNITS_STATE) {
         return None;
@@ -212,10 +222,11 @@ fn difference(server: &Server, unit: &str) -> Option<String> {
     let mut text = format!(
         "# Written by `deployer install`: what differs from the unit on this server.\n[Service]\nUser={user}\nGroup=\n"
     );
-    if unit == PROXY {
-        let folder = server.state.join("proxy");
-        text += &format!("ReadWritePaths=\nReadWritePaths={}\n", folder.display());
-    }
+    let writes = match unit {
+        PROXY => server.state.join("proxy"),
+        _ => server.state.clone(),
+    };
+    text += &format!("ReadWritePaths=\nReadWritePaths={}\n", writes.display());
     Some(text)
 }
 
@@ -273,7 +284,8 @@ pub fn uninstall(server: &Server, texts: &Texts, purge: bool) -> Vec<Thing> {
         &[SHELL_NAME],
     ));
     if !server.place.is_packaged {
-        things.extend(texts.local().into_iter().map(|(path, _)| gone(path)));
+        let files = texts.local().into_iter().map(|(path, _)| gone(path));
+        things.push(set(texts.told(), files));
     }
     if purge {
         things.extend(data(server));
@@ -314,6 +326,11 @@ fn data(server: &Server) -> Vec<Thing> {
         things.push(tree(&server.home));
     }
     things
+}
+
+fn set(name: String, things: impl Iterator<Item = Thing>) -> Thing {
+    let things = things.collect();
+    Thing::Set(Set { name, things })
 }
 
 fn gone(path: PathBuf) -> Thing {
@@ -368,7 +385,11 @@ mod tests {
         let other = server("/usr/bin/deployer", "ship", "/srv/ship");
         let text = difference(&other, PROXY).unwrap();
         assert!(text.contains("\nUser=ship\n") && text.contains("\nReadWritePaths=/srv/ship/proxy\n"));
-        assert!(!difference(&other, RECOVER).unwrap().contains("ReadWritePaths"));
+        assert!(
+            difference(&other, RECOVER)
+                .unwrap()
+                .contains("\nReadWritePaths=/srv/ship\n")
+        );
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub enum Thing {
     EmptyFolder(EmptyFolder),
     /// No such folder, whatever is in it.
     Tree(Tree),
+    /// Several things of one kind, told of in one line.
+    Set(Set),
     /// sshd's rules for the user.
     Door(Door),
     /// A unit that is started at boot.
@@ -58,6 +60,7 @@ macro_rules! each {
             Thing::Gone($kind) => $do,
             Thing::EmptyFolder($kind) => $do,
             Thing::Tree($kind) => $do,
+            Thing::Set($kind) => $do,
             Thing::Door($kind) => $do,
             Thing::Enabled($kind) => $do,
             Thing::Running($kind) => $do,
@@ -93,6 +96,43 @@ impl Thing {
 impl fmt::Display for Thing {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         each!(self, kind => to.write_str(&kind.name()))
+    }
+}
+
+/// Several things of one kind, told of in one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Set {
+    /// What they are together.
+    pub name: String,
+    /// Each.
+    pub things: Vec<Thing>,
+}
+
+impl Set {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    /// What the first is found like that something is to be done about; else what the first is.
+    fn look(&self) -> Result<Found> {
+        let mut first = Found::There;
+        for thing in self.things.iter().rev() {
+            first = match (thing.look()?, first) {
+                (found, other) if other.is_to_do() && !found.is_to_do() => other,
+                (found, _) => found,
+            };
+        }
+        Ok(first)
+    }
+
+    fn make(&self) -> Result<Option<String>> {
+        let mut notes = Vec::new();
+        for thing in &self.things {
+            if thing.look()?.is_to_do() {
+                notes.extend(thing.make()?);
+            }
+        }
+        Ok((!notes.is_empty()).then(|| notes.join("; ")))
     }
 }
 

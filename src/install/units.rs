@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
@@ -11,6 +12,11 @@ use super::tool;
 
 /// There while systemd is what the machine was booted with.
 const BOOTED: &str = "/run/systemd/system";
+
+/// How long a new proxy may take until it has taken over; it needs some hundredths of a second.
+const TAKEOVER_DEADLINE: Duration = Duration::from_secs(30);
+/// Between two looks at whether it has.
+const TAKEOVER_PAUSE: Duration = Duration::from_millis(50);
 
 /// Whether systemd runs this machine. Units can be enabled without it, and not started.
 pub(super) fn is_booted() -> bool {
@@ -149,13 +155,25 @@ impl Running {
     pub(super) fn make(&self) -> Result<Option<String>> {
         tool::must("systemctl", &["daemon-reload"])?;
         let said = tool::run("systemctl", &["reload-or-restart", self.unit])?;
-        if !said.is_good() {
-            bail!(
-                "{0} did not start: `journalctl -u {0} -n 20` says why; then `systemctl start {0}`",
-                self.unit
-            );
+        if said.is_good() && self.comes_up()? {
+            return Ok(None);
         }
-        Ok(None)
+        bail!(
+            "{0} did not come up: `journalctl -u {0} -n 20` says why; then `systemctl start {0}`",
+            self.unit
+        );
+    }
+
+    /// Waits for the new process: a reload is answered before it has taken over.
+    fn comes_up(&self) -> Result<bool> {
+        let begun = Instant::now();
+        while self.look()?.is_to_do() {
+            if begun.elapsed() > TAKEOVER_DEADLINE {
+                return Ok(false);
+            }
+            std::thread::sleep(TAKEOVER_PAUSE);
+        }
+        Ok(true)
     }
 }
 

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -16,31 +17,61 @@ pub(crate) const DEPLOYER: &str = env!("CARGO_BIN_EXE_deployer");
 /// Seconds that a command in the root may take.
 const DEADLINE: &str = "120";
 
-/// Makes the layers, then waits in them. systemd is not there, and neither is what a deployer of this machine's own
-/// has put into place.
+/// Makes the layers, goes into them, and takes out what a deployer of this machine's own has put into place.
 const MAKE: &str = r#"
 mount -t tmpfs -o mode=0755 tmpfs "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
 mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" overlay "$1/root"
 cd "$1/root"
 mount -t proc proc proc
-mount --rbind /sys sys
-mount --rbind /dev dev
+mount -t sysfs sysfs sys
 mount -t tmpfs -o mode=0755 tmpfs run
+mkdir run/upper run/old
+mount --bind "$1/upper" run/upper
+mount -t tmpfs -o mode=0755 tmpfs dev
+for node in null zero full random urandom tty; do touch dev/$node; mount --bind /dev/$node dev/$node; done
+ln -s /proc/self/fd dev/fd
+ln -s pts/ptmx dev/ptmx
+mkdir dev/pts dev/shm
+touch dev/console
 ip link set lo up
-exec chroot . sh -c '
-  rm -rf /etc/deployer /var/lib/deployer* /usr/bin/deployer /usr/local/bin/deployer /usr/local/lib/deployer
-  rm -rf /etc/systemd/system/*deployer* /etc/systemd/system/*/deployer* /etc/ssh/sshd_config.d/50-deployer.conf
-  ! getent passwd deploy >/dev/null || userdel --force deploy
-  echo ready
-  exec sleep infinity'
+pivot_root . run/old
+umount -l run/old
+rm -rf /etc/deployer /var/lib/deployer* /usr/bin/deployer /usr/local/bin/deployer /usr/local/lib/deployer
+rm -rf /etc/systemd/system/*deployer* /etc/systemd/system/*/deployer* /etc/ssh/sshd_config.d/50-deployer.conf
+! getent passwd deploy >/dev/null || userdel --force deploy
 "#;
+
+/// Waits in the root. systemd is not there.
+const WAIT: &str = "echo ready; exec sleep infinity";
+
+/// Boots the root with this machine's systemd, to a target of its own: nothing of the machine's is started, and Docker
+/// and the cleaning of /tmp, in which the program under test may be, never are.
+const BOOT: &str = r#"
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+cd /etc/systemd/system
+for unit in docker.service docker.socket containerd.service systemd-tmpfiles-setup.service systemd-tmpfiles-clean.timer; do
+  ln -sf /dev/null $unit
+done
+printf '[Unit]\nAllowIsolate=yes\n' >deployer-test.target
+cd /
+echo ready
+exec env -i container=other PATH="$PATH" /lib/systemd/systemd --system --unit=deployer-test.target >/dev/null 2>&1
+"#;
+
+/// Where control groups of version 2 are: alone, or beside those of version 1.
+const CGROUPS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+
+/// What went away is waited for this long.
+const END_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The root. Gone, with every process in it, when this is dropped.
 pub(crate) struct Root {
     holder: Child,
     inside: u32,
-    folder: TempDir,
+    /// The control group of a systemd.
+    group: Option<PathBuf>,
+    _folder: TempDir,
 }
 
 /// What a command in the root did.
@@ -73,26 +104,72 @@ impl Said {
 }
 
 impl Root {
+    /// A root without systemd, as in a container.
     #[track_caller]
     pub(crate) fn new() -> Self {
+        Self::make(WAIT, None)
+    }
+
+    /// A root that systemd was booted in, and runs.
+    #[track_caller]
+    pub(crate) fn booted() -> Self {
+        let groups = CGROUPS
+            .map(Path::new)
+            .into_iter()
+            .find(|folder| folder.join("cgroup.procs").exists());
+        let groups = groups.expect("this machine has control groups of version 2");
+        let root = Self::make(
+            BOOT,
+            Some(groups.join(format!("deployer-test-{}", std::process::id()))),
+        );
+        let state = root.run(&[
+            "sh",
+            "-c",
+            "until systemctl is-system-running 2>/dev/null; do sleep 0.05; done",
+        ]);
+        assert!(state.good().ends_with("running\n"), "systemd runs in the root");
+        root
+    }
+
+    #[track_caller]
+    fn make(then: &str, group: Option<PathBuf>) -> Self {
         let folder = tempfile::Builder::new().prefix("deployer-root-").tempdir();
         let folder = folder.expect("a temporary folder");
-        let mut holder = Command::new("unshare")
+        // The kernel ends all of it when this process is killed.
+        let mut holder = Command::new("setpriv");
+        holder.args(["--pdeathsig", "KILL"]);
+        let mut namespaces = vec![
+            "--mount",
+            "--pid",
+            "--net",
+            "--uts",
+            "--ipc",
+            "--fork",
+            "--kill-child",
+        ];
+        if let Some(group) = &group {
+            fs::create_dir(group).expect("a control group is made");
+            holder
+                .args(["sh", "-euc", r#"echo $$ >"$0/cgroup.procs"; exec "$@""#])
+                .arg(group);
+            namespaces.push("--cgroup");
+        }
+        let mut holder = holder
+            .arg("unshare")
+            .args(namespaces)
             .args([
-                "--mount",
-                "--pid",
-                "--net",
-                "--uts",
-                "--ipc",
-                "--fork",
-                "--kill-child",
+                "--propagation",
+                "private",
+                "sh",
+                "-euc",
+                &format!("{MAKE}{then}"),
+                "sh",
             ])
-            .args(["--propagation", "private", "sh", "-euc", MAKE, "sh"])
             .arg(folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("unshare starts");
+            .expect("setpriv starts");
         let mut said = BufReader::new(holder.stdout.take().expect("a pipe"));
         let mut line = String::new();
         said.read_line(&mut line)
@@ -107,7 +184,8 @@ impl Root {
         Self {
             holder,
             inside,
-            folder,
+            group,
+            _folder: folder,
         }
     }
 
@@ -117,6 +195,7 @@ impl Root {
         enter
             .args(["--target", &self.inside.to_string()])
             .args(["--mount", "--pid", "--net", "--uts", "--ipc", "--root", "--wd"])
+            .args(self.group.iter().map(|_| "--cgroup"))
             .args(["timeout", DEADLINE])
             .args(command)
             .env_clear()
@@ -167,10 +246,7 @@ impl Root {
     /// What differs in the root from this machine's own: paths, each with its kind, mode, owner, time and, of a link,
     /// target. A file that is gone is among them, as the layer above marks it.
     pub(crate) fn changes(&self) -> BTreeMap<PathBuf, String> {
-        // unshare itself is in the namespace, and not in the root.
-        let outside = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
-        let folder = self.folder.path().strip_prefix("/").expect("an absolute path");
-        let upper = outside.join(folder).join("upper");
+        let upper = self.path("/run/upper");
         let mut found = BTreeMap::new();
         list(&upper, &upper, &mut found);
         found
@@ -198,5 +274,22 @@ impl Drop for Root {
     fn drop(&mut self) {
         let _ = self.holder.kill();
         let _ = self.holder.wait();
+        let begun = Instant::now();
+        while let Some(group) = self.group.as_deref().filter(|group| group.exists()) {
+            remove_group(group);
+            if begun.elapsed() > END_DEADLINE {
+                break;
+            }
+        }
     }
+}
+
+/// Removes a control group with those in it, once their processes have ended.
+fn remove_group(group: &Path) {
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_group(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(group);
 }

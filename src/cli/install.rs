@@ -33,6 +33,7 @@ impl Args {
             false => default_state(),
         };
         let server = Server::find(&running()?, &self.user, &state)?;
+        server.check_alone()?;
         let things = install::install(&server, &texts::texts()?);
         install::carry_out(&things, self.dry_run, say)?;
         match self.dry_run {

@@ -75,17 +75,35 @@ impl Server {
         check_path(state)?;
         let account = Account::named(user)?;
         check_owner(state, user, account.as_ref())?;
-        let place = Place::of(running);
-        check_place(&place)?;
         let home = account.map_or(HOME.into(), |account| account.home);
         Ok(Server {
-            place,
+            place: Place::of(running),
             running: running.to_owned(),
             user: user.to_owned(),
             owns_home: home == Path::new(HOME),
             home,
             state: state.to_owned(),
         })
+    }
+
+    /// Refuses a second installation: the two would take each other's units, user and rules of sshd.
+    ///
+    /// # Errors
+    /// When deployer is on this server as a package and by hand too.
+    pub fn check_alone(&self) -> Result<()> {
+        if self.place.is_packaged && Path::new(LOCAL).exists() {
+            bail!(
+                "deployer is at {LOCAL} too, put there by hand: `{LOCAL} uninstall --yes` takes that away and keeps all \
+                 data; then `{PACKAGED} install`, and `deployer app create` for each app, since the hooks name the program"
+            );
+        }
+        if !self.place.is_packaged && Path::new(PACKAGED).exists() {
+            bail!(
+                "deployer is at {PACKAGED} already, as a Debian package: install a newer package, or `apt-get remove \
+                 deployer` first, which keeps all data"
+            );
+        }
+        Ok(())
     }
 }
 
@@ -102,17 +120,6 @@ fn check_name(user: &str) -> Result<()> {
     }
     if user == "root" {
         bail!("root is whom nobody may be over ssh: `--user NAME` takes another user");
-    }
-    Ok(())
-}
-
-/// Two installations would take each other's units, user and rules of sshd.
-fn check_place(place: &Place) -> Result<()> {
-    if place.is_packaged && Path::new(LOCAL).exists() {
-        bail!(
-            "deployer is at {LOCAL} too, put there by hand: `{LOCAL} uninstall --yes` takes that away and keeps all data; \
-             then `{PACKAGED} install`, and `deployer app create` for each app, since the hooks name the program"
-        );
     }
     Ok(())
 }

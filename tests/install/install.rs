@@ -214,6 +214,31 @@ fn a_configuration_that_is_there_is_never_changed() {
 }
 
 #[test]
+fn nothing_of_this_machine_itself_is_touched() {
+    let here = || {
+        let users =
+            ["/etc/passwd", "/etc/shadow", "/etc/group"].map(|file| fs::read(file).expect("a file of users"));
+        let folders = [
+            "/etc",
+            "/etc/systemd/system",
+            "/etc/ssh/sshd_config.d",
+            "/usr/local/bin",
+            "/var/lib",
+        ];
+        let times = folders.map(|folder| fs::metadata(folder).expect("a folder").mtime_nsec());
+        (users, times)
+    };
+    let before = here();
+    let root = Root::new();
+
+    root.deployer(&["install"]).good();
+    root.run(&["/usr/local/bin/deployer", "uninstall", "--purge"])
+        .good();
+
+    assert_eq!(here(), before);
+}
+
+#[test]
 fn a_state_folder_with_a_strangers_files_is_refused() {
     let root = Root::new();
     root.sh("mkdir -p /var/lib/deployer/apps").good();

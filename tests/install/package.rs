@@ -67,6 +67,13 @@ fn the_package_installs_upgrades_removes_and_purges() {
     root.run(&["deployer", "app", "create", "shop"]).good();
     root.run(&["dpkg", "--verify", "deployer"]).good();
 
+    // The same program by hand beside it would take its units.
+    let said = root.deployer(&["install"]).refused();
+    assert!(
+        said.contains("deployer is at /usr/bin/deployer already, as a Debian package"),
+        "{said}"
+    );
+
     // A newer version, as far as dpkg can see: everything is there already.
     let said = dpkg(&["--install", package]).good();
     assert!(

@@ -2,7 +2,7 @@
 //! `deployer rollback green` takes it back.
 //!
 //! Dependencies point one way: [`cli`] → [`release`] → the edges ([`git`], [`engine`], [`registry`],
-//! [`proxy`], [`store`]; none uses another) → [`model`]. [`config`] turns the file into the model.
+//! [`proxy`], [`ssh`], [`store`]; none uses another) → [`model`]. [`config`] turns the file into the model.
 //! What happens on a push is told by [`release`].
 
 pub mod cli;
@@ -15,4 +15,5 @@ pub mod model;
 pub mod proxy;
 pub mod registry;
 pub mod release;
+pub mod ssh;
 pub mod store;

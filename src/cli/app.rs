@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{Code, Failure, Result, output, select, wait};
+use super::{Code, Failure, Result, audited, output, select, wait};
 use crate::model::{AppName, Slot};
 use crate::release::{Context, apps};
 
@@ -53,7 +53,10 @@ impl Command {
 }
 
 fn create(context: &Context, name: &AppName) -> Result {
-    let is_new = apps::create(context, name)?;
+    let is_new = audited::audited(context, |subject| {
+        subject.is_about(name, None);
+        Ok(apps::create(context, name)?)
+    })?;
     let app = context.app(name)?;
     let said = match is_new {
         true => format!(
@@ -77,7 +80,7 @@ fn create(context: &Context, name: &AppName) -> Result {
 }
 
 fn list(context: &Context, json: bool) -> Result {
-    let names = context.store.apps()?;
+    let names = select::apps(context, None)?;
     if json {
         return output::json("apps", &names);
     }
@@ -133,5 +136,9 @@ fn remove(context: &Context, name: &AppName, yes: bool) -> Result {
         );
         return Err(Failure::new(Code::Usage, what));
     }
-    output::lines(wait(apps::remove(context, &name))??)
+    let told = audited::audited(context, |subject| {
+        subject.is_about(&name, None);
+        Ok(wait(apps::remove(context, &name))??)
+    })?;
+    output::lines(told)
 }

@@ -1,12 +1,12 @@
 //! Who gives a command, and to which apps: what the front door says of a key, else the user of the operating system.
 
-use std::fs;
+use std::ffi::OsString;
 use std::net::IpAddr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Code, Failure, Result};
-use crate::model::{AppName, By, KeyName, Scope, Slot, escaped};
+use super::{Code, Failure, Result, passwd};
+use crate::model::{AppName, By, Grant, KeyName, Scope, Slot, escaped};
 
 /// Where a program that came through the front door finds whose key it was. `deployer ssh` alone sets it, after it has
 /// cleared the environment.
@@ -28,16 +28,28 @@ pub(super) struct Caller {
 }
 
 /// What the front door says, as JSON.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Said {
     key: KeyName,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     from: Option<IpAddr>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     apps: Vec<AppName>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     slots: Vec<Slot>,
+}
+
+/// What the front door puts into the environment of a program that it lets `key` run.
+pub(super) fn say(key: &KeyName, from: Option<IpAddr>, grant: &Grant) -> (&'static str, OsString) {
+    let said = Said {
+        key: key.clone(),
+        from,
+        apps: grant.apps.clone(),
+        slots: grant.slots.clone(),
+    };
+    let said = serde_json::to_string(&said).expect("plain data is JSON");
+    (VARIABLE, said.into())
 }
 
 /// Whoever gives this command.
@@ -79,27 +91,14 @@ fn refused(said: &[u8], error: &serde_json::Error) -> Failure {
 
 /// The name of the user who gives the command: who called `sudo`, else the user that this process runs as. Whoever may
 /// run a command as the owner of the state folder is believed: nothing keeps them from writing to it directly.
-fn user() -> String {
+pub(super) fn user() -> String {
     let called_sudo = std::env::var_os(SUDO).filter(|name| !name.is_empty());
     let name = called_sudo.map(|name| name.into_encoded_bytes());
-    let name = name.unwrap_or_else(|| name_of(rustix::process::geteuid().as_raw()));
+    let name = name.unwrap_or_else(|| {
+        let uid = rustix::process::geteuid().as_raw();
+        passwd::name(uid).unwrap_or_else(|| uid.to_string().into_bytes())
+    });
     escaped(&name, NAME_MAX)
-}
-
-/// The name of a user, or its number where the machine's own file of users has none.
-fn name_of(uid: u32) -> Vec<u8> {
-    let users = fs::read("/etc/passwd").unwrap_or_default();
-    let uid = uid.to_string();
-    find(&users, &uid).map_or(uid.into_bytes(), <[u8]>::to_vec)
-}
-
-/// The name beside the number `uid` in a text like /etc/passwd: `NAME:x:UID:…` lines.
-fn find<'a>(users: &'a [u8], uid: &str) -> Option<&'a [u8]> {
-    users.split(|byte| *byte == b'\n').find_map(|line| {
-        let mut fields = line.split(|byte| *byte == b':');
-        let name = fields.next().filter(|name| !name.is_empty())?;
-        (fields.nth(1)? == uid.as_bytes()).then_some(name)
-    })
 }
 
 #[cfg(test)]
@@ -137,16 +136,5 @@ mod tests {
             assert!(parse(said.as_bytes(), "deploy".into()).is_err(), "{said}");
         }
         assert!(parse(b"{\"key\":\"\xff\"}", "deploy".into()).is_err());
-    }
-
-    #[test]
-    fn a_user_is_known_by_name_or_by_number() {
-        let users = b"root:x:0:0::/root:/bin/sh\n\nbroken\n:x:7:\ndeploy:x:1000:1000::/home/deploy:/bin/sh\n";
-        assert_eq!(find(users, "0"), Some(&b"root"[..]));
-        assert_eq!(find(users, "1000"), Some(&b"deploy"[..]));
-        for unknown in ["1", "7", "100", "x"] {
-            assert_eq!(find(users, unknown), None, "{unknown}");
-        }
-        assert_eq!(name_of(u32::MAX - 7), (u32::MAX - 7).to_string().into_bytes());
     }
 }

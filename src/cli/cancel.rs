@@ -1,19 +1,23 @@
 //! `deployer cancel`
 
 use super::select::{self, ReleaseName};
-use super::{Result, output, wait};
+use super::{Result, audited, output, wait};
 use crate::release::{Context, cancel};
 
 /// Stop a release that waits or has not flipped yet; what it did is taken back
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The release: 42, or APP/42
-    release: ReleaseName,
+    pub(super) release: ReleaseName,
 }
 
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
-        let release = select::release(context, &self.release)?;
-        output::lines([wait(cancel::cancel(&release))??])
+        let told = audited::audited(context, |subject| {
+            let release = select::release(context, &self.release)?;
+            subject.is_about(release.app(), None);
+            Ok(wait(cancel::cancel(&release))??)
+        })?;
+        output::lines([told])
     }
 }

@@ -17,6 +17,8 @@ pub enum Code {
     Busy = 4,
     /// There is no such app, slot or release.
     NotFound = 5,
+    /// The key that came over ssh may not do this.
+    NotAllowed = 6,
 }
 
 /// A command's failure: the code that it ends with, and what is said.
@@ -38,6 +40,16 @@ impl Failure {
     /// A failure about which everything was said.
     pub fn silent(code: Code) -> Self {
         Self { code, message: None }
+    }
+
+    /// Whether the command line made no sense.
+    pub(super) fn is_usage(&self) -> bool {
+        self.code == Code::Usage
+    }
+
+    /// What is said.
+    pub(super) fn message(&self) -> Option<&str> {
+        self.message.as_deref()
     }
 
     /// Says it on standard error, and gives the exit code.

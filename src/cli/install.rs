@@ -28,11 +28,11 @@ impl Args {
     pub(super) fn run(self, path: &Path) -> Result {
         need_root("install")?;
         need_default(path)?;
-        let state = match path.exists() {
-            true => config::load(path)?.state,
-            false => default_state(),
+        let (state, keys) = match path.exists() {
+            true => config::load(path).map(|settings| (settings.state, settings.ssh.authorized_keys))?,
+            false => (default_state(), None),
         };
-        let server = Server::find(&running()?, &self.user, &state)?;
+        let server = Server::find(&running()?, &self.user, &state, keys.as_deref())?;
         server.check_alone()?;
         let things = install::install(&server, &texts::texts()?);
         install::carry_out(&things, self.dry_run, say)?;

@@ -9,7 +9,7 @@ use crate::store::LogReader;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The release: 42, or APP/42
-    release: ReleaseName,
+    pub(super) release: ReleaseName,
     /// Follow it until the release has ended
     #[arg(short, long)]
     follow: bool,

@@ -10,7 +10,7 @@ use crate::release::Context;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The slot: green, blue, or APP/green
-    slot: SlotName,
+    pub(super) slot: SlotName,
     /// Go on as they print more
     #[arg(short, long)]
     follow: bool,

@@ -1,6 +1,9 @@
 //! The command line: one file a command, with its arguments and its run.
 
 mod app;
+mod asks;
+mod audit;
+mod audited;
 mod by;
 mod cancel;
 mod completions;
@@ -9,10 +12,12 @@ mod exit;
 mod files;
 mod hook;
 mod install;
+mod key;
 mod log;
 mod logs;
 mod output;
 mod owner;
+mod passwd;
 mod promote;
 mod proxy;
 mod prune;
@@ -21,6 +26,8 @@ mod redeploy;
 mod releases;
 mod rollback;
 mod select;
+mod shell;
+mod ssh;
 mod status;
 mod texts;
 mod uninstall;
@@ -56,7 +63,7 @@ pub struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 the release did not become good (failed, cancelled, superseded), 4 busy, 5 not found.";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 the release did not become good (failed, cancelled, superseded), 4 busy, 5 not found, 6 not allowed over ssh.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -66,12 +73,15 @@ enum Command {
     Hook(hook::Command),
     Status(status::Args),
     Releases(releases::Args),
+    Audit(audit::Args),
     Log(log::Args),
     Logs(logs::Args),
     Redeploy(redeploy::Args),
     Promote(promote::Args),
     Rollback(rollback::Args),
     Cancel(cancel::Args),
+    #[command(subcommand)]
+    Key(key::Command),
     #[command(subcommand)]
     Proxy(proxy::Command),
     #[command(subcommand)]
@@ -85,15 +95,24 @@ enum Command {
     Files(files::Args),
     #[command(hide = true)]
     Worker(worker::Args),
+    #[command(hide = true)]
+    Ssh(ssh::Args),
 }
 
 /// Reads the arguments, runs the command, and says what went wrong.
 pub fn main() -> ExitCode {
+    if shell::is_called() {
+        return end(shell::run());
+    }
     let cli = Cli::parse();
     // Refused only where one is installed already, which then serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     output::set_color(cli.color);
-    match run(cli) {
+    end(run(cli))
+}
+
+fn end(ended: Result) -> ExitCode {
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
@@ -106,19 +125,23 @@ fn run(cli: Cli) -> Result {
         let settings = crate::config::load(&path)?;
         owner::become_owner(&settings.state, &path, needs_low_ports)?;
         let by::Caller { by, scope } = by::caller()?;
-        Ok(Context::new(settings, absolute(&path)?, by, scope))
+        let mut context = Context::new(settings, absolute(&path)?, by, scope);
+        context.command = audited::words(std::env::args_os().skip(1));
+        Ok(context)
     };
     match cli.command {
         Command::App(command) => command.run(&context()?),
         Command::Hook(command) => command.run(&context()?),
         Command::Status(args) => args.run(&context()?),
         Command::Releases(args) => args.run(&context()?),
+        Command::Audit(args) => args.run(&context()?),
         Command::Log(args) => args.run(&context()?),
         Command::Logs(args) => args.run(&context()?),
         Command::Redeploy(args) => args.run(&context()?),
         Command::Promote(args) => args.run(&context()?),
         Command::Rollback(args) => args.run(&context()?),
         Command::Cancel(args) => args.run(&context()?),
+        Command::Key(command) => command.run(&context()?),
         Command::Proxy(command) => command.run(&context()?),
         Command::Config(command) => command.run(&context()?),
         Command::Recover(args) => args.run(&context()?),
@@ -128,6 +151,7 @@ fn run(cli: Cli) -> Result {
         Command::Completions(args) => args.run(),
         Command::Files(args) => args.run(),
         Command::Worker(args) => args.run(&context()?),
+        Command::Ssh(args) => args.run(cli.config.as_deref()),
     }
 }
 

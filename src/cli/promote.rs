@@ -1,6 +1,6 @@
 //! `deployer promote`
 
-use super::{Result, redeploy, select};
+use super::{Result, audited, redeploy};
 use crate::model::SlotName;
 use crate::release::{Context, receive};
 
@@ -8,12 +8,15 @@ use crate::release::{Context, receive};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The slot: green, blue, or APP/green
-    slot: SlotName,
+    pub(super) slot: SlotName,
 }
 
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
-        let (app, slot) = select::slot(context, &self.slot)?;
-        redeploy::follow(context, &receive::promote(context, &app, slot)?)
+        let release = audited::begun(context, |subject| {
+            let (app, slot) = subject.slot(context, &self.slot)?;
+            Ok(receive::promote(context, &app, slot)?)
+        })?;
+        redeploy::follow(context, &release)
     }
 }

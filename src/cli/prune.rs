@@ -1,6 +1,8 @@
 //! `deployer prune`
 
-use super::{Result, output, select, wait};
+use std::collections::BTreeMap;
+
+use super::{Result, audited, output, select, wait};
 use crate::model::{AppName, ReleaseId};
 use crate::release::prune::{Mode, Pruned, prune};
 use crate::release::{Context, busy};
@@ -22,11 +24,14 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
-        let mode = if self.dry_run { Mode::DryRun } else { Mode::Remove };
-        let mut all = std::collections::BTreeMap::new();
-        for app in select::apps(context, self.app.as_ref())? {
-            all.insert(app.clone(), wait(prune_one(context, &app, mode))??);
-        }
+        let named = self.app.as_ref();
+        let all = match self.dry_run {
+            true => prune_all(context, named, Mode::DryRun)?,
+            false => audited::audited(context, |subject| {
+                subject.app = named.cloned();
+                prune_all(context, named, Mode::Remove)
+            })?,
+        };
         if self.json {
             return output::json("pruned", &all);
         }
@@ -57,6 +62,15 @@ fn said(app: &AppName, pruned: &Pruned, verb: &str) -> Vec<String> {
         ));
     }
     lines
+}
+
+fn prune_all(context: &Context, named: Option<&AppName>, mode: Mode) -> Result<BTreeMap<AppName, Pruned>> {
+    let mut all = BTreeMap::new();
+    for app in select::apps(context, named)? {
+        let pruned = wait(prune_one(context, &app, mode))??;
+        all.insert(app, pruned);
+    }
+    Ok(all)
 }
 
 async fn prune_one(context: &Context, app: &AppName, mode: Mode) -> anyhow::Result<Pruned> {

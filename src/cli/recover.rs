@@ -1,6 +1,6 @@
 //! `deployer recover`
 
-use super::{Result, output, select, wait};
+use super::{Result, audited, output, select, wait};
 use crate::model::AppName;
 use crate::release::{Context, busy, recover};
 
@@ -13,21 +13,29 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
-        let mut ended: Result = Ok(());
-        for app in select::apps(context, self.app.as_ref())? {
-            // One app that cannot be mended keeps no other from it.
-            match wait(recover_one(context, &app))? {
-                Ok(told) => say(&app, told)?,
-                Err(error) => {
-                    let failure = Err(error.context(app.to_string()).into());
-                    if let Err(earlier) = std::mem::replace(&mut ended, failure) {
-                        earlier.report();
-                    }
+        audited::audited(context, |subject| {
+            let apps = select::apps(context, self.app.as_ref())?;
+            subject.app = self.app;
+            recover_all(context, apps)
+        })
+    }
+}
+
+fn recover_all(context: &Context, apps: Vec<AppName>) -> Result {
+    let mut ended: Result = Ok(());
+    for app in apps {
+        // One app that cannot be mended keeps no other from it.
+        match wait(recover_one(context, &app))? {
+            Ok(told) => say(&app, told)?,
+            Err(error) => {
+                let failure = Err(error.context(app.to_string()).into());
+                if let Err(earlier) = std::mem::replace(&mut ended, failure) {
+                    earlier.report();
                 }
             }
         }
-        ended
     }
+    ended
 }
 
 fn say(app: &AppName, told: Vec<String>) -> Result {

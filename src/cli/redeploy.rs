@@ -1,6 +1,6 @@
 //! `deployer redeploy`
 
-use super::{Code, Failure, Result, output, select};
+use super::{Code, Failure, Result, audited, output};
 use crate::model::SlotName;
 use crate::release::Context;
 use crate::release::follow::{self, Reader};
@@ -13,7 +13,7 @@ use crate::store::ReleaseDir;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The slot: green, blue, or APP/green
-    slot: SlotName,
+    pub(super) slot: SlotName,
     /// Leave it on the standby, for `deployer promote`
     #[arg(long)]
     no_promote: bool,
@@ -21,8 +21,11 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
-        let (app, slot) = select::slot(context, &self.slot)?;
-        follow(context, &receive::redeploy(context, &app, slot, self.no_promote)?)
+        let release = audited::begun(context, |subject| {
+            let (app, slot) = subject.slot(context, &self.slot)?;
+            Ok(receive::redeploy(context, &app, slot, self.no_promote)?)
+        })?;
+        follow(context, &release)
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Result, output, select};
-use crate::model::{AppName, Commit, Digest, Origin, ReleaseId, Slot};
+use crate::model::{AppName, By, Commit, Digest, Origin, ReleaseId, Slot, printable};
 use crate::release::history::{self, Past};
 use crate::release::{Context, Outcome, Step};
 use crate::store::AppState;
@@ -34,6 +34,7 @@ struct Listed {
     outcome: Option<&'static str>,
     step: Option<Step>,
     received: jiff::Timestamp,
+    by: Option<By>,
     steps: Vec<StepTime>,
     drained: u64,
     cut: u64,
@@ -55,7 +56,7 @@ impl Args {
             return output::json("releases", &newest.map(listed).collect::<Vec<_>>());
         }
         let heading = [
-            "RELEASE", "SLOT", "OUTCOME", "COMMIT", "FROM", "RECEIVED", "SUBJECT",
+            "RELEASE", "SLOT", "OUTCOME", "COMMIT", "FROM", "BY", "RECEIVED", "SUBJECT",
         ]
         .map(str::to_owned)
         .to_vec();
@@ -80,6 +81,7 @@ fn row(past: &Past, state: &AppState) -> Vec<String> {
         Origin::Rollback { to } => format!("rollback to {to}"),
         Origin::Promote { .. } => "promote".to_owned(),
     };
+    let by = past.record.by.as_ref();
     vec![
         past.record.id.to_string(),
         past.record.slot.to_string(),
@@ -89,6 +91,7 @@ fn row(past: &Past, state: &AppState) -> Vec<String> {
             .as_ref()
             .map_or(String::new(), |commit| commit.short().to_owned()),
         from,
+        by.map_or(String::new(), |by| printable(by.name()).into_owned()),
         past.record.received.at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
         past.record.subject.clone().unwrap_or_default(),
     ]
@@ -130,6 +133,7 @@ fn listed(past: Past) -> Listed {
         origin: past.record.origin,
         commit: past.record.commit,
         subject: past.record.subject,
+        by: past.record.by,
         step: past.step,
         received: past.record.received.at,
     }

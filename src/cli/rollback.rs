@@ -1,6 +1,6 @@
 //! `deployer rollback`
 
-use super::{Result, redeploy, select};
+use super::{Result, audited, redeploy};
 use crate::model::{AppName, ReleaseId, SlotName};
 use crate::release::{Context, receive};
 
@@ -12,24 +12,27 @@ use crate::release::{Context, receive};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The slot: green, blue, or APP/green
-    slot: Option<SlotName>,
+    pub(super) slot: Option<SlotName>,
     /// The release to go back to
     #[arg(long, value_name = "RELEASE", requires = "slot")]
     to: Option<ReleaseId>,
     /// The app whose last flip is undone, where there is more than one
     #[arg(long, value_name = "APP", conflicts_with = "slot")]
-    app: Option<AppName>,
+    pub(super) app: Option<AppName>,
 }
 
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
-        let release = match &self.slot {
+        let release = audited::begun(context, |subject| match &self.slot {
             Some(slot) => {
-                let (app, slot) = select::slot(context, slot)?;
-                receive::rollback(context, &app, slot, self.to)?
+                let (app, slot) = subject.slot(context, slot)?;
+                Ok(receive::rollback(context, &app, slot, self.to)?)
             }
-            None => receive::undo_flip(context, &select::app(context, self.app.as_ref())?)?,
-        };
+            None => {
+                let app = subject.app(context, self.app.as_ref())?;
+                Ok(receive::undo_flip(context, &app)?)
+            }
+        })?;
         redeploy::follow(context, &release)
     }
 }

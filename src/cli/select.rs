@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::{Code, Failure, Result};
 use crate::model::{AppName, ParseError, ReleaseId, Slot, SlotName};
 use crate::release::Context;
-use crate::store::ReleaseDir;
+use crate::store::{Record, ReleaseDir};
 
 /// A release as a person writes it: `42`, or `shop/42`.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ impl fmt::Display for ReleaseName {
 
 /// The app that was named, or the only one.
 pub(super) fn app(context: &Context, named: Option<&AppName>) -> Result<AppName> {
-    let apps = context.store.apps()?;
+    let apps = visible(context)?;
     match (named, apps.as_slice()) {
         (Some(named), _) if apps.contains(named) => Ok(named.clone()),
         (Some(named), []) => Err(not_found(format!(
@@ -67,8 +67,15 @@ pub(super) fn app(context: &Context, named: Option<&AppName>) -> Result<AppName>
 pub(super) fn apps(context: &Context, named: Option<&AppName>) -> Result<Vec<AppName>> {
     match named {
         Some(named) => Ok(vec![app(context, Some(named))?]),
-        None => Ok(context.store.apps()?),
+        None => visible(context),
     }
+}
+
+/// The apps that there are for whoever asks. Another one is to them as if it were not there.
+fn visible(context: &Context) -> Result<Vec<AppName>> {
+    let mut apps = context.store.apps()?;
+    apps.retain(|app| context.scope.has_app(app));
+    Ok(apps)
 }
 
 /// The slot that was named, with its app.
@@ -78,10 +85,15 @@ pub(super) fn slot(context: &Context, named: &SlotName) -> Result<(AppName, Slot
 
 /// The release that was named.
 pub(super) fn release(context: &Context, named: &ReleaseName) -> Result<ReleaseDir> {
+    Ok(release_with_record(context, named)?.0)
+}
+
+/// The release that was named, with its record.
+pub(super) fn release_with_record(context: &Context, named: &ReleaseName) -> Result<(ReleaseDir, Record)> {
     let app = app(context, named.app.as_ref())?;
     let release = context.store.release(&app, named.id);
     match release.record()? {
-        Some(_) => Ok(release),
+        Some(record) => Ok((release, record)),
         None => Err(not_found(format!(
             "{app} has no release {}: `deployer releases {app}` shows those there are",
             named.id

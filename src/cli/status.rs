@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Result, output, select, wait};
-use crate::model::AppName;
+use crate::model::{AppName, By, printable};
 use crate::release::status::{self, AppStatus, SlotStatus, UnderWay};
 use crate::release::{Context, Outcome};
 
@@ -100,8 +100,14 @@ fn slot_row(app: &AppStatus, slot: &SlotStatus) -> Vec<String> {
             .map_or(String::new(), |commit| commit.short().to_owned()),
         running,
         slot.address.clone(),
+        by(slot.by.as_ref()).trim_start().to_owned(),
         slot.subject.clone().unwrap_or_default(),
     ]
+}
+
+/// ` by laptop`, where it is known.
+fn by(by: Option<&By>) -> String {
+    by.map_or(String::new(), |by| format!(" by {}", printable(by.name())))
 }
 
 fn failure(slot: &SlotStatus) -> Option<String> {
@@ -122,5 +128,6 @@ fn under_way(under_way: &UnderWay) -> String {
     let at = under_way
         .step
         .map_or("waits for its turn".to_owned(), |step| format!("is at {step}"));
-    format!("  {}: release {} {at}", under_way.slot, under_way.release)
+    let by = by(under_way.by.as_ref());
+    format!("  {}: release {}{by} {at}", under_way.slot, under_way.release)
 }

@@ -37,7 +37,7 @@ impl Args {
         let state = self.state(path)?;
         let apps = Store::new(&state).apps()?;
         self.may_go(&apps)?;
-        let server = Server::find(&running()?, &self.user, &state)?;
+        let server = Server::find(&running()?, &self.user, &state, None)?;
         let things = install::uninstall(&server, &texts::texts()?, self.purge);
         install::carry_out(&things, self.dry_run, say)?;
         match self.dry_run {

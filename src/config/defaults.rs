@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{Builder, EngineSettings, ProxySettings, RegistrySettings, Settings};
+use crate::model::{Builder, EngineSettings, ProxySettings, RegistrySettings, Settings, SshSettings};
 
 /// The settings that an empty file gives.
 pub(super) fn settings() -> Settings {
@@ -34,6 +34,7 @@ pub(super) fn settings() -> Settings {
             body_timeout: Duration::from_secs(60),
             response_timeout: Duration::from_secs(60),
         },
+        ssh: SshSettings::default(),
         apps: BTreeMap::new(),
     }
 }

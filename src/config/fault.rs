@@ -34,6 +34,8 @@ pub(super) const SHOWN: &[&str] = &[
     "idle_timeout",
     "body_timeout",
     "response_timeout",
+    "ssh",
+    "authorized_keys",
     "branch",
     "hosts",
     "ports",

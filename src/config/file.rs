@@ -24,6 +24,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) proxy: Proxy,
     #[serde(default)]
+    pub(super) ssh: Ssh,
+    #[serde(default)]
     pub(super) app: Named<App>,
 }
 
@@ -60,6 +62,13 @@ pub(super) struct Proxy {
     pub(super) idle_timeout: Field<Scalar>,
     pub(super) body_timeout: Field<Scalar>,
     pub(super) response_timeout: Field<Scalar>,
+}
+
+#[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ssh {
+    pub(super) authorized_keys: Field<String>,
 }
 
 #[derive(Default, Deserialize)]

@@ -21,6 +21,7 @@ pub(super) const LABEL_RELEASE: &str = "deployer.release";
 pub(super) const LABEL_IMAGE: &str = "deployer.image";
 pub(super) const LABEL_DIGEST: &str = "deployer.digest";
 pub(super) const LABEL_COMMIT: &str = "deployer.commit";
+pub(super) const LABEL_BY: &str = "deployer.by";
 pub(super) const LABEL_ADDRESS: &str = "deployer.address";
 
 /// Log files that the Engine keeps per instance.
@@ -41,6 +42,8 @@ pub struct InstanceSpec {
     pub release: ReleaseId,
     /// The commit that the release is of, where it is of one.
     pub commit: Option<Commit>,
+    /// Who asked for the release, by the one word that people know them by; empty where that is not known.
+    pub by: String,
     /// What it runs.
     pub image: ImageRef,
     /// Its planned address on deployer's network.
@@ -140,6 +143,7 @@ impl InstanceSpec {
             (LABEL_IMAGE, self.image.to_string()),
             (LABEL_DIGEST, self.image.digest.to_string()),
             (LABEL_COMMIT, commit.clone()),
+            (LABEL_BY, self.by.clone()),
             (LABEL_ADDRESS, self.address.to_string()),
             ("org.opencontainers.image.revision", commit),
             ("org.opencontainers.image.title", self.app.to_string()),

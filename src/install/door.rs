@@ -29,8 +29,17 @@ const IN_FORCE: [&str; 4] = [
 /// Whether sshd has rules for the user, or is to have none of deployer's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Door {
-    /// The user; none where the rules are to be taken away.
-    pub user: Option<String>,
+    /// Whom the rules are for; none where they are to be taken away.
+    pub rules: Option<Rules>,
+}
+
+/// Whom sshd has rules for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// The user.
+    pub user: String,
+    /// The file of keys, where it is not the one in the user's home.
+    pub keys: Option<PathBuf>,
 }
 
 impl Door {
@@ -39,9 +48,9 @@ impl Door {
     }
 
     fn file(&self) -> Option<File> {
-        self.user.as_deref().map(|user| File {
+        self.rules.as_ref().map(|rules| File {
             path: path(),
-            text: rules(user).into_bytes(),
+            text: rules.text().into_bytes(),
             mode: 0o644,
             owner: Owner::root(),
             kept_for: None,
@@ -49,7 +58,7 @@ impl Door {
     }
 
     pub(super) fn look(&self) -> Result<Found> {
-        let Some(file) = self.file() else {
+        let (Some(file), Some(rules)) = (self.file(), &self.rules) else {
             return gone().look();
         };
         if tool::find("sshd").is_none() {
@@ -69,7 +78,7 @@ impl Door {
             )));
         }
         match file.look()? {
-            Found::There => in_force(self.user.as_deref().unwrap_or_default()),
+            Found::There => in_force(&rules.user),
             other => Ok(other),
         }
     }
@@ -83,7 +92,7 @@ impl Door {
             Some(file) => file.make()?,
             None => gone().make()?,
         };
-        if self.user.is_some()
+        if self.rules.is_some()
             && let Some(refusal) = refusal()?
         {
             take_back(before)?;
@@ -116,9 +125,18 @@ fn take_back(before: Option<Vec<u8>>) -> Result<()> {
     put.with_context(|| format!("cannot take {} back", path().display()))
 }
 
-fn rules(user: &str) -> String {
-    include_str!("../../templates/sshd/50-deployer.conf")
-        .replace("Match User deploy\n", &format!("Match User {user}\n"))
+impl Rules {
+    fn text(&self) -> String {
+        let text = include_str!("../../templates/sshd/50-deployer.conf")
+            .replace("Match User deploy\n", &format!("Match User {}\n", self.user));
+        match &self.keys {
+            None => text,
+            Some(keys) => text.replace(
+                "AuthorizedKeysFile .ssh/authorized_keys\n",
+                &format!("AuthorizedKeysFile {}\n", keys.display()),
+            ),
+        }
+    }
 }
 
 /// Why sshd does not take its configuration; none where it does, or cannot tell before it was started once.
@@ -175,9 +193,14 @@ mod tests {
 
     #[test]
     fn the_rules_are_for_the_user_alone() {
-        let rules = rules("ship");
+        let (user, keys) = ("ship".into(), Some("/etc/deployer/keys".into()));
+        let rules = Rules { user, keys }.text();
         let lines: Vec<&str> = rules.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(lines[0], "Match User ship");
+        assert!(
+            lines.contains(&"    AuthorizedKeysFile /etc/deployer/keys"),
+            "{rules}"
+        );
         assert!(lines[1..].iter().all(|line| line.starts_with("    ")), "{rules}");
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::account::{Member, NoUser, User};
-use super::door::Door;
+use super::door::{Door, Rules};
 use super::files::{EmptyFolder, File, Folder, Gone, Link, Owner, Program, Tree};
 use super::server::{SHELL_NAME, Server};
 use super::thing::{Set, Thing};
@@ -115,7 +115,10 @@ pub fn install(server: &Server, texts: &Texts) -> Vec<Thing> {
     }
     things.extend(units(server));
     things.push(Thing::Door(Door {
-        user: Some(server.user.clone()),
+        rules: Some(Rules {
+            user: server.user.clone(),
+            keys: server.keys.clone(),
+        }),
     }));
     things.push(Thing::Running(Running {
         unit: PROXY,
@@ -266,7 +269,7 @@ pub fn uninstall(server: &Server, texts: &Texts, purge: bool) -> Vec<Thing> {
             ]
         })
         .collect();
-    things.push(Thing::Door(Door { user: None }));
+    things.push(Thing::Door(Door { rules: None }));
     for (unit, _) in UNITS {
         things.extend(no_difference(server, unit));
         if !server.place.is_packaged {
@@ -356,6 +359,7 @@ mod tests {
             home: "/var/lib/deployer-home".into(),
             owns_home: true,
             state: state.into(),
+            keys: None,
         }
     }
 

@@ -62,17 +62,21 @@ pub struct Server {
     pub owns_home: bool,
     /// The state folder.
     pub state: PathBuf,
+    /// The file of keys, where it is not the one in the user's home.
+    pub keys: Option<PathBuf>,
 }
 
 impl Server {
     /// The facts about this server, for the program `running`, a user that may still have to be made, and the
-    /// configuration's state folder.
+    /// configuration's state folder and file of keys.
     ///
     /// # Errors
-    /// When the user's name or the folder's path cannot stand in a unit, or the folder is another user's.
-    pub fn find(running: &Path, user: &str, state: &Path) -> Result<Server> {
+    /// When the user's name or a path cannot stand in a unit, or the folder is another user's.
+    pub fn find(running: &Path, user: &str, state: &Path, keys: Option<&Path>) -> Result<Server> {
         check_name(user)?;
-        check_path(state)?;
+        for (what, path) in [("the state folder", Some(state)), ("the file of keys", keys)] {
+            path.map_or(Ok(()), |path| check_path(what, path))?;
+        }
         let account = Account::named(user)?;
         check_owner(state, user, account.as_ref())?;
         let home = account.map_or(HOME.into(), |account| account.home);
@@ -83,6 +87,7 @@ impl Server {
             owns_home: home == Path::new(HOME),
             home,
             state: state.to_owned(),
+            keys: keys.map(Path::to_owned),
         })
     }
 
@@ -124,19 +129,19 @@ fn check_name(user: &str) -> Result<()> {
     Ok(())
 }
 
-/// Units have a quoting of their own; a path that needs none is within reach of everybody.
-fn check_path(state: &Path) -> Result<()> {
-    let text = state.to_str().unwrap_or_default();
-    let good = state.is_absolute()
-        && state.components().count() > 2
+/// Units and sshd have a quoting of their own; a path that needs none is within reach of everybody.
+fn check_path(what: &str, path: &Path) -> Result<()> {
+    let text = path.to_str().unwrap_or_default();
+    let good = path.is_absolute()
+        && path.components().count() > 2
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"/._-+@".contains(&b));
     if !good {
         bail!(
-            "the state folder {} cannot stand in a unit: it must be an absolute path of A-Z, a-z, 0-9, ., _, -, + and @, \
-             and no folder of /",
-            state.display()
+            "{what} {} cannot stand in a unit or a rule of sshd: it must be an absolute path of A-Z, a-z, 0-9, ., _, -, + \
+             and @, and not right below /",
+            path.display()
         );
     }
     Ok(())
@@ -185,7 +190,7 @@ mod tests {
             check_name(bad).unwrap_err();
         }
         for good in ["/var/lib/deployer", "/srv/a+b/c@d"] {
-            check_path(Path::new(good)).unwrap();
+            check_path("the state folder", Path::new(good)).unwrap();
         }
         for bad in [
             "/",
@@ -196,7 +201,7 @@ mod tests {
             "/srv/a\"b",
             "/srv/a\nb",
         ] {
-            check_path(Path::new(bad)).unwrap_err();
+            check_path("the state folder", Path::new(bad)).unwrap_err();
         }
     }
 

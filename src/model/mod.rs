@@ -19,7 +19,7 @@ pub use key::{Grant, KeyName, Role};
 pub use release::{Origin, ReleaseId};
 pub use settings::{
     AppSettings, BuildSettings, Builder, Credentials, EngineSettings, Probe, ProbeKind, Promote,
-    ProxySettings, RegistrySettings, Restart, RunSettings, Settings, SlotPorts, Standby, Volume,
+    ProxySettings, RegistrySettings, Restart, RunSettings, Settings, SlotPorts, SshSettings, Standby, Volume,
 };
 pub use slot::{Lane, Slot, SlotName};
 pub use text::{escaped, printable};

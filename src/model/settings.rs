@@ -18,6 +18,8 @@ pub struct Settings {
     pub registry: RegistrySettings,
     /// The embedded proxy.
     pub proxy: ProxySettings,
+    /// The front door.
+    pub ssh: SshSettings,
     /// The apps that have a section of their own; every other app has [`AppSettings::default`].
     pub apps: BTreeMap<AppName, AppSettings>,
 }
@@ -117,6 +119,13 @@ pub struct ProxySettings {
     pub body_timeout: Duration,
     /// How long an upstream may take to begin its answer.
     pub response_timeout: Duration,
+}
+
+/// `[ssh]`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SshSettings {
+    /// The file of keys that sshd reads; absent: `.ssh/authorized_keys` in the home of the state folder's owner.
+    pub authorized_keys: Option<PathBuf>,
 }
 
 /// `[app.NAME]`

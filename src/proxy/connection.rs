@@ -21,12 +21,19 @@ use tokio::sync::mpsc;
 
 use super::forward;
 use super::framing::Framing;
+use super::listen::Accepting;
 use super::pulse::{Clock, Limits, Phase, Pulse, Ruling};
 use super::table::{Door, Switch};
 use super::upstream::{Upstream, lock};
 
 /// Largest head of a request; a larger one is answered 431.
 const HEAD_MAX: usize = 64 << 10;
+
+/// Workers that accept. Every one of them that has nothing to do wakes for a new connection; the others are given some.
+const ACCEPTORS: usize = 4;
+
+/// Connections that a worker may have more than another before it gives new ones away.
+const LEAD: usize = 4;
 
 /// What every worker shares.
 #[derive(Debug)]
@@ -42,16 +49,22 @@ pub(super) struct Plane {
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) index: usize,
-    inbox: mpsc::UnboundedSender<Accepted>,
+    inbox: mpsc::UnboundedSender<Order>,
     count: AtomicUsize,
     pulses: Mutex<HashMap<u64, Arc<Pulse>>>,
     last_key: AtomicU64,
 }
 
-/// A connection on its way to a worker.
+/// What a worker is told.
 #[derive(Debug)]
+enum Order {
+    Accept(Accepting),
+    Serve(std::net::TcpStream, Accepted),
+}
+
+/// Where a connection was accepted.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Accepted {
-    pub(super) stream: std::net::TcpStream,
     pub(super) peer: SocketAddr,
     pub(super) door: Door,
 }
@@ -90,17 +103,50 @@ impl Plane {
         Ok(plane)
     }
 
+    /// Has the workers accept at a door; `share` gives each its part.
+    ///
+    /// # Errors
+    /// When a part cannot be had: then nobody accepts.
+    pub(super) fn open(&self, share: impl Fn() -> io::Result<Accepting>) -> io::Result<()> {
+        let acceptors = &self.workers[..self.workers.len().min(ACCEPTORS)];
+        let shares: Vec<Accepting> = acceptors.iter().map(|_| share()).collect::<io::Result<_>>()?;
+        for (worker, share) in acceptors.iter().zip(shares) {
+            worker.order(Order::Accept(share));
+        }
+        Ok(())
+    }
+
     /// Gives a connection to the worker that has the fewest.
-    pub(super) fn accept(&self, accepted: Accepted) {
-        let worker = self
+    pub(super) fn serve(&self, stream: std::net::TcpStream, accepted: Accepted) {
+        let worker = self.least_busy();
+        worker.count.fetch_add(1, Relaxed);
+        worker.order(Order::Serve(stream, accepted));
+    }
+
+    /// Leaves a connection to the worker that has accepted it, or gives it to one that has clearly fewer: sockets wake
+    /// whom they will, and a kept connection stays where it is.
+    pub(super) fn share(
+        self: &Arc<Self>,
+        worker: &Arc<Worker>,
+        stream: TcpStream,
+        accepted: Accepted,
+    ) -> io::Result<()> {
+        let fewest = self.least_busy().count.load(Relaxed);
+        if worker.count.load(Relaxed) > fewest + LEAD {
+            self.serve(stream.into_std()?, accepted);
+        } else {
+            worker.count.fetch_add(1, Relaxed);
+            worker.begin(Arc::clone(self), stream, accepted);
+        }
+        Ok(())
+    }
+
+    fn least_busy(&self) -> &Arc<Worker> {
+        let fewest = self
             .workers
             .iter()
             .min_by_key(|worker| worker.count.load(Relaxed));
-        if let Some(worker) = worker {
-            worker.count.fetch_add(1, Relaxed);
-            // A worker that is gone takes its connection with it: the process is ending.
-            let _ = worker.inbox.send(accepted);
-        }
+        fewest.expect("there is a worker")
     }
 
     /// Connections of clients, upgraded ones included, that are open.
@@ -174,7 +220,7 @@ impl Plane {
 }
 
 impl Worker {
-    fn new(index: usize) -> (Arc<Self>, mpsc::UnboundedReceiver<Accepted>) {
+    fn new(index: usize) -> (Arc<Self>, mpsc::UnboundedReceiver<Order>) {
         let (inbox, receiver) = mpsc::unbounded_channel();
         let worker = Self {
             index,
@@ -186,24 +232,40 @@ impl Worker {
         (Arc::new(worker), receiver)
     }
 
-    async fn work(
-        self: Arc<Self>,
-        plane: std::sync::Weak<Plane>,
-        mut inbox: mpsc::UnboundedReceiver<Accepted>,
-    ) {
-        while let Some(accepted) = inbox.recv().await {
+    async fn work(self: Arc<Self>, plane: std::sync::Weak<Plane>, mut inbox: mpsc::UnboundedReceiver<Order>) {
+        while let Some(order) = inbox.recv().await {
             let Some(plane) = plane.upgrade() else { return };
-            let worker = Arc::clone(&self);
-            tokio::spawn(async move {
-                // A connection that fails is closed; there is nobody to be told.
-                let _ = Arc::clone(&worker).serve(plane, accepted).await;
-                worker.count.fetch_sub(1, Relaxed);
-            });
+            match order {
+                Order::Accept(accepting) => drop(tokio::spawn(accepting.all(plane, Arc::clone(&self)))),
+                Order::Serve(stream, accepted) => match TcpStream::from_std(stream) {
+                    Ok(stream) => self.begin(plane, stream, accepted),
+                    Err(_) => drop(self.count.fetch_sub(1, Relaxed)),
+                },
+            }
         }
     }
 
-    async fn serve(self: Arc<Self>, plane: Arc<Plane>, accepted: Accepted) -> io::Result<()> {
-        let stream = TcpStream::from_std(accepted.stream)?;
+    fn order(&self, order: Order) {
+        // A worker that is gone takes its connections with it: the process is ending.
+        let _ = self.inbox.send(order);
+    }
+
+    /// Serves a connection, which was counted already. Only on the worker's own thread.
+    fn begin(self: &Arc<Self>, plane: Arc<Plane>, stream: TcpStream, accepted: Accepted) {
+        let worker = Arc::clone(self);
+        tokio::spawn(async move {
+            // A connection that fails is closed; there is nobody to be told.
+            let _ = Arc::clone(&worker).serve(plane, stream, accepted).await;
+            worker.count.fetch_sub(1, Relaxed);
+        });
+    }
+
+    async fn serve(
+        self: Arc<Self>,
+        plane: Arc<Plane>,
+        stream: TcpStream,
+        accepted: Accepted,
+    ) -> io::Result<()> {
         let pulse = Arc::new(Pulse::new(Arc::clone(&plane.clock), Phase::Fresh));
         let _registered = self.register(Arc::clone(&pulse));
         let client = Arc::new(Client {
@@ -361,7 +423,12 @@ impl AsyncWrite for Watched {
         Pin::new(&mut self.get_mut().stream).poll_flush(cx)
     }
 
+    /// Half a tunnel may end before the other. Everything else is closed at once after this, which says the same.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        match this.pulse.phase() {
+            Phase::Tunnel => Pin::new(&mut this.stream).poll_shutdown(cx),
+            _ => Poll::Ready(Ok(())),
+        }
     }
 }

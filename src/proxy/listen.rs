@@ -1,4 +1,4 @@
-//! Listening sockets: one per address, whose connections are handed to the workers.
+//! Listening sockets: one per address, at which the workers accept.
 //!
 //! A socket per worker (SO_REUSEPORT) would lose the connections that wait in a socket's queue when it closes.
 //! One socket can be handed to a newer proxy with its queue.
@@ -11,11 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::net::{SocketFlags, acceptfrom_with, listen, sockopt};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, watch};
 
-use super::connection::{Accepted, Plane};
+use super::connection::{Accepted, Plane, Worker};
 use super::notify;
 use super::say;
 use super::table::Door;
@@ -89,7 +87,19 @@ pub(super) struct Doors {
 #[derive(Debug)]
 struct Open {
     socket: Arc<TcpListener>,
-    accepting: JoinHandle<()>,
+    /// Dropped, it ends the accepting.
+    accepts: watch::Sender<()>,
+    /// Closed once the last worker has stopped.
+    ended: mpsc::Receiver<()>,
+}
+
+/// A worker's share of a door.
+#[derive(Debug)]
+pub(super) struct Accepting {
+    door: Door,
+    socket: TcpListener,
+    accepts: watch::Receiver<()>,
+    _ended: mpsc::Sender<()>,
 }
 
 impl Doors {
@@ -127,14 +137,22 @@ impl Doors {
 
     /// Accepts at `door` from now on.
     pub(super) fn open(&self, door: Door, socket: TcpListener) -> io::Result<()> {
-        let socket = Arc::new(socket);
-        #[expect(
-            deprecated,
-            reason = "what replaces it is unsafe, for types whose descriptor may change; this one's does not"
-        )]
-        let waited_on = AsyncFd::with_interest(socket.try_clone()?, Interest::READABLE)?;
-        let accepting = tokio::spawn(accept_all(Arc::clone(&self.plane), door, waited_on));
-        lock(&self.open).insert(door, Open { socket, accepting });
+        let (accepts, watched) = watch::channel(());
+        let (last, ended) = mpsc::channel(1);
+        self.plane.open(|| {
+            Ok(Accepting {
+                door,
+                socket: socket.try_clone()?,
+                accepts: watched.clone(),
+                _ended: last.clone(),
+            })
+        })?;
+        let open = Open {
+            socket: Arc::new(socket),
+            accepts,
+            ended,
+        };
+        lock(&self.open).insert(door, open);
         Ok(())
     }
 
@@ -159,9 +177,7 @@ impl Doors {
 
     /// Stops accepting, without touching what waits in the queues: another proxy has the same sockets.
     pub(super) fn leave(&self) {
-        for (_, open) in lock(&self.open).drain() {
-            open.accepting.abort();
-        }
+        lock(&self.open).clear();
     }
 
     /// Every socket that is open.
@@ -176,13 +192,18 @@ impl Doors {
     async fn close(&self, forgets: bool, which: impl Fn(Door) -> bool) {
         let closing: Vec<(Door, Open)> = lock(&self.open).extract_if(|&door, _| which(door)).collect();
         for (door, open) in closing {
-            open.accepting.abort();
-            let _ = open.accepting.await;
+            let Open {
+                socket,
+                accepts,
+                mut ended,
+            } = open;
+            drop(accepts);
+            let _ = ended.recv().await;
             if forgets {
-                notify::forget(&open.socket);
+                notify::forget(&socket);
             }
-            while let Ok((stream, peer)) = accept(&open.socket) {
-                self.plane.accept(Accepted { stream, peer, door });
+            while let Ok((stream, peer)) = accept(&socket) {
+                self.plane.serve(stream, Accepted { peer, door });
             }
         }
     }
@@ -196,21 +217,35 @@ pub(super) fn taken(address: SocketAddr, error: &io::Error) -> String {
     }
 }
 
-async fn accept_all(plane: Arc<Plane>, door: Door, socket: AsyncFd<TcpListener>) {
-    let mut failing = false;
-    loop {
-        // Not by tokio's own listener: that would make each connection known to this runtime before its worker's.
-        match socket.async_io(Interest::READABLE, accept).await {
-            Ok((stream, peer)) => {
-                failing = false;
-                plane.accept(Accepted { stream, peer, door });
-            }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+impl Accepting {
+    /// Accepts on `worker`'s thread, until the door is closed there.
+    pub(super) async fn all(mut self, plane: Arc<Plane>, worker: Arc<Worker>) {
+        let socket = match tokio::net::TcpListener::from_std(self.socket) {
+            Ok(socket) => socket,
             Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
-                    say!("cannot accept connections, and goes on trying: {error}");
+                say!("one of the threads cannot accept connections: {error}");
+                return;
+            }
+        };
+        let mut failing = false;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = self.accepts.changed() => return,
+                accepted = socket.accept() => accepted,
+            };
+            let door = self.door;
+            let shared =
+                accepted.and_then(|(stream, peer)| plane.share(&worker, stream, Accepted { peer, door }));
+            match shared {
+                Ok(()) => failing = false,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        say!("cannot accept connections, and goes on trying: {error}");
+                    }
+                    tokio::time::sleep(PAUSE).await;
                 }
-                tokio::time::sleep(PAUSE).await;
             }
         }
     }

@@ -21,6 +21,8 @@ pub struct Context {
     pub by: By,
     /// Which apps and slots there are for them.
     pub scope: Scope,
+    /// What they ask, as it was given: one line, printable. Empty until it is set.
+    pub command: String,
     /// The state folder.
     pub store: Store,
     /// The proxy's control socket.
@@ -38,6 +40,7 @@ impl Context {
             config,
             by,
             scope,
+            command: String::new(),
             store,
             proxy,
             engine: OnceCell::new(),

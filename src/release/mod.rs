@@ -6,6 +6,7 @@
 //! the same decision. The pusher only reads along ([`follow`]), in the words of [`say`].
 
 pub mod apps;
+pub mod audit;
 mod build;
 pub mod busy;
 pub mod cancel;

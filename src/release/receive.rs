@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::audit;
 use super::context::{App, Context};
 use super::history;
 use super::say;
@@ -12,6 +13,9 @@ use crate::failpoint;
 use crate::git::{ObjectId, Pushed, RefUpdate, SlotRepository, what_was_pushed};
 use crate::model::{AppName, Commit, Origin, Promote, ReleaseId, Slot};
 use crate::store::{AppState, Live, Meant, Moment, Numbers, Record, ReleaseDir, Running};
+
+/// References of a push that are written down.
+const REFERENCES_MAX: usize = 20;
 
 /// What a push came to.
 pub enum Received {
@@ -58,12 +62,21 @@ pub fn push(
     let facts = repository.commit_facts(new)?;
     let draft = Draft {
         slot,
+        command: Some(push_command([reference.as_str()], no_promote)),
         origin: Origin::Push { reference },
         commit: Some((facts.commit, facts.subject)),
         promote: app.settings.promote == Promote::Auto && !no_promote,
         meant: None,
     };
     launch(context, &app, &numbers, draft).map(Received::Release)
+}
+
+/// What a push of these references asks, as it is written down: the hook does not know git's own words.
+pub fn push_command<'a>(references: impl IntoIterator<Item = &'a str>, no_promote: bool) -> String {
+    let mut words = vec!["git push"];
+    words.extend(no_promote.then_some("-o no-promote"));
+    words.extend(references.into_iter().take(REFERENCES_MAX));
+    audit::command_line(&words.join(" "))
 }
 
 /// Where another push moved the branch on before this one got a number, and was released already: the commit that the
@@ -111,6 +124,7 @@ pub fn redeploy(context: &Context, app: &AppName, slot: Slot, no_promote: bool) 
         commit: commit_of(&last.record),
         promote,
         meant: None,
+        command: None,
     };
     launch(context, &app, &numbers, draft)
 }
@@ -214,6 +228,7 @@ fn go_live(
         commit: of.record().ok().flatten().as_ref().and_then(commit_of),
         promote: true,
         meant,
+        command: None,
     };
     launch(context, app, numbers, draft)
 }
@@ -234,6 +249,7 @@ fn go_back(
         commit: commit_of(&target.record),
         promote: true,
         meant,
+        command: None,
     };
     launch(context, app, numbers, draft)
 }
@@ -252,20 +268,29 @@ struct Draft {
     commit: Option<(Commit, String)>,
     promote: bool,
     meant: Option<Meant>,
+    /// What was asked, where the command's own words do not tell.
+    command: Option<String>,
 }
 
-/// Writes the record and starts the worker, which holds its lock from the first moment on.
+/// Tells the audit log, writes the record and starts the worker, which holds its lock from the first moment on.
 fn launch(context: &Context, app: &App, numbers: &Numbers, draft: Draft) -> Result<ReleaseDir> {
     let (commit, subject) = draft.commit.unzip();
-    let (release, record, lock) = context.store.new_release(numbers, |id| Record {
-        id,
-        slot: draft.slot,
-        origin: draft.origin,
-        commit,
-        subject,
-        promote: draft.promote,
-        meant: draft.meant,
-        received: Moment::now(),
+    let (release, record, lock) = context.store.new_release(numbers, |id| {
+        let record = Record {
+            id,
+            slot: draft.slot,
+            origin: draft.origin,
+            commit,
+            subject,
+            promote: draft.promote,
+            meant: draft.meant,
+            by: Some(context.by.clone()),
+            command: Some(draft.command.unwrap_or_else(|| context.command.clone())),
+            received: Moment::now(),
+        };
+        // Before the record, by which others see the release: one that cannot be told of never was.
+        audit::begun(context, &app.name, &record)?;
+        Ok(record)
     })?;
     let environment = ["PATH", "HOME", "SSL_CERT_FILE", "SSL_CERT_DIR"];
     let environment = environment

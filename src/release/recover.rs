@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::audit;
 use super::context::{App, Context};
 use super::entry::Outcome;
 use super::given;
@@ -36,8 +37,10 @@ pub async fn orphans(context: &Context, lock: &mut AppLock) -> Result<Vec<String
             continue;
         };
         if let Some(outcome) = history::lost_end(context, &past)? {
+            let untold = audit::ended(context, past.dir.app(), &past.record, &outcome).err();
             history::write_end(context, &past, &outcome)?;
             told.push(say::lost_end(past.record.id, past.record.slot, &outcome));
+            told.extend(untold.map(|error| say::not_audited(&error)));
             continue;
         }
         let mut run = Run::new(context, lock, &worker, &past.dir)?;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::context::{App, Context};
 use super::entry::{Entry, Facts, Learned, Outcome, Step, Why, way};
 use super::next::{Next, next};
-use super::{build, checkout, drain, flip, meant, probe, pull, push, record, retire, say, start};
+use super::{audit, build, checkout, drain, flip, meant, probe, pull, push, record, retire, say, start};
 use crate::model::{Commit, ImageRef, Lane, Origin, Slot};
 use crate::store::{
     AppLock, AppState, FLIPS_KEPT, Flip, Journal, Live, Log, Moment, Record, ReleaseDir, Running, WorkerLock,
@@ -214,6 +214,9 @@ impl<'a> Run<'a> {
     }
 
     fn finish(&mut self, outcome: Outcome) -> anyhow::Result<()> {
+        if let Err(error) = audit::ended(self.context, &self.app.name, &self.record, &outcome) {
+            self.log.line(&format!(" note: {}", say::not_audited(&error)));
+        }
         self.journal.append(Entry::Finished {
             outcome: outcome.clone(),
         })?;

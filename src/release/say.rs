@@ -8,7 +8,7 @@ use super::entry::{Facts, Outcome, Step, Why};
 use crate::engine::Ending;
 use crate::model::{AppName, Commit, Digest, Lane, Origin, ReleaseId, Slot};
 use crate::proxy::OutInstance;
-use crate::store::{Live, Record};
+use crate::store::{Live, Record, StoreError};
 
 /// A time as people read it: `4 ms`, `0.31 s`, `12.4 s`, `3 min 20 s`.
 pub fn time(time: Duration) -> String {
@@ -99,6 +99,11 @@ pub fn waiting_for_command(what: &str) -> String {
 /// A run is taken up after its worker was killed.
 pub fn resumed() -> String {
     " resumed: the worker of this release was killed".to_owned()
+}
+
+/// The audit log cannot be told how a release has ended, which it has all the same.
+pub fn not_audited(error: &StoreError) -> String {
+    format!("the audit log does not tell how this release has ended: {error}")
 }
 
 /// What the last line of a release's log tells.

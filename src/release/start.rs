@@ -12,7 +12,7 @@ use super::route::{self, route_of};
 use super::run::{Done, Run};
 use super::say;
 use crate::engine::{Engine, Instance, InstanceSpec, NetworkId};
-use crate::model::{AddressPlan, ImageRef, Origin, Restart, Slot};
+use crate::model::{AddressPlan, ImageRef, Origin, ReleaseId, Restart, Slot};
 use crate::proxy::AppRoute;
 use crate::store::Running;
 
@@ -157,6 +157,7 @@ impl<'a> Ground<'a> {
                         index,
                         release: running.release,
                         commit: running.commit.clone(),
+                        by: self.asked_for(running.release),
                         image: running.image.clone(),
                         address: plan.address(slot, running.lane, index),
                         run: self.app.settings.run.clone(),
@@ -167,6 +168,13 @@ impl<'a> Ground<'a> {
         });
         try_join_all(starts).await?;
         Ok(())
+    }
+
+    /// Who asked for a release, by the one word that people know them by; empty where that is not known.
+    fn asked_for(&self, release: ReleaseId) -> String {
+        let record = self.context.store.release(&self.app.name, release).record();
+        let by = record.ok().flatten().and_then(|record| record.by);
+        by.map_or(String::new(), |by| by.name().to_owned())
     }
 }
 

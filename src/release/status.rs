@@ -11,7 +11,7 @@ use super::history::{self, Past};
 use super::route::{route_of, serves_the_same};
 use super::{say, unwell};
 use crate::engine::{ContainerId, Instance, InstanceState};
-use crate::model::{AppName, Commit, Digest, ReleaseId, Slot};
+use crate::model::{AppName, By, Commit, Digest, ReleaseId, Slot};
 use crate::proxy::{AppRoute, ClosedPort, OutInstance};
 use crate::store::{AppState, Moment};
 
@@ -47,6 +47,8 @@ pub struct SlotStatus {
     pub commit: Option<Commit>,
     /// The commit's first line.
     pub subject: Option<String>,
+    /// Who asked for the release.
+    pub by: Option<By>,
     /// The image's digest.
     pub digest: Option<Digest>,
     /// How many instances it should have.
@@ -79,6 +81,8 @@ pub struct UnderWay {
     pub step: Option<Step>,
     /// Whether a worker is on it. One without is for `deployer recover`.
     pub has_worker: bool,
+    /// Who asked for it.
+    pub by: Option<By>,
 }
 
 /// The status of these apps. An engine or a proxy that does not answer is a problem that is told, not an error.
@@ -227,6 +231,7 @@ fn under_way(unsettled: &[Past]) -> Vec<UnderWay> {
             slot: past.record.slot,
             step: past.step,
             has_worker,
+            by: past.record.by.clone(),
         })
         .collect()
 }
@@ -298,6 +303,7 @@ fn slot_status(
         address: context.slot_address(app, slot),
         release,
         commit: running.and_then(|running| running.commit.clone()),
+        by: record.as_ref().and_then(|record| record.by.clone()),
         subject: record.and_then(|record| record.subject),
         digest: running.map(|running| running.image.digest.clone()),
         instances: running.map_or(0, |running| running.instances),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use super::audit;
 use super::context::Context;
 use super::entry::{Entry, Facts, Outcome};
 use super::recover;
@@ -94,6 +95,9 @@ fn end_before_turn(
             .and_then(|state| state.live()),
     };
     let verdict = say::verdict(&outcome, &verdict);
+    if let Err(error) = audit::ended(context, release.app(), record, &outcome) {
+        log.line(&format!(" note: {}", say::not_audited(&error)));
+    }
     Journal::open(release)?.append(Entry::Finished { outcome })?;
     log.line(&verdict);
     Ok(())

@@ -54,15 +54,19 @@ fn folder() -> Folder {
     let state = green_runs_7();
     let lock = store.try_lock(&app()).unwrap().unwrap();
     store.write_state(&lock, &state).unwrap();
-    let record = |id| Record {
-        id,
-        slot: Slot::Green,
-        origin: Origin::Rollback { to: ReleaseId(6) },
-        commit: None,
-        subject: Some("v7".into()),
-        promote: true,
-        meant: None,
-        received: Moment::now(),
+    let record = |id| {
+        Ok(Record {
+            id,
+            slot: Slot::Green,
+            origin: Origin::Rollback { to: ReleaseId(6) },
+            commit: None,
+            subject: Some("v7".into()),
+            promote: true,
+            meant: None,
+            by: None,
+            command: None,
+            received: Moment::now(),
+        })
     };
     let (release, ..) = store
         .new_release(&store.lock_numbers(&app()).unwrap(), record)

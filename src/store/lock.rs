@@ -125,8 +125,20 @@ impl Store {
     /// # Errors
     /// When the lock's file cannot be opened.
     pub fn lock_apps(&self) -> Result<File, StoreError> {
+        self.lock_all("apps.lock")
+    }
+
+    /// Waits until nobody else changes the file of keys, and keeps others from it until the result is dropped.
+    ///
+    /// # Errors
+    /// When the lock's file cannot be opened.
+    pub fn lock_keys(&self) -> Result<File, StoreError> {
+        self.lock_all("keys.lock")
+    }
+
+    fn lock_all(&self, name: &str) -> Result<File, StoreError> {
         durable::create_folder(self.root())?;
-        let path = self.root().join("apps.lock");
+        let path = self.root().join(name);
         let file = durable::append(&path)?;
         file.lock().map_err(StoreError::io("lock", &path))?;
         Ok(file)

@@ -1,6 +1,7 @@
 //! The store edge: the state folder, written so that a crash or a full disk loses nothing.
 //!
 //! ```text
+//! audit.log                   who did what, a line an action
 //! apps/shop/app.json          what `app create` gave: address block and slot ports
 //! apps/shop/state.json        what runs in each slot, which one is live, the last flips
 //! apps/shop/lock              held by the one run that may change the app
@@ -12,6 +13,7 @@
 //! ```
 
 mod app;
+mod audit;
 #[cfg(test)]
 mod damage_tests;
 mod durable;
@@ -29,6 +31,7 @@ use std::path::{Path, PathBuf};
 use crate::model::{AppName, ParseError, Slot};
 
 pub use app::AppFile;
+pub use audit::{Action, ActionOutcome, Actions, Line};
 pub use journal::{Journal, JournalError};
 pub use lock::{AppLock, Holder, WorkerLock};
 pub use log::{Log, LogReader, OUTPUT_MARK};
@@ -121,7 +124,12 @@ impl Store {
 
     /// The folder of an app's repositories.
     pub fn repositories(&self, app: &AppName) -> PathBuf {
-        self.root.join("git").join(app.as_str())
+        self.all_repositories().join(app.as_str())
+    }
+
+    /// The folder of every app's repositories.
+    pub fn all_repositories(&self) -> PathBuf {
+        self.root.join("git")
     }
 
     /// The worktree of a slot.

@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{AppLock, Meant, Moment, Store, StoreError, WorkerLock, durable};
 use crate::failpoint;
-use crate::model::{AppName, Commit, Origin, ReleaseId, Slot};
+use crate::model::{AppName, By, Commit, Origin, ReleaseId, Slot};
 
 const RECORD: &str = "record.json";
 const CANCEL: &str = "cancel";
 const PRUNED: &str = "pruned";
-const FORMAT: u32 = 1;
+/// 2 since a record tells who asked for the release.
+const FORMAT: u32 = 2;
 
 /// What a release is: written once, before anything is done for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,12 @@ pub struct Record {
     /// What must still be so when its turn comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meant: Option<Meant>,
+    /// Who asked for it; none where an older deployer received it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<By>,
+    /// What they asked, as it was given: one line, printable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
     /// When it was received.
     pub received: Moment,
 }
@@ -71,14 +78,14 @@ impl Store {
         })
     }
 
-    /// Gives the next number to a release, takes its worker's lock and writes its record.
+    /// Gives the next number to a release, takes its worker's lock and writes its record, which `record` makes.
     ///
     /// # Errors
-    /// When the folder or the record cannot be written; nothing of the release is then left.
+    /// When the folder or the record cannot be written, or `record` fails; nothing of the release is then left.
     pub fn new_release(
         &self,
         numbers: &Numbers,
-        record: impl FnOnce(ReleaseId) -> Record,
+        record: impl FnOnce(ReleaseId) -> Result<Record, StoreError>,
     ) -> Result<(ReleaseDir, Record, WorkerLock), StoreError> {
         let app = &numbers.app;
         let folder = self.releases_folder(app);
@@ -94,9 +101,12 @@ impl Store {
             }
         };
         failpoint::at("number.taken");
-        let record = record(release.id);
-        match release.write_record(&record) {
-            Ok(lock) => Ok((release, record, lock)),
+        let written = record(release.id).and_then(|record| {
+            let lock = release.write_record(&record)?;
+            Ok((record, lock))
+        });
+        match written {
+            Ok((record, lock)) => Ok((release, record, lock)),
             Err(error) => {
                 release.remove()?;
                 Err(error)
@@ -230,6 +240,53 @@ mod tests {
     use super::*;
     use crate::store::damage_tests::green_runs_7;
 
+    fn promotion(id: ReleaseId) -> Record {
+        Record {
+            id,
+            slot: Slot::Green,
+            origin: Origin::Promote { from: None },
+            commit: None,
+            subject: None,
+            promote: true,
+            meant: None,
+            by: None,
+            command: None,
+            received: Moment::now(),
+        }
+    }
+
+    #[test]
+    fn a_record_from_before_it_told_who_asked_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path());
+        let release = store.release(&"shop".parse().unwrap(), ReleaseId(3));
+        fs::create_dir_all(release.path()).unwrap();
+        let record = promotion(ReleaseId(3));
+        durable::write_sealed(&release.path().join(RECORD), 1, &record).unwrap();
+        assert!(
+            !fs::read_to_string(release.path().join(RECORD))
+                .unwrap()
+                .contains("\"by\"")
+        );
+        assert_eq!(release.record().unwrap(), Some(record));
+    }
+
+    #[test]
+    fn a_release_whose_record_is_not_made_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path());
+        let app: AppName = "shop".parse().unwrap();
+        fs::create_dir_all(store.releases_folder(&app)).unwrap();
+        let fails = |_| {
+            Err(StoreError::io("write", Path::new("audit.log"))(
+                io::ErrorKind::StorageFull.into(),
+            ))
+        };
+        let numbers = store.lock_numbers(&app).unwrap();
+        assert!(store.new_release(&numbers, fails).is_err());
+        assert!(store.releases(&app).unwrap().is_empty());
+    }
+
     #[test]
     fn the_number_of_what_runs_is_not_given_again_when_the_history_is_lost() {
         let folder = tempfile::tempdir().unwrap();
@@ -241,18 +298,8 @@ mod tests {
             .write_state(&store.try_lock(&app).unwrap().unwrap(), &state)
             .unwrap();
 
-        let record = |id| Record {
-            id,
-            slot: Slot::Green,
-            origin: Origin::Promote { from: None },
-            commit: None,
-            subject: None,
-            promote: true,
-            meant: None,
-            received: Moment::now(),
-        };
         let (release, ..) = store
-            .new_release(&store.lock_numbers(&app).unwrap(), record)
+            .new_release(&store.lock_numbers(&app).unwrap(), |id| Ok(promotion(id)))
             .unwrap();
 
         assert_eq!(release.id(), ReleaseId(8));

@@ -68,6 +68,7 @@ impl Place {
     /// Instance 0 of release 1 of the app `shop` on green's lane a.
     pub(crate) fn spec(&self, image: &ImageRef) -> InstanceSpec {
         InstanceSpec {
+            by: "laptop".into(),
             app: "shop".parse().unwrap(),
             slot: Slot::Green,
             lane: Lane::A,

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use deployer::model::Slot;
 use deployer::proxy::Drained;
@@ -106,6 +106,9 @@ pub(crate) fn clients(count: &Arc<Count>, address: std::net::SocketAddr) -> Vec<
         .collect()
 }
 
+/// Flips under traffic, with some twenty requests between two of them.
+const FLIPS: usize = 40;
+
 #[test]
 fn flips_under_traffic_fail_no_request_and_leave_none_on_the_old_side() {
     let proxy = Proxy::start();
@@ -117,9 +120,8 @@ fn flips_under_traffic_fail_no_request_and_leave_none_on_the_old_side() {
     flip(Slot::Blue);
     let count = Arc::new(Count::default());
     let clients = clients(&count, proxy.public);
-    let end = Instant::now() + Duration::from_secs(4);
     let mut slot = Slot::Blue;
-    while Instant::now() < end {
+    for _ in 0..FLIPS {
         let sent = count.sent.load(SeqCst);
         until("traffic between two flips", || {
             count.sent.load(SeqCst) > sent + 20
@@ -133,7 +135,6 @@ fn flips_under_traffic_fail_no_request_and_leave_none_on_the_old_side() {
     clients.into_iter().for_each(|client| client.join().unwrap());
     let (sent, flips) = (count.sent.load(SeqCst), count.flips.load(SeqCst) / 2);
     println!("{sent} requests, {flips} flips");
-    assert!(sent > 500 && flips > 10, "{sent} requests, {flips} flips");
     assert_eq!(
         count.failed.load(SeqCst),
         0,

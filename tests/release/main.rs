@@ -1,7 +1,9 @@
 //! Releases from the push to the answer, through the front door: a real git, Docker Engine, registry and proxy.
 
+mod audit;
 mod commands;
 mod crash;
+mod door;
 mod engine;
 mod failures;
 mod faults;

@@ -127,6 +127,7 @@ impl<'a> Floor<'a> {
             Lane::B
         };
         Ok(InstanceSpec {
+            by: String::new(),
             app: self.app.clone(),
             slot: Slot::Green,
             lane,

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use crate::model::{EngineSettings, ProxySettings, RegistrySettings, Settings};
+use crate::model::{EngineSettings, ProxySettings, RegistrySettings, Settings, SshSettings};
 
 use super::defaults;
 use super::fault::Finding;
-use super::file::{Engine, Field, File, Proxy, Registry};
+use super::file::{Engine, Field, File, Proxy, Registry, Ssh};
 use super::units::{Refusal, duration_above_zero};
 
 /// The settings that `file` gives; relative paths start at `folder`.
@@ -32,6 +32,7 @@ pub(super) fn settings(folder: &Path, file: &File) -> Result<Settings, Vec<Findi
     engine(&mut check, &mut settings.engine, &file.engine);
     registry(&mut check, &mut settings.registry, &file.registry);
     proxy(&mut check, &mut settings.proxy, &file.proxy);
+    ssh(&mut check, &mut settings.ssh, &file.ssh);
     for (name, section) in &file.app {
         let read = app::settings(&mut check, section);
         if let Some(name) = check.read(name, |text: &str| Ok(text.parse()?)) {
@@ -95,6 +96,12 @@ fn proxy(check: &mut Check<'_>, to: &mut ProxySettings, from: &Proxy) {
         &from.response_timeout,
         duration_above_zero,
     );
+}
+
+fn ssh(check: &mut Check<'_>, to: &mut SshSettings, from: &Ssh) {
+    let mut authorized_keys = PathBuf::new();
+    check.path(&mut authorized_keys, &from.authorized_keys);
+    to.authorized_keys = from.authorized_keys.as_ref().map(|_| authorized_keys);
 }
 
 /// What the checks need to know, and what they found.

@@ -49,6 +49,9 @@ fn the_example_shows_the_defaults() {
     assert!(proxy.metrics_listen.take().is_some());
     assert_eq!(proxy, default.proxy);
 
+    assert!(all.ssh.authorized_keys.is_some());
+    assert_eq!(default.ssh.authorized_keys, None);
+
     let shop = all.app(&"shop".parse().unwrap());
     let default = AppSettings::default();
     let mut without_examples = AppSettings {

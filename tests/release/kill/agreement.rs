@@ -41,6 +41,7 @@ pub(super) fn check(world: &World, app: &App, context: &str) {
     routes_are(world, &state, &runs, context);
     networks_are(world, context);
     images_are_kept(world, app, context);
+    the_audit_log_agrees(world, context);
     files_are(world, app, context);
     locks_are_free(world, app, context);
 }
@@ -120,6 +121,21 @@ fn networks_are(world: &World, context: &str) {
     assert_eq!(ours, 1, "{context}: networks: {names}");
 }
 
+/// The audit log has begun every release, and tells its end once: the one that it came to.
+fn the_audit_log_agrees(world: &World, context: &str) {
+    let audit = world.json(&["audit", "-n", "100000"]);
+    assert_eq!(audit["unreadable"], 0, "{context}");
+    let releases = world.json(&["releases", "-n", "100000"]);
+    for release in releases["releases"].as_array().expect("releases") {
+        let actions = audit["actions"].as_array().into_iter().flatten();
+        let of_release = actions.filter(|action| action["release"] == release["release"]);
+        let (begun, ends): (Vec<_>, Vec<_>) = of_release.partition(|action| action["outcome"] == "begun");
+        assert!(!begun.is_empty(), "{context}: nothing tells who began {release}");
+        let ends: Vec<&Value> = ends.into_iter().map(|action| &action["outcome"]).collect();
+        assert_eq!(ends, [&release["outcome"]], "{context}: {release}");
+    }
+}
+
 /// On the host and in the registry is no image but those of releases that are kept.
 fn images_are_kept(world: &World, app: &App, context: &str) {
     let releases = world.json(&["releases", "-n", "100000"]);
@@ -169,7 +185,7 @@ fn files_are(world: &World, app: &App, context: &str) {
         assert!(stray.is_empty(), "{context}: left over in {folder}: {stray:?}");
     };
     let of_app = format!("apps/{}", app.name);
-    only("", &["apps", "apps.lock", "git", "proxy"]);
+    only("", &["apps", "apps.lock", "audit.log", "git", "proxy"]);
     only("proxy", &["routes.json", "lock", "control.sock", "takeover.sock"]);
     only(
         &of_app,

@@ -47,7 +47,8 @@ pub(super) fn deployer(world: &World) -> String {
     });
     format!(
         "state = {:?}\n\n[engine]\nhost = {:?}\nnetwork = {:?}\nsubnet = {:?}\n{engine}\n\n\
-         [registry]\naddress = \"{}\"\n{}{registry}\n\n[proxy]\nlisten = \"{}\"\n{proxy}\n",
+         [registry]\naddress = \"{}\"\n{}{registry}\n\n[proxy]\nlisten = \"{}\"\n{proxy}\n\n\
+         [ssh]\nauthorized_keys = {:?}\n",
         world.path("state"),
         world.docker().host(),
         world.network(),
@@ -55,6 +56,7 @@ pub(super) fn deployer(world: &World) -> String {
         world.registry_address(),
         login.unwrap_or_default(),
         world.public(),
+        world.authorized_keys(),
     )
 }
 

@@ -24,6 +24,7 @@ pub(crate) mod http;
 mod lease;
 pub(crate) mod process;
 mod repo;
+pub(crate) mod sshd;
 pub(crate) mod traffic;
 
 use std::fs;
@@ -117,6 +118,7 @@ impl World {
         };
         docker.remove_all(&world.network(), &world.registry_address().to_string());
         fs::create_dir(world.path("home")).expect("a home");
+        fs::create_dir(world.path("ssh")).expect("a folder for keys");
         fs::create_dir(world.path(fail_points::FOLDER)).expect("a folder for fail points");
         fs::write(world.config(), config::deployer(&world)).expect("the configuration is written");
         world.start_registry();
@@ -125,6 +127,11 @@ impl World {
     }
 
     // --- where things are ---
+
+    /// The file of keys that the world's deployer writes.
+    pub(crate) fn authorized_keys(&self) -> PathBuf {
+        self.path("ssh/authorized_keys")
+    }
 
     /// A path in the world's folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {

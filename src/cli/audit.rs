@@ -1,0 +1,212 @@
+//! `deployer audit`
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::str::FromStr;
+
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, civil, tz::TimeZone};
+
+use super::{Result, output};
+use crate::model::{AppName, ParseError, printable};
+use crate::release::Context;
+use crate::store::{Action, Line, StoreError};
+
+/// How many of the newest actions are shown where nothing says how many.
+const SHOWN: usize = 50;
+
+/// Rows that are aligned with one another: of a long list no more is held at once.
+const ALIGNED: usize = 200;
+
+/// Show who did what, the newest last
+///
+/// Every release has a line when it begins and one when it has ended; every other command that changes something has
+/// one when it has ended. The newest 50 are shown, or with --since all since then.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Only what is about this app, which need not be there any more
+    #[arg(long, value_name = "APP")]
+    app: Option<AppName>,
+    /// Only since then: a time back (2h, 7d), or a day or time in UTC (2026-11-21, 2026-11-21T10:00)
+    #[arg(long, value_name = "WHEN")]
+    since: Option<Since>,
+    /// How many
+    #[arg(short = 'n', long, value_name = "N")]
+    limit: Option<usize>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The earliest time that is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Since(Timestamp);
+
+impl FromStr for Since {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> std::result::Result<Self, ParseError> {
+        let since = || text.parse().ok().or_else(|| in_utc(text)).or_else(|| back(text));
+        since().map(Self).ok_or_else(|| {
+            ParseError::new(
+                "a time back (2h, 7d), or a day or time in UTC (2026-11-21, 2026-11-21T10:00)",
+                text,
+            )
+        })
+    }
+}
+
+fn in_utc(text: &str) -> Option<Timestamp> {
+    let time: civil::DateTime = text.parse().ok()?;
+    TimeZone::UTC.to_timestamp(time).ok()
+}
+
+fn back(text: &str) -> Option<Timestamp> {
+    let span: Span = text.parse().ok()?;
+    let back: SignedDuration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
+    Timestamp::now().checked_sub(back.abs()).ok()
+}
+
+impl Args {
+    pub(super) fn run(self, context: &Context) -> Result {
+        let unreadable = Cell::new(0_u64);
+        let lines = context.store.actions()?;
+        let actions = lines.filter_map(|line| match line {
+            Ok(Line::Action(action)) => self.is_wanted(context, &action).then_some(Ok(*action)),
+            Ok(Line::Unreadable) => {
+                unreadable.set(unreadable.get() + 1);
+                None
+            }
+            Err(error) => Some(Err(error)),
+        });
+        let mut failed = None;
+        let actions = until_failed(actions, &mut failed);
+        let limit = self.limit.or(self.since.is_none().then_some(SHOWN));
+        let shown: Box<dyn Iterator<Item = Action>> = match limit {
+            Some(limit) => Box::new(newest(actions, limit).into_iter()),
+            None => Box::new(actions),
+        };
+        match self.json {
+            true => json(shown, &unreadable)?,
+            false => text(shown, &unreadable)?,
+        }
+        failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn is_wanted(&self, context: &Context, action: &Action) -> bool {
+        let app = action.app.as_ref();
+        let is_in_scope = context.scope.apps.is_empty() || app.is_some_and(|app| context.scope.has_app(app));
+        let is_of_app = self.app.is_none() || self.app.as_ref() == app;
+        let is_late = self.since.is_none_or(|since| action.time >= since.0);
+        is_in_scope && is_of_app && is_late
+    }
+}
+
+/// The actions up to an error, which is kept for later.
+fn until_failed(
+    actions: impl Iterator<Item = std::result::Result<Action, StoreError>>,
+    failed: &mut Option<StoreError>,
+) -> impl Iterator<Item = Action> {
+    actions.map_while(|action| action.map_err(|error| *failed = Some(error)).ok())
+}
+
+fn newest(actions: impl Iterator<Item = Action>, limit: usize) -> VecDeque<Action> {
+    let mut newest = VecDeque::new();
+    for action in actions {
+        newest.push_back(action);
+        if newest.len() > limit {
+            newest.pop_front();
+        }
+    }
+    newest
+}
+
+/// The shape of every other JSON, an action a line, written while it is read.
+fn json(actions: impl Iterator<Item = Action>, unreadable: &Cell<u64>) -> Result {
+    let version = output::JSON_VERSION;
+    let head = format!("{{\n  \"version\": {version},\n  \"actions\": [");
+    let mut actions = actions.peekable();
+    let lines = std::iter::from_fn(move || {
+        let action = actions.next()?;
+        let action = serde_json::to_string(&action).expect("plain data is JSON");
+        let comma = if actions.peek().is_some() { "," } else { "" };
+        Some(format!("    {action}{comma}"))
+    });
+    let tail = || format!("  ],\n  \"unreadable\": {}\n}}", unreadable.get());
+    output::lines([head].into_iter().chain(lines).chain(std::iter::once_with(tail)))
+}
+
+fn text(mut actions: impl Iterator<Item = Action>, unreadable: &Cell<u64>) -> Result {
+    let heading = ["TIME", "WHO", "FROM", "COMMAND", "ABOUT", "RELEASE", "OUTCOME"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    loop {
+        let before = rows.len();
+        rows.extend(actions.by_ref().take(ALIGNED).map(|action| row(&action)));
+        if rows.len() == before {
+            break;
+        }
+        output::lines(output::table(&rows))?;
+        rows.clear();
+    }
+    if !rows.is_empty() {
+        output::lines(["the audit log tells of no such action".to_owned()])?;
+    }
+    if unreadable.get() > 0 {
+        eprintln!(
+            "deployer: note: lines of the audit log that were cut, damaged or written by a newer deployer: {}",
+            unreadable.get()
+        );
+    }
+    Ok(())
+}
+
+fn row(action: &Action) -> Vec<String> {
+    let about = match (&action.app, action.slot) {
+        (Some(app), Some(slot)) => format!("{app}/{slot}"),
+        (Some(app), None) => app.to_string(),
+        (None, Some(slot)) => slot.to_string(),
+        (None, None) => String::new(),
+    };
+    let outcome = action.outcome.as_str();
+    let outcome = match &action.reason {
+        Some(reason) => format!("{outcome}: {}", printable(reason)),
+        None => outcome.to_owned(),
+    };
+    vec![
+        action.time.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+        printable(action.who()).into_owned(),
+        action.from.map_or(String::new(), |from| from.to_string()),
+        printable(&action.command).into_owned(),
+        about,
+        action
+            .release
+            .map_or(String::new(), |release| release.to_string()),
+        outcome,
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_is_a_time_back_or_a_time() {
+        let at = |text: &str| text.parse::<Since>().unwrap().0;
+        assert_eq!(at("2026-11-21T10:00:00Z"), at("2026-11-21T11:00:00+01"));
+        assert_eq!(at("2026-11-21"), at("2026-11-21T00:00:00Z"));
+        assert_eq!(at("2026-11-21 10:30"), at("2026-11-21T10:30Z"));
+        for (text, hours) in [
+            ("2h", 2),
+            ("7d", 7 * 24),
+            ("1w", 7 * 24),
+            ("1d2h", 26),
+            ("2h ago", 2),
+        ] {
+            let back = Timestamp::now().duration_since(at(text));
+            let off = back - SignedDuration::from_hours(hours);
+            assert!(off.abs() < SignedDuration::from_mins(1), "{text}: {back}");
+        }
+        for wrong in ["", "yesterday", "7", "1mo", "2026-13-01", "999999999999h"] {
+            assert!(wrong.parse::<Since>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! `deployer ssh`: the forced command of every key. See [`crate::ssh`].
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command as Program;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use super::asks::{Asks, To};
+use super::{Cli, Code, Failure, Result, absolute, by, output, select};
+use crate::model::{AppName, By, Grant, KeyName, Role, Scope, Slot, escaped, printable};
+use crate::release::Context;
+use crate::ssh::{
+    Asked, ForcedCommand, Greeting, Refusal, Request, Service, Target, greeting, may, permit, repository,
+    split,
+};
+
+/// What sshd says of the client: its address and port, and the server's.
+const CONNECTION: &str = "SSH_CONNECTION";
+
+/// What the client asked sshd for, as it wrote it.
+const ORIGINAL_COMMAND: &str = "SSH_ORIGINAL_COMMAND";
+
+/// Where git's programs are looked for; never in a PATH that came from elsewhere.
+const GIT_FOLDERS: [&str; 5] = [
+    "/usr/bin",
+    "/usr/local/bin",
+    "/usr/lib/git-core",
+    "/usr/libexec/git-core",
+    "/usr/local/libexec/git-core",
+];
+
+/// The PATH of what is run.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What git's protocol versions are written as.
+const GIT_PROTOCOLS: [&str; 3] = ["version=0", "version=1", "version=2"];
+
+/// Do what the holder of a key asks for over ssh, as far as the key may (sshd runs it; not for hands)
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The key's name
+    #[arg(long, value_name = "NAME")]
+    key: KeyName,
+    /// What it may do
+    #[arg(long)]
+    role: Role,
+    /// The apps that it is for; all of them when it is left out
+    #[arg(long = "app", value_name = "APP")]
+    apps: Vec<AppName>,
+    /// The slots that it is for; both when it is left out
+    #[arg(long = "slot", value_name = "SLOT")]
+    slots: Vec<Slot>,
+}
+
+impl Args {
+    /// `config` is what the forced command names, and nothing that the environment says.
+    pub(super) fn run(self, config: Option<&Path>) -> Result {
+        let grant = Grant {
+            role: self.role,
+            apps: self.apps,
+            slots: self.slots,
+        };
+        Door::new(self.key, grant, config)?.open()
+    }
+}
+
+/// Does what sshd wants done by the login shell's way: see [`super::shell`].
+pub(super) fn run(command: ForcedCommand) -> Result {
+    Door::new(command.key, command.grant, command.config.as_deref())?.open()
+}
+
+/// One key at the front door.
+struct Door {
+    key: KeyName,
+    grant: Grant,
+    from: Option<IpAddr>,
+    config: PathBuf,
+}
+
+impl Door {
+    fn new(key: KeyName, grant: Grant, config: Option<&Path>) -> Result<Self> {
+        let usual = Path::new(crate::config::DEFAULT_PATH);
+        Ok(Self {
+            key,
+            grant,
+            from: client_address(),
+            config: absolute(config.unwrap_or(usual))?,
+        })
+    }
+
+    fn open(&self) -> Result {
+        let command = std::env::var_os(ORIGINAL_COMMAND).unwrap_or_default();
+        let words = split(command.as_encoded_bytes()).map_err(|error| not_allowed(&error))?;
+        match Request::read(&words).map_err(|error| not_allowed(&error))? {
+            Request::Login => self.greet(),
+            Request::Git { service, remote } => self.git(service, &remote),
+            Request::Deployer(words) => self.deployer(&words),
+        }
+    }
+
+    fn greet(&self) -> Result {
+        let context = self.context()?;
+        output::lines(greeting(&Greeting {
+            key: &self.key,
+            grant: &self.grant,
+            from: self.from,
+            user: &context.by.user,
+            apps: &select::apps(&context, None)?,
+        }))
+    }
+
+    fn git(&self, service: Service, remote: &str) -> Result {
+        let (role, what) = match service {
+            Service::ReceivePack => (Role::Deploy, "push to"),
+            Service::UploadPack | Service::UploadArchive => (Role::Read, "fetch from"),
+        };
+        may(&self.key, &self.grant, what, role).map_err(|refusal| not_allowed(&refusal))?;
+        let context = self.context()?;
+        let named =
+            repository(remote, &context.store.all_repositories()).map_err(|error| not_allowed(&error))?;
+        let (app, slot) = select::slot(&context, &named)?;
+        let target = Target::Slot(app.clone(), slot);
+        self.permit(&Asked { what, role, target })?;
+        let folder = context.store.repository(&app, slot);
+        self.exec(&git_program(service)?, [folder.into_os_string()])
+    }
+
+    fn deployer(&self, words: &[String]) -> Result {
+        let all = std::iter::once("deployer").chain(words.iter().map(String::as_str));
+        let cli = match Cli::try_parse_from(all) {
+            Ok(cli) => cli,
+            Err(error) => return answered_by_clap(&error, words),
+        };
+        if cli.config.is_some() {
+            return Err(not_allowed(&Refusal::Never("--config")));
+        }
+        match cli.command.asks() {
+            Asks::Never(name) => return Err(not_allowed(&Refusal::Never(name))),
+            Asks::Nothing => {}
+            Asks::Role { role, what, to } => {
+                may(&self.key, &self.grant, what, role).map_err(|refusal| not_allowed(&refusal))?;
+                let target = self.target(&to)?;
+                self.permit(&Asked { what, role, target })?;
+            }
+        }
+        let program = std::env::current_exe().map_err(anyhow::Error::from)?;
+        let config = ["--config".into(), self.config.clone().into_os_string()];
+        self.exec(
+            &program,
+            config.into_iter().chain(words.iter().map(OsString::from)),
+        )
+    }
+
+    /// What a command is done to, looked up among what there is for this key.
+    fn target(&self, to: &To<'_>) -> Result<Target> {
+        Ok(match to {
+            To::Visible => Target::Visible,
+            To::Server => Target::Server,
+            To::Slot(named) => {
+                let (app, slot) = select::slot(&self.context()?, named)?;
+                Target::Slot(app, slot)
+            }
+            To::BothSlots(named) => Target::BothSlots(select::app(&self.context()?, *named)?),
+            To::Release(named) => {
+                let (release, record) = select::release_with_record(&self.context()?, named)?;
+                Target::Slot(release.app().clone(), record.slot)
+            }
+        })
+    }
+
+    fn permit(&self, asked: &Asked) -> Result {
+        permit(&self.key, &self.grant, asked).map_err(|refusal| not_allowed(&refusal))
+    }
+
+    /// What there is for this key.
+    fn context(&self) -> Result<Context> {
+        let by = By {
+            key: Some(self.key.clone()),
+            user: by::user(),
+            from: self.from,
+        };
+        let scope = Scope {
+            apps: self.grant.apps.clone(),
+            slots: self.grant.slots.clone(),
+        };
+        let settings = crate::config::load(&self.config)?;
+        Ok(Context::new(settings, self.config.clone(), by, scope))
+    }
+
+    /// Becomes `program`, in an environment that has nothing of the client's but git's protocol version.
+    fn exec(&self, program: &Path, arguments: impl IntoIterator<Item = OsString>) -> Result {
+        let mut command = Program::new(program);
+        // By its usual name: a login shell's link would make a login shell of it again.
+        command
+            .arg0(
+                program
+                    .file_name()
+                    .filter(|name| *name != super::shell::NAME)
+                    .unwrap_or("deployer".as_ref()),
+            )
+            .args(arguments)
+            .current_dir("/")
+            .env_clear()
+            .env("PATH", PATH)
+            .env("LANG", "C.UTF-8")
+            .envs(home().map(|home| ("HOME", home)))
+            .envs(git_protocol().map(|version| ("GIT_PROTOCOL", version)))
+            .envs([by::say(&self.key, self.from, &self.grant)]);
+        let error = command.exec();
+        Err(Failure::new(
+            Code::Failed,
+            format!("cannot run {}: {error}", program.display()),
+        ))
+    }
+}
+
+/// The address that the client came from. sshd puts the interface behind a link-local address, which is no part of it.
+fn client_address() -> Option<IpAddr> {
+    let connection = std::env::var(CONNECTION).ok()?;
+    let address = connection.split(' ').next()?;
+    address.split('%').next()?.parse().ok()
+}
+
+/// The user's home as sshd found it.
+fn home() -> Option<OsString> {
+    std::env::var_os("HOME").filter(|home| Path::new(home).is_absolute())
+}
+
+fn git_protocol() -> Option<&'static str> {
+    let asked = std::env::var("GIT_PROTOCOL").ok()?;
+    GIT_PROTOCOLS.into_iter().find(|known| *known == asked)
+}
+
+fn git_program(service: Service) -> Result<PathBuf> {
+    let name = service.program();
+    let mut places = GIT_FOLDERS.iter().map(|folder| Path::new(folder).join(name));
+    places.find(|path| path.is_file()).ok_or_else(|| {
+        let folders = GIT_FOLDERS.join(", ");
+        Failure::new(
+            Code::Failed,
+            format!("there is no {name} in {folders}: is git installed?"),
+        )
+    })
+}
+
+/// Help and the version are printed; a command that there is not is refused; the rest is a wrong command line.
+fn answered_by_clap(error: &clap::Error, words: &[String]) -> Result {
+    let text = error.render().to_string();
+    let lines = text.lines().map(|line| printable(line).into_owned());
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => output::lines(lines),
+        ErrorKind::InvalidSubcommand => {
+            let words = escaped(words.join(" ").as_bytes(), 80);
+            Err(not_allowed(&format!(
+                "there is no command {words:?} here, and no shell: `help` shows the commands"
+            )))
+        }
+        _ => {
+            for line in lines {
+                eprintln!("{line}");
+            }
+            Err(Failure::silent(Code::Usage))
+        }
+    }
+}
+
+fn not_allowed(why: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Code::NotAllowed, printable(&why.to_string()).into_owned())
+}

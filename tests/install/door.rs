@@ -69,3 +69,50 @@ fn rules_that_sshd_would_not_read_or_not_go_by_are_told() {
     let said = root.deployer(&["install"]).good();
     assert!(said.contains("comes before its `permittty no`"), "{said}");
 }
+
+#[test]
+fn whoever_holds_a_key_gets_its_command_and_nothing_else() {
+    let root = Root::new();
+    root.deployer(&["install"]).good();
+    root.run(&["deployer", "app", "create", "shop"]).good();
+    root.sh("ssh-keygen -A; mkdir -p /run/sshd; /usr/sbin/sshd -E /run/sshd.log")
+        .good();
+    let key = |name: &str| {
+        root.sh(&format!("ssh-keygen -q -t ed25519 -N '' -f /root/{name}"))
+            .good()
+    };
+    key("laptop");
+    root.sh("deployer key add laptop --role operate </root/laptop.pub")
+        .good();
+    // A key that somebody wrote into the file by hand, without any command.
+    key("bare");
+    root.sh("cat /root/bare.pub >>/var/lib/deployer-home/.ssh/authorized_keys")
+        .good();
+    let options = "-F none -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR";
+    let ssh = |key: &str, rest: &str| root.sh(&format!("ssh {options} -i /root/{key} {rest}"));
+
+    assert_eq!(ssh("laptop", "deploy@127.0.0.1 app list").good(), "shop\n");
+    let greeting = ssh("laptop", "deploy@127.0.0.1").good();
+    assert!(greeting.contains("laptop"), "{greeting}");
+    let fetched = root.sh(&format!(
+        "GIT_SSH_COMMAND='ssh {options} -i /root/laptop' git ls-remote deploy@127.0.0.1:shop/green"
+    ));
+    assert_eq!(fetched.good(), "");
+    // A shell, sftp, a terminal and a forwarding: none of them.
+    for rest in ["deploy@127.0.0.1 'sh -c id'", "-s deploy@127.0.0.1 sftp"] {
+        let said = ssh("laptop", rest);
+        assert_eq!(said.code, Some(6), "{rest}: {}{}", said.out, said.err);
+    }
+    let said = ssh("laptop", "-tt deploy@127.0.0.1 app list").refused();
+    assert!(said.contains("PTY allocation request failed"), "{said}");
+    let said = ssh("laptop", "-W 127.0.0.1:22 deploy@127.0.0.1").refused();
+    assert!(said.contains("stdio forwarding failed"), "{said}");
+    let said = ssh("bare", "deploy@127.0.0.1 id").refused();
+    assert!(said.contains("there is no shell here"), "{said}");
+    assert!(
+        !root
+            .sh("find /var/lib/deployer ! -user deploy")
+            .good()
+            .contains('/')
+    );
+}

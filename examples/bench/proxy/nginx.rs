@@ -33,8 +33,9 @@ impl Way for Nginx {
 
     fn flip(&mut self, setup: &Setup) -> Result<()> {
         configure(&setup.folder, NAME, &servers(setup))?;
-        let reloaded = command(&setup.folder, NAME).args(["-s", "reload"]).status()?;
-        ensure!(reloaded.success(), "nginx did not reload");
+        let reloaded = command(&setup.folder, NAME).args(["-s", "reload"]).output()?;
+        let said = String::from_utf8_lossy(&reloaded.stderr);
+        ensure!(reloaded.status.success(), "nginx did not reload: {said}");
         Ok(())
     }
 }

@@ -92,6 +92,9 @@ impl Command {
                 | hook::Command::PostReceive { .. },
             ) => Asks::Never("hook"),
             Command::Worker(_) => Asks::Never("worker"),
+            Command::Install(_) => Asks::Never("install"),
+            Command::Uninstall(_) => Asks::Never("uninstall"),
+            Command::Files(_) => Asks::Never("files"),
             Command::Ssh(_) => Asks::Never("ssh"),
         }
     }

@@ -9,6 +9,9 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 mod failpoint;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod git;
 pub mod install;
 pub mod model;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::{Code, Failure, Result, output, passwd, select};
+use super::{Code, Failure, Result, audited, output, passwd, select};
 use crate::model::{AppName, Grant, KeyName, Role, Slot};
 use crate::release::Context;
 use crate::ssh::{self, AuthorizedKeys, Entry, ForcedCommand, KeyLine, Owner, PublicKey};
@@ -98,8 +98,10 @@ fn add(context: &Context, name: KeyName, mut grant: Grant, authority: bool) -> R
         key: from_stdin()?,
         authority,
     };
-    change(context, |keys| {
-        Ok(keys.add(&entry).map_err(anyhow::Error::from)?)
+    audited::audited(context, |_| {
+        change(context, |keys| {
+            Ok(keys.add(&entry).map_err(anyhow::Error::from)?)
+        })
     })?;
     let certificates = match authority {
         true => format!(", by certificates for the principal {}", entry.name()),
@@ -144,7 +146,9 @@ fn from_stdin() -> Result<PublicKey> {
 }
 
 fn remove(context: &Context, name: &KeyName) -> Result {
-    let removed = change(context, |keys| keys.remove(name).ok_or_else(|| no_such_key(name)))?;
+    let removed = audited::audited(context, |_| {
+        change(context, |keys| keys.remove(name).ok_or_else(|| no_such_key(name)))
+    })?;
     output::lines([format!(
         "{name} comes in no more ({} {}); a connection that it holds open is not closed",
         removed.key.kind(),

@@ -99,8 +99,12 @@ enum Command {
     Ssh(ssh::Args),
 }
 
+/// What no file or folder that this program makes, or has git make, lets anybody else do.
+const UMASK: u32 = 0o077;
+
 /// Reads the arguments, runs the command, and says what went wrong.
 pub fn main() -> ExitCode {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(UMASK));
     if shell::is_called() {
         return end(shell::run());
     }

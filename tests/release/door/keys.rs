@@ -265,6 +265,33 @@ fn what_root_writes_belongs_to_the_owner_of_the_state_folder() {
 }
 
 #[test]
+fn the_file_is_where_sshd_looks_for_the_keys_of_the_state_folders_owner() {
+    let keys = Keys::new();
+    let config = format!("state = {:?}\n", keys.path("state"));
+    fs::write(keys.path("deployer.toml"), config).expect("the configuration is written");
+    let users = fs::read_to_string("/etc/passwd").expect("the machine's users");
+    let nobody = users.lines().find_map(|line| line.strip_prefix("nobody:x:"));
+    let fields: Vec<&str> = nobody.expect("a user nobody").split(':').collect();
+    let (uid, home) = (fields[0].parse().expect("a number"), fields[3]);
+    chown(keys.path("state"), Some(uid), None).expect("tests run as root");
+
+    let listed = keys.key(&["list"], "").good();
+    assert!(
+        listed.contains(&format!(" {home}/.ssh/authorized_keys")),
+        "{listed}"
+    );
+
+    chown(keys.path("state"), Some(54_321), None).expect("tests run as root");
+    let unknown = keys.key(&["list"], "");
+    assert_eq!(unknown.code, Some(1));
+    assert!(
+        unknown.stderr.contains("`authorized_keys` in [ssh]"),
+        "{}",
+        unknown.stderr
+    );
+}
+
+#[test]
 fn the_key_is_asked_for_where_there_is_only_a_terminal() {
     let keys = Keys::new();
     let add = format!(

@@ -9,7 +9,11 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 mod failpoint;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod git;
+pub mod install;
 pub mod model;
 pub mod proxy;
 pub mod registry;

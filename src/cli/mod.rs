@@ -9,11 +9,14 @@ mod cancel;
 mod completions;
 mod config;
 mod exit;
+mod files;
 mod hook;
+mod install;
 mod key;
 mod log;
 mod logs;
 mod output;
+mod owner;
 mod passwd;
 mod promote;
 mod proxy;
@@ -26,6 +29,8 @@ mod select;
 mod shell;
 mod ssh;
 mod status;
+mod texts;
+mod uninstall;
 mod worker;
 
 use std::path::PathBuf;
@@ -83,15 +88,23 @@ enum Command {
     Config(config::Command),
     Recover(recover::Args),
     Prune(prune::Args),
+    Install(install::Args),
+    Uninstall(uninstall::Args),
     Completions(completions::Args),
+    #[command(hide = true)]
+    Files(files::Args),
     #[command(hide = true)]
     Worker(worker::Args),
     #[command(hide = true)]
     Ssh(ssh::Args),
 }
 
+/// What no file or folder that this program makes, or has git make, lets anybody else do.
+const UMASK: u32 = 0o077;
+
 /// Reads the arguments, runs the command, and says what went wrong.
 pub fn main() -> ExitCode {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(UMASK));
     if shell::is_called() {
         return end(shell::run());
     }
@@ -111,9 +124,12 @@ fn end(ended: Result) -> ExitCode {
 
 fn run(cli: Cli) -> Result {
     let path = crate::config::find(cli.config.as_deref());
+    let needs_low_ports = matches!(cli.command, Command::Proxy(proxy::Command::Run { .. }));
     let context = || -> Result<Context> {
+        let settings = crate::config::load(&path)?;
+        owner::become_owner(&settings.state, &path, needs_low_ports)?;
         let by::Caller { by, scope } = by::caller()?;
-        let mut context = Context::new(crate::config::load(&path)?, absolute(&path)?, by, scope);
+        let mut context = Context::new(settings, absolute(&path)?, by, scope);
         context.command = audited::words(std::env::args_os().skip(1));
         Ok(context)
     };
@@ -134,7 +150,10 @@ fn run(cli: Cli) -> Result {
         Command::Config(command) => command.run(&context()?),
         Command::Recover(args) => args.run(&context()?),
         Command::Prune(args) => args.run(&context()?),
+        Command::Install(args) => args.run(&path),
+        Command::Uninstall(args) => args.run(&path),
         Command::Completions(args) => args.run(),
+        Command::Files(args) => args.run(),
         Command::Worker(args) => args.run(&context()?),
         Command::Ssh(args) => args.run(cli.config.as_deref()),
     }

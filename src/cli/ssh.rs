@@ -12,6 +12,7 @@ use clap::error::ErrorKind;
 use super::asks::{Asks, To};
 use super::audited::{self, Subject};
 use super::{Cli, Code, Failure, Result, absolute, by, output, select};
+use crate::git::MEMORY_MAX;
 use crate::model::{AppName, By, Grant, KeyName, Role, Scope, Slot, escaped, printable};
 use crate::release::Context;
 use crate::ssh::{
@@ -159,7 +160,7 @@ impl Door {
             audited::note(&context, subject, ActionOutcome::Done, None);
         }
         let folder = context.store.repository(&app, slot);
-        self.exec(&program, [folder.into_os_string()])
+        self.exec(&program, [folder.into_os_string()], &[MEMORY_MAX])
     }
 
     fn deployer(&self, words: &[String], subject: &mut Subject) -> Result {
@@ -185,6 +186,7 @@ impl Door {
         self.exec(
             &program,
             config.into_iter().chain(words.iter().map(OsString::from)),
+            &[],
         )
     }
 
@@ -225,8 +227,13 @@ impl Door {
         Ok(Context::new(settings, self.config.clone(), by, scope))
     }
 
-    /// Becomes `program`, in an environment that has nothing of the client's but git's protocol version.
-    fn exec(&self, program: &Path, arguments: impl IntoIterator<Item = OsString>) -> Result {
+    /// Becomes `program`, in an environment that has nothing of the client's but git's protocol version, and `more`.
+    fn exec(
+        &self,
+        program: &Path,
+        arguments: impl IntoIterator<Item = OsString>,
+        more: &[(&str, &str)],
+    ) -> Result {
         let mut command = Program::new(program);
         // By its usual name: a login shell's link would make a login shell of it again.
         command
@@ -243,6 +250,7 @@ impl Door {
             .env("LANG", "C.UTF-8")
             .envs(home().map(|home| ("HOME", home)))
             .envs(git_protocol().map(|version| ("GIT_PROTOCOL", version)))
+            .envs(more.iter().copied())
             .envs([by::say(&self.key, self.from, &self.grant)]);
         let error = command.exec();
         Err(Failure::new(

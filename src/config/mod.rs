@@ -24,6 +24,9 @@ pub use fault::Fault;
 /// Where the file is when neither `--config` nor `DEPLOYER_CONFIG` names one.
 pub const DEFAULT_PATH: &str = "/etc/deployer/deployer.toml";
 
+/// The state folder of a configuration that does not name one.
+pub const DEFAULT_STATE: &str = "/var/lib/deployer";
+
 /// The most bytes that a configuration may have.
 pub const SIZE_MAX: u64 = 1 << 20;
 
@@ -46,12 +49,16 @@ fn choose(flag: Option<&Path>, environment: Option<OsString>) -> PathBuf {
 /// # Errors
 /// When the file is missing, cannot be read, or is wrong anywhere: see [`ConfigError`].
 pub fn load(path: &Path) -> Result<Settings, ConfigError> {
-    let text = read(path)?;
+    of_text(path, &read(path)?)
+}
+
+/// The settings in `text`, which stands in the file at `path`.
+pub(crate) fn of_text(path: &Path, text: &str) -> Result<Settings, ConfigError> {
     let absolute = std::path::absolute(path).map_err(|source| error::reading(path, source))?;
     let folder = absolute.parent().unwrap_or(Path::new("/"));
-    parse::file(&text)
+    parse::file(text)
         .and_then(|file| validate::settings(folder, &file))
-        .map_err(|findings| ConfigError::wrong(path, &text, findings))
+        .map_err(|findings| ConfigError::wrong(path, text, findings))
 }
 
 /// The file's text, at most [`SIZE_MAX`] bytes of it.

@@ -119,10 +119,11 @@ impl Context {
     ) {
         let (sender, receiver) = mpsc::channel(PIECES_WAITING);
         let task = tokio::task::spawn_blocking(move || {
-            let sent = self.write(Pieces {
+            let pieces = Pieces {
                 sender: sender.clone(),
                 piece: BytesMut::with_capacity(PIECE),
-            });
+            };
+            let sent = self.write(pieces, &|| !sender.is_closed());
             if sent.is_err() {
                 let _ = sender.blocking_send(Err(io::Error::other("the build context could not be read")));
             }
@@ -131,9 +132,9 @@ impl Context {
         (receiver, task)
     }
 
-    fn write(&self, to: impl Write) -> Result<(), ContextError> {
+    fn write(&self, to: impl Write, go_on: &dyn Fn() -> bool) -> Result<(), ContextError> {
         let mut tar = tar::Builder::new(to);
-        self.write_folder(&mut tar, Path::new(""), None)?;
+        self.write_folder(&mut tar, Path::new(""), None, go_on)?;
         let mut to = tar
             .into_inner()
             .map_err(|reason| unreadable(&self.root, reason))?;
@@ -145,8 +146,13 @@ impl Context {
         tar: &mut tar::Builder<W>,
         folder: &Path,
         parent: Option<&Matched>,
+        go_on: &dyn Fn() -> bool,
     ) -> Result<(), ContextError> {
         for name in sorted_names(&self.root.join(folder)).map_err(|reason| unreadable(folder, reason))? {
+            // Nothing may be sent for long: where everything is ignored, by patterns that take their time.
+            if !go_on() {
+                return Err(unreadable(folder, hung_up()));
+            }
             let path = folder.join(name);
             let meta =
                 fs::symlink_metadata(self.root.join(&path)).map_err(|reason| unreadable(&path, reason))?;
@@ -156,7 +162,7 @@ impl Context {
                 self.write_entry(tar, &path, &meta)?;
             }
             if meta.is_dir() && (!excluded || self.holds_something_sent(&path)) {
-                self.write_folder(tar, &path, Some(&matched))?;
+                self.write_folder(tar, &path, Some(&matched), go_on)?;
             }
         }
         Ok(())
@@ -328,12 +334,7 @@ impl Pieces {
     fn send(&mut self) -> io::Result<()> {
         let piece = std::mem::replace(&mut self.piece, BytesMut::with_capacity(PIECE));
         let sent = self.sender.blocking_send(Ok(piece.freeze()));
-        sent.map_err(|_| {
-            io::Error::new(
-                io::ErrorKind::BrokenPipe,
-                "the Engine takes no more of the context",
-            )
-        })
+        sent.map_err(|_| hung_up())
     }
 }
 
@@ -353,6 +354,13 @@ impl Write for Pieces {
             false => self.send(),
         }
     }
+}
+
+fn hung_up() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::BrokenPipe,
+        "the Engine takes no more of the context",
+    )
 }
 
 fn unreadable(path: &Path, reason: io::Error) -> ContextError {

@@ -9,6 +9,8 @@ mod cache;
 mod context;
 mod env_file;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod ignore;
 mod images;
 mod instance;

@@ -125,7 +125,12 @@ impl Progress {
         if failed {
             output(&format!("#{number} ERROR: {}", one_line(&vertex.error, 600)));
             self.failed = Some(vertex.digest);
-        } else if told && !cancelled {
+            return;
+        }
+        // Nobody asks for these any more: the last lines of thousands of steps would be a lot of memory.
+        *last = VecDeque::new();
+        *lines = Lines::default();
+        if told && !cancelled {
             match vertex.cached {
                 true => output(&format!("#{number} CACHED")),
                 false => output(&format!("#{number} DONE {:.1}s", seconds(&vertex))),

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use git2::{ObjectType, Oid, Repository};
 
 use super::error::GitError;
-use super::push::without_git;
+use super::push::{MEMORY_MAX, without_git};
 
 /// Bytes that a checkout reads through the library. It maps the repository's packs and holds whole files, and
 /// what it has touched counts as this process's memory.
@@ -112,6 +112,7 @@ impl CatFile {
             .arg(repository);
         command.args(["cat-file", "--batch"]);
         without_git(&mut command)
+            .env(MEMORY_MAX.0, MEMORY_MAX.1)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());

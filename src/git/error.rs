@@ -38,7 +38,7 @@ pub enum GitError {
         detail: String,
     },
     /// The repository has no such object, or it is, and points to, no commit.
-    #[error("{} has no commit {id}", repository.display())]
+    #[error("{} has no commit {id} (any more). Hint: push it again", repository.display())]
     NoCommit {
         /// The repository's folder.
         repository: PathBuf,
@@ -90,6 +90,18 @@ pub enum GitError {
     /// The tree has more entries than a checkout takes.
     #[error("the tree has more than {max} files and folders; nothing was checked out")]
     TooMany {
+        /// The bound.
+        max: u64,
+    },
+    /// A commit or a tag is larger than anyone writes.
+    #[error(
+        "{id} has {size} bytes where {max} are the most that a commit or a tag may have; nothing was checked out"
+    )]
+    TooLarge {
+        /// The commit or tag.
+        id: String,
+        /// Its size in bytes.
+        size: u64,
         /// The bound.
         max: u64,
     },

@@ -1,4 +1,4 @@
-//! What a push was: the lines and the environment that git gives to the hook `post-receive`.
+//! What a push was: the lines, the arguments and the environment that git gives to hooks.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -18,6 +18,11 @@ const UPDATES_MAX: usize = 10_000;
 const OPTIONS_MAX: usize = 100;
 /// References and options that are named in an answer; the rest is only counted.
 const NAMED_MAX: usize = 20;
+
+/// A variable for the environment of every git that reads what was pushed: the most that it takes in one piece. Git
+/// streams large files, but a delta of some hundred bytes unfolds into as much as it says, in memory. The largest file
+/// that git itself makes a delta of has 512 MiB.
+pub const MEMORY_MAX: (&str, &str) = ("GIT_ALLOC_LIMIT", "513m");
 
 /// The id of a git object of any kind: a commit, or a tag that names one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +55,7 @@ pub struct RefUpdate {
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
     /// A line is not `OLD NEW REFERENCE`.
-    #[error("{line:?} is not a line that git gives to post-receive: OLD NEW REFERENCE")]
+    #[error("{line:?} is not what git gives to a hook: OLD NEW REFERENCE")]
     Line {
         /// The line, printable and cut to 120 characters.
         line: String,
@@ -82,6 +87,15 @@ impl RefUpdate {
             return Err(PushError::TooMany);
         }
         lines.into_iter().map(Self::parse).collect()
+    }
+
+    /// The update that git tells the hook `update` of, by its three arguments.
+    ///
+    /// # Errors
+    /// When they are not what git gives.
+    pub fn told(reference: &OsStr, old: &OsStr, new: &OsStr) -> Result<Self, PushError> {
+        let words = [old, new, reference].map(OsStr::as_encoded_bytes);
+        Self::parse(&words.join(&b' '))
     }
 
     fn parse(line: &[u8]) -> Result<Self, PushError> {

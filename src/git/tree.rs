@@ -13,6 +13,8 @@ use crate::model::escaped;
 const ENTRIES_MAX: u64 = 1_000_000;
 /// Folders in folders. Each level of a checkout holds a file descriptor, and 1,024 are what a process has.
 const DEPTH_MAX: u32 = 200;
+/// Bytes of one folder's object, which is held in memory as a whole: a million names of a usual length.
+const FOLDER_MAX: u64 = 64 << 20;
 /// Bytes of one name (NAME_MAX) and of a path with its terminating zero (PATH_MAX) on Linux.
 const NAME_MAX: usize = 255;
 const PATH_MAX: usize = 4096;
@@ -129,10 +131,12 @@ impl Reader<'_> {
 
     /// The entries of the folder `id`, each judged by itself.
     fn entries(&self, id: Oid, path: &[u8]) -> Result<Vec<Entry>, GitError> {
-        let tree = self
-            .repository
-            .find_tree(id)
-            .map_err(|e| GitError::repository(self.path, format!("read the tree {id}"), &e))?;
+        let failed = |e| GitError::repository(self.path, format!("read the tree {id}"), &e);
+        let header = self.repository.odb().and_then(|odb| odb.read_header(id));
+        if header.map_err(failed)?.0 as u64 > FOLDER_MAX {
+            return Err(GitError::TooMany { max: ENTRIES_MAX });
+        }
+        let tree = self.repository.find_tree(id).map_err(failed)?;
         let mut names = HashSet::with_capacity(tree.len());
         let mut entries = Vec::with_capacity(tree.len());
         for entry in tree.iter() {
@@ -188,7 +192,7 @@ impl Reader<'_> {
 impl Kind {
     /// The kind behind a tree's mode. Old tools wrote modes like 100664: as git does, only the type and the
     /// owner's execute bit count.
-    fn of(mode: i32) -> Option<Self> {
+    pub(super) fn of(mode: i32) -> Option<Self> {
         match mode & 0o170_000 {
             0o040_000 => Some(Self::Folder),
             0o100_000 if mode & 0o100 != 0 => Some(Self::Executable),

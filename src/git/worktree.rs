@@ -27,7 +27,7 @@ use crate::failpoint;
 /// Notes of one kind that are kept; the rest is only counted.
 const NOTES_MAX: u64 = 20;
 /// Bytes of a symbolic link's target that Linux takes.
-const TARGET_MAX: u64 = 4095;
+pub(super) const TARGET_MAX: u64 = 4095;
 /// Bytes of a Git LFS pointer at most, by its specification.
 const POINTER_MAX: u64 = 1024;
 
@@ -220,12 +220,14 @@ impl Run<'_> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(folder, &entry.name, flags, Mode::from_raw_mode(0o600));
         let mut file = File::from(file.map_err(|e| self.error("write", path, e.into()))?);
-        self.blobs
-            .copy(entry.id, &mut file)
-            .map_err(|error| match error {
+        self.blobs.copy(entry.id, &mut file).map_err(|error| {
+            // What is half written is of no use, and on a full disk its room is needed.
+            let _ = rustix::fs::unlinkat(folder, &entry.name, rustix::fs::AtFlags::empty());
+            match error {
                 CopyError::Read(error) => error,
                 CopyError::Write(error) => self.error("write", path, error),
-            })?;
+            }
+        })?;
         let finish = || {
             rustix::fs::fchmod(&file, Mode::from_raw_mode(mode(entry.kind)))?;
             let stat = rustix::fs::fstat(&file)?;

@@ -27,7 +27,7 @@ use super::table::{Door, Switch};
 use super::upstream::{Upstream, lock};
 
 /// Largest head of a request; a larger one is answered 431.
-const HEAD_MAX: usize = 64 << 10;
+pub(super) const HEAD_MAX: usize = 64 << 10;
 
 /// Workers that accept. Every one of them that has nothing to do wakes for a new connection; the others are given some.
 const ACCEPTORS: usize = 4;

@@ -79,7 +79,7 @@ async fn relay(
 fn examine(parts: &mut Parts, conflicting: bool) -> Result<Host, Page> {
     if conflicting {
         return Err(Page::BadRequest(
-            "400: the request has both Content-Length and Transfer-Encoding.\n",
+            "400: the request has both Content-Length and Transfer-Encoding, or a length that is none.\n",
         ));
     }
     head::check(parts)?;

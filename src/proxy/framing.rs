@@ -4,7 +4,8 @@
 //! a proxy. hyper settles it by itself, drops the Content-Length and never says so; we want to refuse it. So
 //! this follows the framing of what hyper reads, without keeping or changing a byte of it.
 
-/// Enough of a line to know its name, and a length or a chunk's size.
+/// Enough of a line to know its name, and a length or a chunk's size. What stands behind it is not looked at, however
+/// the bytes are cut; a length that does not end within it is no length that anyone honest writes.
 const PREFIX: usize = 64;
 
 /// Follows one connection's requests; see the module.
@@ -15,6 +16,8 @@ pub(super) struct Framing {
     heads: u32,
     /// The beginning of a line whose end has not come yet.
     line: Vec<u8>,
+    /// Whether the last byte of that line, as far as it has come, is a carriage return.
+    returned: bool,
     head: Head,
 }
 
@@ -25,6 +28,8 @@ enum State {
     ChunkSize,
     ChunkData(u64),
     Trailers,
+    /// Within a line of the trailers: only the two bytes of a line's end together end it, a newline alone does not.
+    Trailer,
     /// The bytes are no HTTP: hyper refuses them, or they are a tunnel's.
     Lost,
 }
@@ -33,6 +38,8 @@ enum State {
 struct Head {
     begun: bool,
     length: Option<u64>,
+    /// A length that does not end within [`PREFIX`].
+    endless: bool,
     chunked: bool,
 }
 
@@ -42,12 +49,13 @@ impl Framing {
             state: State::Head,
             heads: 0,
             line: Vec::new(),
+            returned: false,
             head: Head::default(),
         }
     }
 
     /// Follows `bytes`; gives the number, counted from 1, of a request with conflicting lengths, and follows no
-    /// further then.
+    /// further then. Where the end of a request cannot be told, it is the one after it that is given.
     pub(super) fn follow(&mut self, mut bytes: &[u8]) -> Option<u32> {
         while !bytes.is_empty() {
             match self.state {
@@ -66,13 +74,14 @@ impl Framing {
                         State::ChunkData(left)
                     };
                 }
-                State::Head | State::ChunkSize | State::Trailers => {
+                State::Head | State::ChunkSize | State::Trailers | State::Trailer => {
                     let Some(end) = memchr::memchr(b'\n', bytes) else {
                         self.keep(bytes);
                         return None;
                     };
                     let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
                     bytes = rest;
+                    self.note_return(line);
                     if self.line.is_empty() {
                         self.take(line);
                     } else {
@@ -80,8 +89,10 @@ impl Framing {
                         let line = std::mem::take(&mut self.line);
                         self.take(&line);
                     }
-                    if matches!(self.state, State::Lost) && self.head.conflicts() {
-                        return Some(self.heads);
+                    self.returned = false;
+                    if matches!(self.state, State::Lost) {
+                        let next = u32::from(!self.head.conflicts());
+                        return Some(self.heads + next);
                     }
                 }
             }
@@ -95,17 +106,34 @@ impl Framing {
         self.heads + u32::from(under_way)
     }
 
+    /// Requests whose heads have come.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn heads(&self) -> u32 {
+        self.heads
+    }
+
+    /// Keeps one byte more than is looked at: it tells a line that is too long.
     fn keep(&mut self, part: &[u8]) {
-        let room = PREFIX.saturating_sub(self.line.len());
+        self.note_return(part);
+        let room = (PREFIX + 1).saturating_sub(self.line.len());
         self.line.extend_from_slice(&part[..part.len().min(room)]);
     }
 
+    fn note_return(&mut self, part: &[u8]) {
+        if let Some(last) = part.last() {
+            self.returned = *last == b'\r';
+        }
+    }
+
     fn take(&mut self, line: &[u8]) {
+        let line = &line[..line.len().min(PREFIX + 1)];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match self.state {
             State::Head => self.take_head(line),
             State::ChunkSize => self.state = after_chunk_size(line),
-            State::Trailers if line.is_empty() => self.state = State::Head,
+            State::Trailers if line.is_empty() && self.returned => self.state = State::Head,
+            State::Trailers | State::Trailer if self.returned => self.state = State::Trailers,
+            State::Trailers | State::Trailer => self.state = State::Trailer,
             _ => {}
         }
     }
@@ -139,6 +167,7 @@ impl Head {
             b'c' | b'C' => {
                 if let Some(value) = value_of(line, b"content-length:") {
                     self.length = Some(decimal(value));
+                    self.endless |= line.len() > PREFIX;
                 }
             }
             b't' | b'T' => self.chunked |= value_of(line, b"transfer-encoding:").is_some(),
@@ -147,7 +176,7 @@ impl Head {
     }
 
     fn conflicts(&self) -> bool {
-        self.chunked && self.length.is_some()
+        self.endless || self.chunked && self.length.is_some()
     }
 }
 
@@ -173,6 +202,7 @@ fn after_chunk_size(line: &[u8]) -> State {
     let digits = line.iter().take_while(|b| b.is_ascii_hexdigit()).count();
     let size = std::str::from_utf8(&line[..digits])
         .ok()
+        .filter(|_| digits <= PREFIX)
         .and_then(|text| u64::from_str_radix(text, 16).ok());
     match size {
         Some(0) => State::Trailers,
@@ -223,6 +253,23 @@ mod tests {
             assert_eq!(framing.begun(), 6);
             framing.follow(b"GE");
             assert_eq!(framing.begun(), 7);
+        }
+    }
+
+    #[test]
+    fn a_length_that_is_hidden_behind_blanks_or_zeros_is_refused_however_the_bytes_are_cut() {
+        let blanks = format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length:{}5\r\n\r\nab\ncd{BOTH}",
+            " ".repeat(60)
+        );
+        let zeros = CHUNKED.replace("1b;", &format!("{}1b;", "0".repeat(70))) + BOTH;
+        for (stream, refused) in [(blanks, 1), (zeros, 2)] {
+            for cut in 1..=stream.len() {
+                let mut framing = Framing::new();
+                let mut parts = stream.as_bytes().chunks(cut);
+                let found = parts.find_map(|part| framing.follow(part));
+                assert_eq!(found, Some(refused), "{stream:?} cut into {cut}");
+            }
         }
     }
 

@@ -21,6 +21,8 @@ mod file;
 mod forward;
 mod frames;
 mod framing;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod head;
 mod listen;
 mod metrics;

@@ -18,11 +18,13 @@ use crate::store::{LogReader, OUTPUT_MARK, ReleaseDir, Watch};
 const READER_PATIENCE: Duration = Duration::from_secs(5);
 /// The most that is written at once: a pipe that polls as writable takes this much without blocking.
 const CHUNK: usize = 4096;
-/// The most lines of a tool's output that a pusher sees; the log has the rest.
+/// The most lines of a tool's output that a pusher sees, and the most bytes; the log has the rest.
 const OUTPUT_LINES: usize = 2000;
+const OUTPUT_BYTES: usize = 4 << 20;
 
 /// Copies the log of `release` to `to` until its worker has ended, and gives its outcome. `None` when the
-/// worker was killed before it wrote one. A reader that is gone or takes nothing for 5 s is given up.
+/// worker was killed before it wrote one. A reader that is gone or takes nothing for 5 s is given up, and with it the release,
+/// unless the reader [`Reader::stays`].
 ///
 /// The verdict is read from the journal where the log has none: its worker was killed between the two, or the disk
 /// is full.
@@ -44,7 +46,7 @@ pub fn follow(context: &Context, release: &ReleaseDir, to: &mut Reader<'_>) -> R
                 to.line(&line);
             }
         }
-        if !works || to.is_gone() {
+        if !works || to.is_gone() && !to.stays {
             break;
         }
         watch.wait();
@@ -79,10 +81,12 @@ fn verdict(context: &Context, past: &Past, outcome: &Outcome) -> Result<String> 
 pub struct Reader<'a> {
     out: Box<dyn Out + 'a>,
     output_lines: usize,
+    output_bytes: usize,
     last_line: String,
     hint: String,
     colored: bool,
     gone: bool,
+    stays: bool,
 }
 
 /// Where the lines go: something to write to that can be waited for.
@@ -95,11 +99,19 @@ impl<'a> Reader<'a> {
         Self {
             out: Box::new(out),
             output_lines: 0,
+            output_bytes: 0,
             last_line: String::new(),
             hint: log.to_owned(),
             colored,
             gone: false,
+            stays: false,
         }
+    }
+
+    /// The same reader, for whose end the release's end is needed even if nobody reads it any more.
+    pub fn stays(mut self) -> Self {
+        self.stays = true;
+        self
     }
 
     /// Whether the reader was given up.
@@ -115,22 +127,28 @@ impl<'a> Reader<'a> {
     /// Writes one line.
     pub fn line(&mut self, line: &str) {
         line.clone_into(&mut self.last_line);
-        if line.starts_with(OUTPUT_MARK) {
-            self.output_lines += 1;
-            if self.output_lines == OUTPUT_LINES {
-                self.write(&format!(
-                    "{OUTPUT_MARK}… `{}` shows the rest\n",
-                    self.hint.clone()
-                ));
-            }
-            if self.output_lines >= OUTPUT_LINES {
-                return;
-            }
+        if line.starts_with(OUTPUT_MARK) && !self.takes_output(line) {
+            return;
         }
         match color(line).filter(|_| self.colored) {
             Some(color) => self.write(&format!("\x1b[{color}m{line}\x1b[0m\n")),
             None => self.write(&format!("{line}\n")),
         }
+    }
+
+    /// Whether one more line of a tool's output is shown; says once that there is more.
+    fn takes_output(&mut self, line: &str) -> bool {
+        let was_enough = self.has_enough();
+        self.output_lines += 1;
+        self.output_bytes += line.len();
+        if self.has_enough() && !was_enough {
+            self.write(&format!("{OUTPUT_MARK}… `{}` shows the rest\n", self.hint));
+        }
+        !self.has_enough()
+    }
+
+    fn has_enough(&self) -> bool {
+        self.output_lines >= OUTPUT_LINES || self.output_bytes >= OUTPUT_BYTES
     }
 
     fn write(&mut self, text: &str) {

@@ -136,8 +136,8 @@ impl<E: Serialize> fmt::Display for Name<'_, E> {
 }
 
 /// What a journal's file holds.
-struct Held<E> {
-    entries: Vec<(Moment, E)>,
+pub(super) struct Held<E> {
+    pub(super) entries: Vec<(Moment, E)>,
     /// Bytes of the lines that hold them.
     length: u64,
     /// Whether a line follows them that was written to its end, and is not what was written.
@@ -150,6 +150,14 @@ fn read<E: DeserializeOwned>(path: &std::path::Path) -> Result<Held<E>, JournalE
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(StoreError::io("read", path)(error)),
     };
+    held(path, &bytes)
+}
+
+/// What `bytes` hold, which stand in the file at `path`.
+pub(super) fn held<E: DeserializeOwned>(
+    path: &std::path::Path,
+    bytes: &[u8],
+) -> Result<Held<E>, JournalError> {
     let mut read = Held {
         entries: Vec::new(),
         length: 0,

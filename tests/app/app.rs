@@ -11,6 +11,7 @@
 //!   never answers), `nolisten` (lives, but listens nowhere).
 //! - `SLOWSTART`: milliseconds before it listens.
 //! - `PRINT`: it prints that many lines of 699 characters and ends, as a noisy step of a build does.
+//! - `SPILL`: it prints the file `/noise` that many times, byte by byte as it is, and ends.
 //! - `DATA`: the folder of the file `orders`; `/data` where that exists, else no file.
 //!
 //! | path | answer |
@@ -44,6 +45,13 @@ fn main() {
     if let Some(lines) = setting("PRINT") {
         for line in 0..number(&lines) {
             println!("{line:0>699}");
+        }
+        return;
+    }
+    if let Some(times) = setting("SPILL") {
+        let noise = fs::read("/noise").expect("/noise is read");
+        for _ in 0..number(&times) {
+            io::stdout().write_all(&noise).expect("somebody reads");
         }
         return;
     }

@@ -192,6 +192,10 @@ fn a_full_disk_is_told_and_the_next_checkout_is_exact() {
         matches!(&error, GitError::NoSpace { path } if path.ends_with("large")),
         "{error}"
     );
+    assert!(
+        !slot.worktree().join("large").exists(),
+        "what is half written takes no room"
+    );
     slot.checkout(&slot.files(&[(FILE, "a", "2"), (FILE, "b", "3")]));
 }
 

@@ -43,7 +43,7 @@ use fail_points::FailPoints;
 use http::{Failure, Reply, Request};
 use lease::Lease;
 use process::{Daemon, Output, run};
-pub(crate) use repo::Repo;
+pub(crate) use repo::{Push, Repo};
 use traffic::{Load, Traffic};
 
 /// The program under test.

@@ -35,7 +35,8 @@ fn the_package_installs_upgrades_removes_and_purges() {
     // Seen by the root, as everything of this machine that was there before.
     let package = package.to_str().expect("a path in UTF-8");
     // Triggers would make the whole machine's index of manuals anew, four times.
-    let dpkg = |arguments: &[&str]| root.run(&[&["dpkg", "--force-depends", "--no-triggers"], arguments].concat());
+    let dpkg =
+        |arguments: &[&str]| root.run(&[&["dpkg", "--force-depends", "--no-triggers"], arguments].concat());
 
     let said = dpkg(&["--install", package]).good();
 

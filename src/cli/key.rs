@@ -1,16 +1,17 @@
 //! `deployer key`
 
 use std::io::{IsTerminal, Read};
-use std::os::unix::fs::{MetadataExt, fchown};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::{Code, Failure, Result, audited, output, passwd, select};
+use super::{Code, Failure, Result, audited, output, select};
+use crate::install::Account;
 use crate::model::{AppName, Grant, KeyName, Role, Slot};
 use crate::release::Context;
-use crate::ssh::{self, AuthorizedKeys, Entry, ForcedCommand, KeyLine, Owner, PublicKey};
+use crate::ssh::{self, AuthorizedKeys, Entry, ForcedCommand, KeyLine, PublicKey};
 
 /// The most bytes of standard input that are looked at.
 const INPUT_MAX: u64 = 64 << 10;
@@ -309,16 +310,11 @@ fn slot_list(slots: &[Slot]) -> String {
 
 /// Changes the file of keys, alone.
 fn change<T>(context: &Context, change: impl FnOnce(&mut AuthorizedKeys) -> Result<T>) -> Result<T> {
-    let alone = context.store.lock_keys()?;
-    let owner = given_to(context)?;
-    if let Some(Owner { uid, gid }) = owner {
-        // Else the owner could not take the lock that root has made.
-        fchown(&alone, Some(uid), Some(gid)).map_err(anyhow::Error::from)?;
-    }
+    let _alone = context.store.lock_keys()?;
     let path = file(context)?;
     let mut keys = read(&path)?;
     let changed = change(&mut keys)?;
-    ssh::write(&path, &keys, owner).map_err(anyhow::Error::from)?;
+    ssh::write(&path, &keys).map_err(anyhow::Error::from)?;
     Ok(changed)
 }
 
@@ -331,43 +327,28 @@ fn file(context: &Context) -> Result<PathBuf> {
     if let Some(named) = &context.settings.ssh.authorized_keys {
         return Ok(named.clone());
     }
-    let owner = owner(context)?;
-    let home = passwd::home(owner.uid).ok_or_else(|| {
+    let state = context.store.root();
+    let owner = std::fs::metadata(state).map_err(|error| {
         Failure::new(
             Code::Failed,
             format!(
-                "the owner of {} (user {}) has no home in /etc/passwd: `authorized_keys` in [ssh] of {} names the file of keys",
-                context.store.root().display(),
-                owner.uid,
+                "cannot look at the state folder {}: {error}. The file of keys is its owner's",
+                state.display()
+            ),
+        )
+    })?;
+    let account = Account::numbered(owner.uid())?.ok_or_else(|| {
+        Failure::new(
+            Code::Failed,
+            format!(
+                "{} belongs to the user {}, who has no home here: `authorized_keys` in [ssh] of {} names the file of keys",
+                state.display(),
+                owner.uid(),
                 context.config.display()
             ),
         )
     })?;
-    Ok(home.join(".ssh/authorized_keys"))
-}
-
-/// Whose the file is to be, where this process is not theirs already.
-fn given_to(context: &Context) -> Result<Option<Owner>> {
-    let is_root = rustix::process::geteuid().is_root();
-    Ok(if is_root { Some(owner(context)?) } else { None })
-}
-
-/// The user that everybody comes as: the owner of the state folder.
-fn owner(context: &Context) -> Result<Owner> {
-    let root = context.store.root();
-    let found = std::fs::metadata(root).map_err(|error| {
-        Failure::new(
-            Code::Failed,
-            format!(
-                "cannot look at the state folder {}: {error}. The file of keys belongs to whoever owns it",
-                root.display()
-            ),
-        )
-    })?;
-    Ok(Owner {
-        uid: found.uid(),
-        gid: found.gid(),
-    })
+    Ok(account.home.join(".ssh/authorized_keys"))
 }
 
 fn no_such_key(name: &KeyName) -> Failure {

@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::{Code, Failure, Result, audited, output, select};
-use crate::install::Account;
+use super::{Code, Failure, Result, audited, output, passwd, select};
 use crate::model::{AppName, Grant, KeyName, Role, Slot};
 use crate::release::Context;
 use crate::ssh::{self, AuthorizedKeys, Entry, ForcedCommand, KeyLine, PublicKey};
@@ -327,28 +326,34 @@ fn file(context: &Context) -> Result<PathBuf> {
     if let Some(named) = &context.settings.ssh.authorized_keys {
         return Ok(named.clone());
     }
-    let state = context.store.root();
-    let owner = std::fs::metadata(state).map_err(|error| {
+    let owner = owner(context)?;
+    let home = passwd::home(owner).ok_or_else(|| {
         Failure::new(
             Code::Failed,
             format!(
-                "cannot look at the state folder {}: {error}. The file of keys is its owner's",
-                state.display()
-            ),
-        )
-    })?;
-    let account = Account::numbered(owner.uid())?.ok_or_else(|| {
-        Failure::new(
-            Code::Failed,
-            format!(
-                "{} belongs to the user {}, who has no home here: `authorized_keys` in [ssh] of {} names the file of keys",
-                state.display(),
-                owner.uid(),
+                "the owner of {} (user {}) has no home in /etc/passwd: `authorized_keys` in [ssh] of {} names the file of keys",
+                context.store.root().display(),
+                owner,
                 context.config.display()
             ),
         )
     })?;
-    Ok(account.home.join(".ssh/authorized_keys"))
+    Ok(home.join(".ssh/authorized_keys"))
+}
+
+/// The number of the user that everybody comes as: the owner of the state folder.
+fn owner(context: &Context) -> Result<u32> {
+    let root = context.store.root();
+    let found = std::fs::metadata(root).map_err(|error| {
+        Failure::new(
+            Code::Failed,
+            format!(
+                "cannot look at the state folder {}: {error}. The file of keys belongs to whoever owns it",
+                root.display()
+            ),
+        )
+    })?;
+    Ok(found.uid())
 }
 
 fn no_such_key(name: &KeyName) -> Failure {

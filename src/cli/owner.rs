@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
-use super::{Code, Failure, Result};
+use super::Result;
 use crate::install::Account;
 
 /// Changes user, groups and capabilities, then runs a program in its own place. It is part of util-linux, which every
@@ -45,30 +45,33 @@ pub(super) fn become_owner(state: &Path, config: &Path, needs_low_ports: bool) -
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let owner = match std::fs::metadata(state) {
-        Ok(found) if found.uid() != 0 => found.uid(),
+    let (uid, gid) = match std::fs::metadata(state) {
+        Ok(found) if found.uid() != 0 => (found.uid(), found.gid()),
         Ok(_) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => {
-            return Err(anyhow::Error::from(error)
-                .context(format!("cannot look at {}", state.display()))
-                .into());
+            let what = format!("cannot look at {}", state.display());
+            return Err(anyhow::Error::from(error).context(what).into());
         }
     };
-    let Some(account) = Account::numbered(owner)? else {
-        let what = format!(
-            "{} belongs to the user {owner}, who has no name here",
-            state.display()
-        );
-        return Err(Failure::new(Code::Failed, what));
-    };
-    let mut command = as_owner(&account, needs_low_ports)?;
+    let mut command = as_owner(&account(uid, gid)?, needs_low_ports)?;
     if config.is_absolute() {
         command.current_dir("/");
     }
     let failed = command.exec();
-    let what = format!("cannot run {:?} as {}", command.get_program(), account.name);
+    let what = format!("cannot run {:?} as the user {uid}", command.get_program());
     Err(anyhow::Error::from(failed).context(what).into())
+}
+
+/// The user with this number; one who has no name here is a number, with the folder's group and no home.
+fn account(uid: u32, gid: u32) -> anyhow::Result<Account> {
+    Ok(Account::numbered(uid)?.unwrap_or_else(|| Account {
+        name: uid.to_string(),
+        uid,
+        gid,
+        home: "/".into(),
+        shell: "/".into(),
+    }))
 }
 
 fn as_owner(account: &Account, needs_low_ports: bool) -> anyhow::Result<Command> {
@@ -88,11 +91,16 @@ fn as_owner(account: &Account, needs_low_ports: bool) -> anyhow::Result<Command>
         .as_slice(),
         false => &["--inh-caps=-all"],
     };
+    // Only who has a name is in any further group.
+    let groups = match account.name == account.uid.to_string() {
+        true => "--clear-groups",
+        false => "--init-groups",
+    };
     let mut command = Command::new(setpriv);
     command
         .arg(format!("--reuid={}", account.uid))
         .arg(format!("--regid={}", account.gid))
-        .arg("--init-groups")
+        .arg(groups)
         .args(capabilities)
         .arg("--")
         .arg(program)

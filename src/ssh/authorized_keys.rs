@@ -238,7 +238,7 @@ fn parts(line: &str) -> Option<(&str, &str, &str, &str)> {
     let first = line.split(BLANK).next()?;
     let (options, rest) = match is_type(first) {
         true => ("", line),
-        false => line.split_at(end_at(&BLANK, line)),
+        false => line.split_at(end_of_options(line)),
     };
     let (kind, rest) = rest.trim_start_matches(BLANK).split_once(BLANK)?;
     let rest = rest.trim_start_matches(BLANK);
@@ -246,19 +246,18 @@ fn parts(line: &str) -> Option<(&str, &str, &str, &str)> {
     is_type(kind).then_some((options, kind, content, comment.trim()))
 }
 
-/// Where the first of `stops` stands outside of double quotes, in which a `\"` ends nothing; else the end.
-fn end_at(stops: &[char], text: &str) -> usize {
+fn end_of_options(line: &str) -> usize {
     let mut quoted = false;
     let mut before = '\0';
-    for (at, c) in text.char_indices() {
+    for (at, c) in line.char_indices() {
         match c {
             '"' if before != '\\' => quoted = !quoted,
-            c if !quoted && stops.contains(&c) => return at,
+            ' ' | '\t' if !quoted => return at,
             _ => {}
         }
         before = c;
     }
-    text.len()
+    line.len()
 }
 
 /// A line's options: their names, lower case, with their values.
@@ -269,7 +268,7 @@ impl Options {
         let mut options = Vec::new();
         let mut rest = text;
         while !rest.is_empty() {
-            let end = end_at(&[','], rest);
+            let end = end_of_option(rest);
             let (name, value) = match rest[..end].split_once('=') {
                 Some((name, value)) => (name, Some(unquoted(value))),
                 None => (&rest[..end], None),
@@ -303,6 +302,21 @@ impl Options {
             ),
         }
     }
+}
+
+/// The end of the option that `text` begins with: a comma outside of double quotes, or the end.
+fn end_of_option(text: &str) -> usize {
+    let mut quoted = false;
+    let mut before = '\0';
+    for (at, c) in text.char_indices() {
+        match c {
+            '"' if before != '\\' => quoted = !quoted,
+            ',' if !quoted => return at,
+            _ => {}
+        }
+        before = c;
+    }
+    text.len()
 }
 
 fn unquoted(value: &str) -> String {
@@ -377,7 +391,8 @@ fn make_folder(folder: &Path) -> Result<(), KeyFileError> {
     }
     let make = || {
         fs::DirBuilder::new().mode(0o700).create(folder)?;
-        File::open(folder)?.sync_all()?;
+        let made = File::open(folder)?;
+        made.sync_all()?;
         File::open(folder.parent().unwrap_or(Path::new("/")))?.sync_all()
     };
     make().map_err(failed("make", folder))

@@ -12,6 +12,11 @@ fn commands_that_root_gives_leave_nothing_of_roots_in_the_state_folder() {
     root.deployer(&["install"]).good();
 
     // From a folder that the user may not enter.
+    root.sh("ssh-keygen -q -t ed25519 -N '' -f /root/laptop").good();
+    root.sh(&format!(
+        "umask 077; cd /root; {INSTALLED} key add laptop <laptop.pub"
+    ))
+    .good();
     root.sh(&format!("umask 077; cd /root; {INSTALLED} app create shop"))
         .good();
 
@@ -19,8 +24,13 @@ fn commands_that_root_gives_leave_nothing_of_roots_in_the_state_folder() {
         root.sh(&format!("cd /root; {INSTALLED} app list")).good(),
         "shop\n"
     );
-    let of_others = root.sh("find /var/lib/deployer ! -user deploy").good();
+    let of_others = root
+        .sh("find /var/lib/deployer /var/lib/deployer-home ! -user deploy")
+        .good();
     assert_eq!(of_others, "");
+    // Who really gave the command is written down.
+    let audited = root.run(&[INSTALLED, "audit", "--json"]).good();
+    assert!(audited.contains(r#""user":"root""#), "{audited}");
     assert_eq!(
         root.sh("find /var/lib/deployer -name app.json")
             .good()

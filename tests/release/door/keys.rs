@@ -1,7 +1,7 @@
 //! The file of keys: what `deployer key` puts there, what it leaves alone, and what it takes for a key.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
 use super::Keys;
@@ -253,16 +253,27 @@ fn the_file_is_where_sshd_looks_for_the_keys_of_the_state_folders_owner() {
     let keys = Keys::new();
     let config = format!("state = {:?}\n", keys.path("state"));
     fs::write(keys.path("deployer.toml"), config).expect("the configuration is written");
-    let owner = fs::metadata(keys.path("state")).expect("the state folder").uid();
-    let mut getent = std::process::Command::new("getent");
-    let user = run(getent.args(["passwd", &owner.to_string()]), &[]).good();
-    let home = user.split(':').nth(5).expect("a home");
+    let users = fs::read_to_string("/etc/passwd").expect("the machine's users");
+    let nobody = users.lines().find_map(|line| line.strip_prefix("nobody:x:"));
+    let fields: Vec<&str> = nobody.expect("a user nobody").split(':').collect();
+    let (uid, home) = (fields[0].parse().expect("a number"), fields[3]);
+    // The command becomes that user, who reads the configuration too.
+    fs::set_permissions(keys.path(""), PermissionsExt::from_mode(0o755)).expect("a mode");
+    chown(keys.path("state"), Some(uid), None).expect("tests run as root");
 
-    // Only looked at: it is the real one of whoever runs this test.
     let listed = keys.key(&["list"], "").good();
     assert!(
         listed.contains(&format!(" {home}/.ssh/authorized_keys")),
         "{listed}"
+    );
+
+    chown(keys.path("state"), Some(54_321), None).expect("tests run as root");
+    let unknown = keys.key(&["list"], "");
+    assert_eq!(unknown.code, Some(1));
+    assert!(
+        unknown.stderr.contains("`authorized_keys` in [ssh]"),
+        "{}",
+        unknown.stderr
     );
 }
 

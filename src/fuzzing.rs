@@ -79,7 +79,7 @@ pub fn state(data: &[u8]) {
         _ => Origin::Redeploy { of: to },
     };
     for _ in 0..100 {
-        match next(way(&origin), data.len() % 2 == 0, &entries) {
+        match next(way(&origin), data.len().is_multiple_of(2), &entries) {
             Next::Do(step) => entries.push(Entry::Done {
                 step,
                 learned: Learned::Nothing,

@@ -126,11 +126,8 @@ fn assert_fit_for_a_terminal(push: &Push) {
     let told = &push.output.stderr;
     assert!(told.len() < TOLD_MAX, "{} bytes were told", told.len());
     let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t' | '\r') || c == '\u{202e}';
-    if let Some(at) = told.find(steers) {
-        let from = told.floor_char_boundary(at.saturating_sub(200));
-        panic!(
-            "a control character in {:?}",
-            &told[from..told.ceil_char_boundary(at + 20)]
-        );
+    if let Some(line) = told.lines().find(|line| line.contains(steers)) {
+        let from: String = line.chars().take(500).collect();
+        panic!("a control character in {from:?}");
     }
 }

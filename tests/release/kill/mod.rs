@@ -80,7 +80,7 @@ fn choose(way: Way, share: Share, points: &[Point], of_a_push: &[Point], random:
     });
     random.shuffle(&mut rest);
     // Of a push that waits for its release only the hooks are others than of any push.
-    let sample = if way == Way::Gated { SAMPLE / 3 } else { SAMPLE };
+    let sample = if way == Way::Gated { 0 } else { SAMPLE };
     chosen.extend(rest.into_iter().take(sample));
     chosen
 }

@@ -66,7 +66,10 @@ fn the_proxy_serves_under_systemd_and_hands_over_to_a_newer_program() {
     let before = root
         .run(&["systemctl", "show", "-P", "MainPID", "deployer-proxy"])
         .good();
-    let said = root.run(&["/root/newer", "install"]).good();
+    let said = root.run(&["/root/newer", "install"]);
+    let journal = root.run(&["journalctl", "--no-pager", "-u", "deployer-proxy"]);
+    assert_eq!(said.code, Some(0), "{}{}{}", said.out, said.err, journal.out);
+    let said = said.out;
     assert!(
         said.contains("changed        /usr/local/bin/deployer (to /root/newer)\n"),
         "{said}"

@@ -7,13 +7,13 @@ use super::forge::FILE;
 use super::peak::Peaks;
 
 /// Memory of one process of deployer's or git's, in a build for tests: the program alone has 40 MiB.
-const MEMORY_MAX: u64 = 300 << 20;
+const MEMORY_MAX: u64 = 200 << 20;
 
 #[test]
 fn files_of_hundreds_of_megabytes_pass_in_bounded_memory() {
     let stage = Stage::new("large-files");
-    // Half a mebibyte on the wire each.
-    let zeros = vec![0; 400 << 20];
+    // A quarter of a mebibyte on the wire.
+    let zeros = vec![0; 250 << 20];
     stage
         .repo
         .write("zeros", &zeros)

@@ -27,8 +27,8 @@ fn a_push_of_more_branches_than_are_read_releases_nothing_and_says_so() {
     let stage = Stage::new("many-branches");
     stage.repo.version("v2");
     let mut arguments = vec!["green".to_owned(), "HEAD:refs/heads/main".to_owned()];
-    let name = "n".repeat(150);
-    arguments.extend((0..6_000).map(|number| format!("HEAD:refs/tags/{number}{name}")));
+    let name = "n".repeat(240);
+    arguments.extend((0..3_400).map(|number| format!("HEAD:refs/tags/{number}{name}")));
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
 
     let push = stage.repo.push_with(&arguments);

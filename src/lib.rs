@@ -13,6 +13,7 @@ mod failpoint;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod git;
+pub mod install;
 pub mod model;
 pub mod proxy;
 pub mod registry;

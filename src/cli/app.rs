@@ -107,6 +107,7 @@ fn show(context: &Context, name: Option<&AppName>, json: bool) -> Result {
         row("address", shown.address),
         row("hosts", hosts),
         row("branch", shown.branch),
+        row("gate", shown.gate.to_owned()),
         row(
             "green",
             format!(

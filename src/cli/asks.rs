@@ -86,8 +86,15 @@ impl Command {
             Command::Audit(_) => admin("see who did what"),
             Command::Completions(_) => Asks::Nothing,
             Command::Proxy(proxy::Command::Run { .. }) => Asks::Never("proxy run"),
-            Command::Hook(hook::Command::PostReceive { .. }) => Asks::Never("hook"),
+            Command::Hook(
+                hook::Command::PreReceive { .. }
+                | hook::Command::Update { .. }
+                | hook::Command::PostReceive { .. },
+            ) => Asks::Never("hook"),
             Command::Worker(_) => Asks::Never("worker"),
+            Command::Install(_) => Asks::Never("install"),
+            Command::Uninstall(_) => Asks::Never("uninstall"),
+            Command::Files(_) => Asks::Never("files"),
             Command::Ssh(_) => Asks::Never("ssh"),
         }
     }

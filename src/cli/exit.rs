@@ -42,6 +42,11 @@ impl Failure {
         Self { code, message: None }
     }
 
+    /// The code that the command ends with.
+    pub(super) fn code(&self) -> Code {
+        self.code
+    }
+
     /// Whether the command line made no sense.
     pub(super) fn is_usage(&self) -> bool {
         self.code == Code::Usage

@@ -1,16 +1,16 @@
 //! `deployer key`
 
 use std::io::{IsTerminal, Read};
-use std::os::unix::fs::{MetadataExt, fchown};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::{Code, Failure, Result, output, passwd, select};
+use super::{Code, Failure, Result, audited, output, passwd, select};
 use crate::model::{AppName, Grant, KeyName, Role, Slot};
 use crate::release::Context;
-use crate::ssh::{self, AuthorizedKeys, Entry, ForcedCommand, KeyLine, Owner, PublicKey};
+use crate::ssh::{self, AuthorizedKeys, Entry, ForcedCommand, KeyLine, PublicKey};
 
 /// The most bytes of standard input that are looked at.
 const INPUT_MAX: u64 = 64 << 10;
@@ -98,8 +98,10 @@ fn add(context: &Context, name: KeyName, mut grant: Grant, authority: bool) -> R
         key: from_stdin()?,
         authority,
     };
-    change(context, |keys| {
-        Ok(keys.add(&entry).map_err(anyhow::Error::from)?)
+    audited::audited(context, |_| {
+        change(context, |keys| {
+            Ok(keys.add(&entry).map_err(anyhow::Error::from)?)
+        })
     })?;
     let certificates = match authority {
         true => format!(", by certificates for the principal {}", entry.name()),
@@ -144,7 +146,9 @@ fn from_stdin() -> Result<PublicKey> {
 }
 
 fn remove(context: &Context, name: &KeyName) -> Result {
-    let removed = change(context, |keys| keys.remove(name).ok_or_else(|| no_such_key(name)))?;
+    let removed = audited::audited(context, |_| {
+        change(context, |keys| keys.remove(name).ok_or_else(|| no_such_key(name)))
+    })?;
     output::lines([format!(
         "{name} comes in no more ({} {}); a connection that it holds open is not closed",
         removed.key.kind(),
@@ -305,16 +309,11 @@ fn slot_list(slots: &[Slot]) -> String {
 
 /// Changes the file of keys, alone.
 fn change<T>(context: &Context, change: impl FnOnce(&mut AuthorizedKeys) -> Result<T>) -> Result<T> {
-    let alone = context.store.lock_keys()?;
-    let owner = given_to(context)?;
-    if let Some(Owner { uid, gid }) = owner {
-        // Else the owner could not take the lock that root has made.
-        fchown(&alone, Some(uid), Some(gid)).map_err(anyhow::Error::from)?;
-    }
+    let _alone = context.store.lock_keys()?;
     let path = file(context)?;
     let mut keys = read(&path)?;
     let changed = change(&mut keys)?;
-    ssh::write(&path, &keys, owner).map_err(anyhow::Error::from)?;
+    ssh::write(&path, &keys).map_err(anyhow::Error::from)?;
     Ok(changed)
 }
 
@@ -328,13 +327,13 @@ fn file(context: &Context) -> Result<PathBuf> {
         return Ok(named.clone());
     }
     let owner = owner(context)?;
-    let home = passwd::home(owner.uid).ok_or_else(|| {
+    let home = passwd::home(owner).ok_or_else(|| {
         Failure::new(
             Code::Failed,
             format!(
                 "the owner of {} (user {}) has no home in /etc/passwd: `authorized_keys` in [ssh] of {} names the file of keys",
                 context.store.root().display(),
-                owner.uid,
+                owner,
                 context.config.display()
             ),
         )
@@ -342,14 +341,8 @@ fn file(context: &Context) -> Result<PathBuf> {
     Ok(home.join(".ssh/authorized_keys"))
 }
 
-/// Whose the file is to be, where this process is not theirs already.
-fn given_to(context: &Context) -> Result<Option<Owner>> {
-    let is_root = rustix::process::geteuid().is_root();
-    Ok(if is_root { Some(owner(context)?) } else { None })
-}
-
-/// The user that everybody comes as: the owner of the state folder.
-fn owner(context: &Context) -> Result<Owner> {
+/// The number of the user that everybody comes as: the owner of the state folder.
+fn owner(context: &Context) -> Result<u32> {
     let root = context.store.root();
     let found = std::fs::metadata(root).map_err(|error| {
         Failure::new(
@@ -360,10 +353,7 @@ fn owner(context: &Context) -> Result<Owner> {
             ),
         )
     })?;
-    Ok(Owner {
-        uid: found.uid(),
-        gid: found.gid(),
-    })
+    Ok(found.uid())
 }
 
 fn no_such_key(name: &KeyName) -> Failure {

@@ -9,11 +9,14 @@ mod cancel;
 mod completions;
 mod config;
 mod exit;
+mod files;
 mod hook;
+mod install;
 mod key;
 mod log;
 mod logs;
 mod output;
+mod owner;
 mod passwd;
 mod promote;
 mod proxy;
@@ -26,6 +29,8 @@ mod select;
 mod shell;
 mod ssh;
 mod status;
+mod texts;
+mod uninstall;
 mod worker;
 
 use std::path::PathBuf;
@@ -83,7 +88,11 @@ enum Command {
     Config(config::Command),
     Recover(recover::Args),
     Prune(prune::Args),
+    Install(install::Args),
+    Uninstall(uninstall::Args),
     Completions(completions::Args),
+    #[command(hide = true)]
+    Files(files::Args),
     #[command(hide = true)]
     Worker(worker::Args),
     #[command(hide = true)]
@@ -115,9 +124,12 @@ fn end(ended: Result) -> ExitCode {
 
 fn run(cli: Cli) -> Result {
     let path = crate::config::find(cli.config.as_deref());
+    let needs_low_ports = matches!(cli.command, Command::Proxy(proxy::Command::Run { .. }));
     let context = || -> Result<Context> {
+        let settings = crate::config::load(&path)?;
+        owner::become_owner(&settings.state, &path, needs_low_ports)?;
         let by::Caller { by, scope } = by::caller()?;
-        let mut context = Context::new(crate::config::load(&path)?, absolute(&path)?, by, scope);
+        let mut context = Context::new(settings, absolute(&path)?, by, scope);
         context.command = audited::words(std::env::args_os().skip(1));
         Ok(context)
     };
@@ -138,7 +150,10 @@ fn run(cli: Cli) -> Result {
         Command::Config(command) => command.run(&context()?),
         Command::Recover(args) => args.run(&context()?),
         Command::Prune(args) => args.run(&context()?),
+        Command::Install(args) => args.run(&path),
+        Command::Uninstall(args) => args.run(&path),
         Command::Completions(args) => args.run(),
+        Command::Files(args) => args.run(),
         Command::Worker(args) => args.run(&context()?),
         Command::Ssh(args) => args.run(cli.config.as_deref()),
     }

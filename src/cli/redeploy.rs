@@ -2,9 +2,8 @@
 
 use super::{Code, Failure, Result, audited, output};
 use crate::model::SlotName;
-use crate::release::Context;
 use crate::release::follow::{self, Reader};
-use crate::release::receive;
+use crate::release::{Context, Outcome, receive};
 use crate::store::ReleaseDir;
 
 /// Release the commit that was last pushed to a slot, again
@@ -31,22 +30,36 @@ impl Args {
 
 /// Shows a release's log until it has ended. A release that did not become good is this command's failure.
 pub(super) fn follow(context: &Context, release: &ReleaseDir) -> Result {
-    let name = format!("{}/{}", release.app(), release.id());
-    let mut reader = Reader::new(
-        std::io::stdout(),
-        &format!("deployer log {name}"),
-        output::is_colored(),
-    );
+    let mut reader = reader(release);
     match follow::follow(context, release, &mut reader)? {
+        None if reader.is_gone() => Ok(()),
+        outcome => good(release, &reader, outcome.as_ref()),
+    }
+}
+
+/// The same for whoever needs to know how it ended, whether or not anybody still reads.
+pub(super) fn follow_to_the_end(context: &Context, release: &ReleaseDir) -> Result {
+    let mut reader = reader(release).stays();
+    let outcome = follow::follow(context, release, &mut reader)?;
+    good(release, &reader, outcome.as_ref())
+}
+
+fn reader(release: &ReleaseDir) -> Reader<'static> {
+    let log = format!("deployer log {}/{}", release.app(), release.id());
+    Reader::new(std::io::stdout(), &log, output::is_colored())
+}
+
+fn good(release: &ReleaseDir, reader: &Reader<'_>, outcome: Option<&Outcome>) -> Result {
+    match outcome {
         Some(outcome) if outcome.is_good() => Ok(()),
         Some(_) => Err(Failure::silent(Code::ReleaseFailed)),
-        None if reader.is_gone() => Ok(()),
         None if reader.knows_it_is_unfinished() => Err(Failure::silent(Code::ReleaseFailed)),
         None => Err(Failure::new(
             Code::ReleaseFailed,
             format!(
-                "release {name} is unfinished: its worker was killed, or had no space left on the disk. Hint: `deployer recover {}` brings it to its end",
-                release.app()
+                "release {app}/{} is unfinished: its worker was killed, or had no space left on the disk. Hint: `deployer recover {app}` brings it to its end",
+                release.id(),
+                app = release.app()
             ),
         )),
     }

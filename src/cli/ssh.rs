@@ -10,6 +10,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use super::asks::{Asks, To};
+use super::audited::{self, Subject};
 use super::{Cli, Code, Failure, Result, absolute, by, output, select};
 use crate::git::MEMORY_MAX;
 use crate::model::{AppName, By, Grant, KeyName, Role, Scope, Slot, escaped, printable};
@@ -18,6 +19,7 @@ use crate::ssh::{
     Asked, ForcedCommand, Greeting, Refusal, Request, Service, Target, greeting, may, permit, repository,
     split,
 };
+use crate::store::ActionOutcome;
 
 /// What sshd says of the client: its address and port, and the server's.
 const CONNECTION: &str = "SSH_CONNECTION";
@@ -93,13 +95,39 @@ impl Door {
         })
     }
 
+    /// Does what is asked for, and tells the audit log where it is not done.
     fn open(&self) -> Result {
         let command = std::env::var_os(ORIGINAL_COMMAND).unwrap_or_default();
-        let words = split(command.as_encoded_bytes()).map_err(|error| not_allowed(&error))?;
+        let mut subject = Subject {
+            command: Some(command.to_string_lossy().into_owned()),
+            ..Subject::default()
+        };
+        let ended = self.answer(command.as_encoded_bytes(), &mut subject);
+        if let Err(failure) = &ended {
+            self.tell_of(failure, &subject);
+        }
+        ended
+    }
+
+    fn answer(&self, command: &[u8], subject: &mut Subject) -> Result {
+        let words = split(command).map_err(|error| not_allowed(&error))?;
         match Request::read(&words).map_err(|error| not_allowed(&error))? {
             Request::Login => self.greet(),
-            Request::Git { service, remote } => self.git(service, &remote),
-            Request::Deployer(words) => self.deployer(&words),
+            Request::Git { service, remote } => self.git(service, &remote, subject),
+            Request::Deployer(words) => self.deployer(&words, subject),
+        }
+    }
+
+    /// Tells the audit log what was refused here. A wrong command line asks for nothing; without a configuration there
+    /// is no audit log to tell.
+    fn tell_of(&self, failure: &Failure, subject: &Subject) {
+        let outcome = match failure.code() {
+            Code::Usage => return,
+            Code::NotAllowed | Code::NotFound => ActionOutcome::Refused,
+            _ => ActionOutcome::Failed,
+        };
+        if let Ok(context) = self.context() {
+            audited::note(&context, subject, outcome, failure.message());
         }
     }
 
@@ -114,7 +142,7 @@ impl Door {
         }))
     }
 
-    fn git(&self, service: Service, remote: &str) -> Result {
+    fn git(&self, service: Service, remote: &str, subject: &mut Subject) -> Result {
         let (role, what) = match service {
             Service::ReceivePack => (Role::Deploy, "push to"),
             Service::UploadPack | Service::UploadArchive => (Role::Read, "fetch from"),
@@ -123,14 +151,19 @@ impl Door {
         let context = self.context()?;
         let named =
             repository(remote, &context.store.all_repositories()).map_err(|error| not_allowed(&error))?;
-        let (app, slot) = select::slot(&context, &named)?;
+        let (app, slot) = subject.slot(&context, &named)?;
         let target = Target::Slot(app.clone(), slot);
         self.permit(&Asked { what, role, target })?;
+        let program = git_program(service)?;
+        if role == Role::Read {
+            // A push tells of itself: its hook does.
+            audited::note(&context, subject, ActionOutcome::Done, None);
+        }
         let folder = context.store.repository(&app, slot);
-        self.exec(&git_program(service)?, [folder.into_os_string()], &[MEMORY_MAX])
+        self.exec(&program, [folder.into_os_string()], &[MEMORY_MAX])
     }
 
-    fn deployer(&self, words: &[String]) -> Result {
+    fn deployer(&self, words: &[String], subject: &mut Subject) -> Result {
         let all = std::iter::once("deployer").chain(words.iter().map(String::as_str));
         let cli = match Cli::try_parse_from(all) {
             Ok(cli) => cli,
@@ -144,7 +177,7 @@ impl Door {
             Asks::Nothing => {}
             Asks::Role { role, what, to } => {
                 may(&self.key, &self.grant, what, role).map_err(|refusal| not_allowed(&refusal))?;
-                let target = self.target(&to)?;
+                let target = self.target(&to, subject)?;
                 self.permit(&Asked { what, role, target })?;
             }
         }
@@ -158,17 +191,18 @@ impl Door {
     }
 
     /// What a command is done to, looked up among what there is for this key.
-    fn target(&self, to: &To<'_>) -> Result<Target> {
+    fn target(&self, to: &To<'_>, subject: &mut Subject) -> Result<Target> {
         Ok(match to {
             To::Visible => Target::Visible,
             To::Server => Target::Server,
             To::Slot(named) => {
-                let (app, slot) = select::slot(&self.context()?, named)?;
+                let (app, slot) = subject.slot(&self.context()?, named)?;
                 Target::Slot(app, slot)
             }
-            To::BothSlots(named) => Target::BothSlots(select::app(&self.context()?, *named)?),
+            To::BothSlots(named) => Target::BothSlots(subject.app(&self.context()?, *named)?),
             To::Release(named) => {
                 let (release, record) = select::release_with_record(&self.context()?, named)?;
+                subject.is_about(release.app(), Some(record.slot));
                 Target::Slot(release.app().clone(), record.slot)
             }
         })

@@ -10,7 +10,7 @@ use crate::model::{Builder, EngineSettings, ProxySettings, RegistrySettings, Set
 /// The settings that an empty file gives.
 pub(super) fn settings() -> Settings {
     Settings {
-        state: PathBuf::from("/var/lib/deployer"),
+        state: PathBuf::from(super::DEFAULT_STATE),
         engine: EngineSettings {
             host: "unix:///var/run/docker.sock".into(),
             network: "deployer".into(),

@@ -66,6 +66,8 @@ pub(super) const SHOWN: &[&str] = &[
     "promote",
     "standby",
     "keep",
+    "gate",
+    "max_push",
 ];
 
 /// Keys and sections whose values are never shown.

@@ -104,6 +104,8 @@ pub(super) struct App {
     pub(super) promote: Field<String>,
     pub(super) standby: Field<String>,
     pub(super) keep: Field<i64>,
+    pub(super) gate: Field<String>,
+    pub(super) max_push: Field<Scalar>,
 }
 
 #[derive(Deserialize)]

@@ -24,6 +24,9 @@ pub use fault::Fault;
 /// Where the file is when neither `--config` nor `DEPLOYER_CONFIG` names one.
 pub const DEFAULT_PATH: &str = "/etc/deployer/deployer.toml";
 
+/// The state folder of a configuration that does not name one.
+pub const DEFAULT_STATE: &str = "/var/lib/deployer";
+
 /// The most bytes that a configuration may have.
 pub const SIZE_MAX: u64 = 1 << 20;
 

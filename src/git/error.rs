@@ -38,7 +38,7 @@ pub enum GitError {
         detail: String,
     },
     /// The repository has no such object, or it is, and points to, no commit.
-    #[error("{} has no commit {id}", repository.display())]
+    #[error("{} has no commit {id} (any more). Hint: push it again", repository.display())]
     NoCommit {
         /// The repository's folder.
         repository: PathBuf,

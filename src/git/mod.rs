@@ -7,15 +7,19 @@
 mod blobs;
 mod disk;
 mod error;
+mod hook;
 mod push;
 mod repository;
 mod seen;
 mod tree;
+mod weight;
 mod worktree;
 
 pub use error::GitError;
+pub use hook::Hook;
 pub use push::{
     MEMORY_MAX, ObjectId, PushError, PushOptions, Pushed, RefUpdate, what_was_pushed, without_git,
 };
-pub use repository::{CommitFacts, SlotRepository, hook_script};
+pub use repository::{CommitFacts, SlotRepository};
+pub use weight::{Found, Weight};
 pub use worktree::{CheckedOut, Note};

@@ -1,4 +1,4 @@
-//! What a push was: the lines and the environment that git gives to the hook `post-receive`.
+//! What a push was: the lines, the arguments and the environment that git gives to hooks.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -55,7 +55,7 @@ pub struct RefUpdate {
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
     /// A line is not `OLD NEW REFERENCE`.
-    #[error("{line:?} is not a line that git gives to post-receive: OLD NEW REFERENCE")]
+    #[error("{line:?} is not what git gives to a hook: OLD NEW REFERENCE")]
     Line {
         /// The line, printable and cut to 120 characters.
         line: String,
@@ -87,6 +87,15 @@ impl RefUpdate {
             return Err(PushError::TooMany);
         }
         lines.into_iter().map(Self::parse).collect()
+    }
+
+    /// The update that git tells the hook `update` of, by its three arguments.
+    ///
+    /// # Errors
+    /// When they are not what git gives.
+    pub fn told(reference: &OsStr, old: &OsStr, new: &OsStr) -> Result<Self, PushError> {
+        let words = [old, new, reference].map(OsStr::as_encoded_bytes);
+        Self::parse(&words.join(&b' '))
     }
 
     fn parse(line: &[u8]) -> Result<Self, PushError> {

@@ -1,6 +1,6 @@
-//! A slot's repository: bare, with the configuration and the hook that a release needs.
+//! A slot's repository: bare, with the configuration and the hooks that a release needs.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -8,19 +8,18 @@ use git2::{ConfigLevel, ErrorCode, ObjectType, Repository, RepositoryInitOptions
 use jiff::Timestamp;
 
 use super::error::GitError;
+use super::hook::Hook;
 use super::push::{ObjectId, whole_name};
+use super::weight::{self, Found, Weight};
 use super::worktree::{self, CheckedOut};
 use crate::model::escaped;
-use crate::model::{Commit, SlotName};
+use crate::model::{Commit, Gate, ReleaseId};
 
 /// Bytes of a commit or a tag, which is held in memory as a whole: no honest message has as many.
 const MESSAGE_MAX: usize = 16 << 20;
 
-/// The hook with its three places to fill in.
-const HOOK: &str = include_str!("../../hooks/post-receive");
-
 /// What git is told in the repository's own configuration, where it overrides the user's and the system's.
-const CONFIG: [(&str, &str); 14] = [
+const CONFIG: [(&str, &str); 16] = [
     // `git push -o no-promote`.
     ("receive.advertisePushOptions", "true"),
     // What is stored is sound: no `.git` or `..` in a tree, no entry twice.
@@ -34,6 +33,9 @@ const CONFIG: [(&str, &str); 14] = [
     ("receive.fsck.nullSha1", "ignore"),
     // A push that deletes the branch is answered by the hook, which says what still runs.
     ("receive.denyDeleteCurrent", "ignore"),
+    // Going back by a force push is a release like any other, whatever the system's configuration says.
+    ("receive.denyNonFastForwards", "false"),
+    ("receive.denyDeletes", "false"),
     // A commit that a force push replaced is still there to be deployed again.
     ("core.logAllRefUpdates", "true"),
     // From this size on git streams a file instead of holding it in memory.
@@ -44,6 +46,22 @@ const CONFIG: [(&str, &str); 14] = [
     // Readable by the owner alone, whatever the umask of the process that writes.
     ("core.sharedRepository", "0600"),
 ];
+
+/// The references that a push, and a fetch, may not name: of several rules that fit, the last one holds.
+const HIDDEN: [(&str, &[&str]); 2] = [
+    // Only branches and tags are pushed.
+    ("receive.hideRefs", &["refs", "!refs/heads", "!refs/tags"]),
+    ("uploadpack.hideRefs", &["refs/deployer"]),
+];
+
+/// Git's name for the most bytes that one push may bring.
+const MAX_INPUT: &str = "receive.maxInputSize";
+
+/// What stands in the hooks that deployer has written.
+const OURS: &[u8] = b"# Written by deployer";
+
+/// What keeps the commits of releases from being taken for rubbish, whatever becomes of the branches.
+const KEPT: &str = "refs/deployer/releases/";
 
 /// The bare repository that a slot's remote is.
 pub struct SlotRepository {
@@ -66,7 +84,8 @@ pub struct CommitFacts {
 
 impl SlotRepository {
     /// Makes the bare repository at `path`, or mends the one that is there: its configuration, its hook
-    /// `post-receive` with the text `hook`, and HEAD on `branch`. What was pushed is left as it is.
+    /// `post-receive` with the text `hook`, and HEAD on `branch`. What was pushed is left as it is. What follows from
+    /// the settings of its app is told by [`Self::take`].
     ///
     /// # Errors
     /// When the folder cannot be written, belongs to another user, or holds something else.
@@ -88,11 +107,93 @@ impl SlotRepository {
 
         let slot = Self::open(path)?;
         slot.configure()?;
-        slot.write_hook(hook)?;
+        slot.write_hook(Hook::PostReceive, hook)?;
         slot.repository
             .set_head(&head)
             .map_err(|e| slot.error("set HEAD", &e))?;
         Ok(slot)
+    }
+
+    /// Makes the repository take pushes of at most `max_push` bytes, and have these hooks, with their texts, and none
+    /// of deployer's others. A hook of somebody else's stays, unless it stands in the place of one of these.
+    ///
+    /// # Errors
+    /// When its configuration or a hook cannot be written.
+    pub fn take(&self, max_push: u64, hooks: &[(Hook, String)]) -> Result<(), GitError> {
+        let failed = |e| self.error("write its configuration", &e);
+        let mut own = self.own_config().map_err(failed)?;
+        own.set_str(MAX_INPUT, &max_push.to_string()).map_err(failed)?;
+        for (hook, text) in hooks {
+            self.write_hook(*hook, text)?;
+        }
+        let unwanted = |hook: &Hook| !hooks.iter().any(|(wanted, _)| wanted == hook);
+        Hook::ALL
+            .into_iter()
+            .filter(unwanted)
+            .try_for_each(|hook| self.remove_hook(hook))
+    }
+
+    /// Whether the repository takes pushes of at most `max_push` bytes and has the hooks of `gate`, whatever their
+    /// texts.
+    pub fn takes(&self, max_push: u64, gate: Gate) -> bool {
+        let limit = self.own_config().and_then(|own| own.get_i64(MAX_INPUT));
+        limit.is_ok_and(|limit| u64::try_from(limit) == Ok(max_push))
+            && Hook::ALL
+                .into_iter()
+                .all(|hook| self.has_hook(hook) == hook.is_of(gate))
+    }
+
+    /// Keeps the commit of release `id`, and what it needs, from git's collection of rubbish: a push that was declined
+    /// has left it on no branch.
+    ///
+    /// # Errors
+    /// When the reference cannot be written.
+    pub fn keep(&self, id: ReleaseId, commit: &Commit) -> Result<(), GitError> {
+        let commit = ObjectId::from(commit);
+        let kept = self
+            .repository
+            .reference(&format!("{KEPT}{id}"), commit.0, true, "release");
+        kept.map(drop)
+            .map_err(|e| self.error("keep the release's commit", &e))
+    }
+
+    /// Lets go of the commits of releases that are not `wanted`.
+    ///
+    /// # Errors
+    /// When a reference cannot be read or removed.
+    pub fn keep_only(&self, wanted: impl Fn(ReleaseId) -> bool) -> Result<(), GitError> {
+        let failed = |e| self.error("let go of a release's commit", &e);
+        let all = self.repository.references_glob(&format!("{KEPT}*"));
+        for reference in all.map_err(failed)? {
+            let mut reference = reference.map_err(failed)?;
+            let number = reference
+                .name()
+                .ok()
+                .and_then(|name| name.strip_prefix(KEPT)?.parse().ok());
+            if number.is_some_and(|id| !wanted(id)) {
+                reference.delete().map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the tree of `commit` comes to, checked out into `worktree`.
+    ///
+    /// # Errors
+    /// As [`Self::checkout`] where the tree is no honest one.
+    pub fn weigh(&self, commit: &Commit, worktree: &Path) -> Result<Weight, GitError> {
+        let tree = self.commit(commit.into())?.tree_id();
+        weight::of(&self.repository, &self.path, tree, worktree)
+    }
+
+    /// What stands at `path`, relative to the top, in the tree of `commit`.
+    ///
+    /// # Errors
+    /// When the commit cannot be read.
+    pub fn find(&self, commit: &Commit, path: &Path) -> Result<Found, GitError> {
+        let commit = self.commit(commit.into())?;
+        let tree = commit.tree().map_err(|e| self.error("read the tree", &e))?;
+        Ok(weight::find(&self.repository, &tree, path))
     }
 
     /// Opens the bare repository at `path`.
@@ -188,26 +289,51 @@ impl SlotRepository {
 
     fn configure(&self) -> Result<(), GitError> {
         let failed = |e| self.error("write its configuration", &e);
-        let own = self
-            .repository
-            .config()
-            .and_then(|all| all.open_level(ConfigLevel::Local));
-        let mut own = own.map_err(failed)?;
+        let mut own = self.own_config().map_err(failed)?;
         for (name, value) in CONFIG {
             if own.get_string(name).ok().as_deref() != Some(value) {
                 own.set_str(name, value).map_err(failed)?;
             }
         }
+        for (name, values) in HIDDEN {
+            Self::set_list(&mut own, name, values).map_err(failed)?;
+        }
         Ok(())
     }
 
-    fn write_hook(&self, hook: &str) -> Result<(), GitError> {
+    /// Makes the list of values of `name` exactly `values`, in their order.
+    fn set_list(own: &mut git2::Config, name: &str, values: &[&str]) -> Result<(), git2::Error> {
+        let mut there = Vec::new();
+        own.multivar(name, None)?
+            .for_each(|entry| there.push(entry.value().unwrap_or_default().to_owned()))?;
+        if there == values {
+            return Ok(());
+        }
+        if !there.is_empty() {
+            own.remove_multivar(name, ".*")?;
+        }
+        for value in values {
+            // An expression that no value fits: the value is put behind those that are there.
+            own.set_multivar(name, "^$.", value)?;
+        }
+        Ok(())
+    }
+
+    fn own_config(&self) -> Result<git2::Config, git2::Error> {
+        self.repository.config()?.open_level(ConfigLevel::Local)
+    }
+
+    fn hook_path(&self, hook: Hook) -> PathBuf {
+        self.path.join("hooks").join(hook.file_name())
+    }
+
+    fn write_hook(&self, hook: Hook, text: &str) -> Result<(), GitError> {
+        let path = self.hook_path(hook);
         let folder = self.path.join("hooks");
-        let path = folder.join("post-receive");
         let write = || {
             std::fs::create_dir_all(&folder)?;
             let mut file = tempfile::NamedTempFile::new_in(&folder)?;
-            file.write_all(hook.as_bytes())?;
+            file.write_all(text.as_bytes())?;
             file.as_file().set_permissions(PermissionsExt::from_mode(0o755))?;
             file.as_file().sync_all()?;
             file.persist(&path).map_err(|e| e.error)?;
@@ -216,63 +342,27 @@ impl SlotRepository {
         write().map_err(|e| GitError::io("write", &path, e))
     }
 
-    fn error(&self, doing: &str, source: &git2::Error) -> GitError {
-        GitError::repository(&self.path, doing, source)
+    /// Whether the hook is there, and deployer's.
+    fn has_hook(&self, hook: Hook) -> bool {
+        let text = std::fs::read(self.hook_path(hook)).unwrap_or_default();
+        text.windows(OURS.len()).any(|part| part == OURS)
     }
-}
 
-/// The text of the hook `post-receive`: it execs `deployer` with `config` for `slot`, all three quoted for sh.
-///
-/// # Errors
-/// When a path is not valid UTF-8.
-pub fn hook_script(deployer: &Path, config: &Path, slot: &SlotName) -> Result<String, GitError> {
-    let text = |path: &Path| {
-        let text = path.to_str().map(quoted);
-        text.ok_or_else(|| GitError::NotUtf8 {
-            path: path.to_owned(),
-        })
-    };
-    let mut script = String::new();
-    // The places stand between two `@`: every second part is one, and nothing that was filled in is read again.
-    for (index, part) in HOOK.split('@').enumerate() {
-        match part {
-            _ if index % 2 == 0 => script.push_str(part),
-            "DEPLOYER" => script.push_str(&text(deployer)?),
-            "CONFIG" => script.push_str(&text(config)?),
-            "SLOT" => script.push_str(&quoted(&slot.to_string())),
-            other => unreachable!("hooks/post-receive has the unknown place {other}"),
+    /// Removes the hook, unless somebody else wrote it.
+    fn remove_hook(&self, hook: Hook) -> Result<(), GitError> {
+        let path = self.hook_path(hook);
+        if !self.has_hook(hook) {
+            return Ok(());
+        }
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(GitError::io("remove", &path, error))
+            }
+            _ => Ok(()),
         }
     }
-    Ok(script)
-}
 
-/// `text` as one word of sh.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_hook_is_one_exec_line_however_odd_the_paths() {
-        let slot: SlotName = "shop/green".parse().unwrap();
-        let script = hook_script(
-            Path::new("/usr/bin/deployer"),
-            Path::new("/etc/@SLOT@ it's $(x)"),
-            &slot,
-        );
-        let script = script.unwrap();
-        assert_eq!(
-            script.lines().last().unwrap(),
-            r"exec '/usr/bin/deployer' --config '/etc/@SLOT@ it'\''s $(x)' hook post-receive --slot 'shop/green'"
-        );
-        assert!(script.starts_with("#!/bin/sh\n"));
-        let invalid: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"/\xff");
-        assert!(matches!(
-            hook_script(Path::new(invalid), Path::new("/c"), &slot),
-            Err(GitError::NotUtf8 { .. })
-        ));
+    fn error(&self, doing: &str, source: &git2::Error) -> GitError {
+        GitError::repository(&self.path, doing, source)
     }
 }

@@ -192,7 +192,7 @@ impl Reader<'_> {
 impl Kind {
     /// The kind behind a tree's mode. Old tools wrote modes like 100664: as git does, only the type and the
     /// owner's execute bit count.
-    fn of(mode: i32) -> Option<Self> {
+    pub(super) fn of(mode: i32) -> Option<Self> {
         match mode & 0o170_000 {
             0o040_000 => Some(Self::Folder),
             0o100_000 if mode & 0o100 != 0 => Some(Self::Executable),

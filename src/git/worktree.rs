@@ -27,7 +27,7 @@ use crate::failpoint;
 /// Notes of one kind that are kept; the rest is only counted.
 const NOTES_MAX: u64 = 20;
 /// Bytes of a symbolic link's target that Linux takes.
-const TARGET_MAX: u64 = 4095;
+pub(super) const TARGET_MAX: u64 = 4095;
 /// Bytes of a Git LFS pointer at most, by its specification.
 const POINTER_MAX: u64 = 1024;
 

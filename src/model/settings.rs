@@ -155,6 +155,10 @@ pub struct AppSettings {
     pub standby: Standby,
     /// Releases kept per slot beside the one it runs.
     pub keep: u32,
+    /// What a push has to pass before its branch moves.
+    pub gate: Gate,
+    /// The most bytes that one push may bring, packed as git sends them.
+    pub max_push: u64,
 }
 
 /// The slot ports.
@@ -276,6 +280,28 @@ pub enum Promote {
     Manual,
 }
 
+/// `gate`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// Nothing: the push is taken, and released then.
+    None,
+    /// The pushed tree is looked at: a push that no build could take is declined.
+    Check,
+    /// The whole release: a push whose release fails is declined.
+    Release,
+}
+
+impl Gate {
+    /// The word for it in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Gate::None => "none",
+            Gate::Check => "check",
+            Gate::Release => "release",
+        }
+    }
+}
+
 /// `standby`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standby {
@@ -325,6 +351,8 @@ impl Default for AppSettings {
             promote: Promote::Auto,
             standby: Standby::Warm,
             keep: 5,
+            gate: Gate::None,
+            max_push: 2 << 30,
         }
     }
 }

@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::busy::lock;
 use super::context::Context;
 use super::history;
-use crate::git;
+use super::say;
+use crate::git::{self, Hook};
 use crate::model::{AddressPlan, AppName, Slot, SlotName, SlotPorts};
 use crate::proxy::ProxyError;
 use crate::store::AppFile;
@@ -40,6 +41,8 @@ pub struct Shown {
     pub instances: u8,
     /// Its images' repository.
     pub repository: String,
+    /// What a push has to pass before its branch moves.
+    pub gate: &'static str,
 }
 
 /// Makes `name`, or writes its hooks anew when it is there. Gives whether it is new.
@@ -56,7 +59,9 @@ pub fn create(context: &Context, name: &AppName) -> Result<bool> {
             .store
             .write_app_file(name, &given_to_next(context, name)?)?;
     }
-    write_repositories(context, name)?;
+    for slot in Slot::BOTH {
+        write_repository(context, name, slot)?;
+    }
     Ok(is_new)
 }
 
@@ -119,18 +124,39 @@ pub(super) fn given_to_next(context: &Context, name: &AppName) -> Result<AppFile
     Ok(AppFile { index, ports })
 }
 
-fn write_repositories(context: &Context, name: &AppName) -> Result<()> {
-    let deployer = std::env::current_exe().context("the program's own path is not known")?;
-    let branch = context.settings.app(name).branch;
-    for slot in Slot::BOTH {
-        let slot_name = SlotName {
-            app: Some(name.clone()),
-            slot,
-        };
-        let hook = git::hook_script(&deployer, &context.config, &slot_name)?;
-        git::SlotRepository::create(&context.store.repository(name, slot), &branch, &hook)?;
+/// Makes a slot's repository again what the settings say, where it was made for other ones; gives a sentence about it.
+/// A hook does so for the push that comes next; what cannot be written is told, and is no reason to fail this one.
+pub fn mend(context: &Context, name: &AppName, slot: Slot) -> Option<String> {
+    let settings = context.settings.app(name);
+    let path = context.store.repository(name, slot);
+    let repository = git::SlotRepository::open(&path).ok()?;
+    if repository.takes(settings.max_push, settings.gate) {
+        return None;
     }
-    Ok(())
+    let written = write_repository(context, name, slot);
+    Some(match written {
+        Ok(()) => say::set_up_anew(&settings),
+        Err(error) => say::not_set_up_anew(name, &error),
+    })
+}
+
+fn write_repository(context: &Context, name: &AppName, slot: Slot) -> Result<()> {
+    let deployer = std::env::current_exe().context("the program's own path is not known")?;
+    if !deployer.exists() {
+        bail!("another program was installed in place of the one that runs");
+    }
+    let settings = context.settings.app(name);
+    let slot_name = SlotName {
+        app: Some(name.clone()),
+        slot,
+    };
+    let script = |hook: Hook| Ok((hook, hook.script(&deployer, &context.config, &slot_name)?));
+    let hooks = Hook::ALL.into_iter().filter(|hook| hook.is_of(settings.gate));
+    let hooks = hooks.map(script).collect::<Result<Vec<(Hook, String)>>>()?;
+    let (_, post_receive) = &hooks[0];
+    let path = context.store.repository(name, slot);
+    let repository = git::SlotRepository::create(&path, &settings.branch, post_receive)?;
+    Ok(repository.take(settings.max_push, &hooks)?)
 }
 
 /// What there is to show of `name`.
@@ -150,6 +176,7 @@ pub fn show(context: &Context, name: &AppName) -> Result<Shown> {
             .into(),
         instances: app.settings.instances,
         repository: context.settings.registry.repository(name),
+        gate: app.settings.gate.as_str(),
     })
 }
 
@@ -176,7 +203,7 @@ pub async fn remove(context: &Context, name: &AppName) -> Result<Vec<String>> {
     }
     told.push(format!(
         "{} removed",
-        super::say::count(instances.len() as u64, "container")
+        say::count(instances.len() as u64, "container")
     ));
     for past in history::of(context, name)? {
         for image in past

@@ -24,7 +24,10 @@ pub(super) async fn checkout(run: &mut Run<'_>) -> Done {
     let release = run.release.clone();
     let tree = tokio::task::spawn_blocking(move || {
         let go_on = || !release.is_cancelled();
-        SlotRepository::open(&repository)?.checkout(&commit, &worktree, &go_on)
+        let repository = SlotRepository::open(&repository)?;
+        // Whatever becomes of the push and its branch, the release can be built again.
+        repository.keep(release.id(), &commit)?;
+        repository.checkout(&commit, &worktree, &go_on)
     })
     .await??;
     for note in &tree.notes {

@@ -23,7 +23,8 @@ const OUTPUT_LINES: usize = 2000;
 const OUTPUT_BYTES: usize = 4 << 20;
 
 /// Copies the log of `release` to `to` until its worker has ended, and gives its outcome. `None` when the
-/// worker was killed before it wrote one. A reader that is gone or takes nothing for 5 s is given up.
+/// worker was killed before it wrote one. A reader that is gone or takes nothing for 5 s is given up, and with it the release,
+/// unless the reader [`Reader::stays`].
 ///
 /// The verdict is read from the journal where the log has none: its worker was killed between the two, or the disk
 /// is full.
@@ -45,7 +46,7 @@ pub fn follow(context: &Context, release: &ReleaseDir, to: &mut Reader<'_>) -> R
                 to.line(&line);
             }
         }
-        if !works || to.is_gone() {
+        if !works || to.is_gone() && !to.stays {
             break;
         }
         watch.wait();
@@ -85,6 +86,7 @@ pub struct Reader<'a> {
     hint: String,
     colored: bool,
     gone: bool,
+    stays: bool,
 }
 
 /// Where the lines go: something to write to that can be waited for.
@@ -102,7 +104,14 @@ impl<'a> Reader<'a> {
             hint: log.to_owned(),
             colored,
             gone: false,
+            stays: false,
         }
+    }
+
+    /// The same reader, for whose end the release's end is needed even if nobody reads it any more.
+    pub fn stays(mut self) -> Self {
+        self.stays = true;
+        self
     }
 
     /// Whether the reader was given up.

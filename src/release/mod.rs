@@ -16,6 +16,7 @@ mod drain;
 mod entry;
 mod flip;
 pub mod follow;
+pub mod gate;
 mod given;
 pub mod history;
 mod meant;

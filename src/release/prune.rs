@@ -9,6 +9,7 @@ use super::build::tag_of;
 use super::context::{App, Context};
 use super::entry::Step;
 use super::history::{self, Past, RECORDS_KEPT};
+use crate::git::SlotRepository;
 use crate::model::{Digest, ImageRef, Origin, ReleaseId, Slot};
 use crate::registry::Deleted;
 use crate::store::{AppLock, AppState, ReleaseDir};
@@ -72,6 +73,12 @@ pub async fn prune(context: &Context, app: &App, lock: &AppLock, mode: Mode) -> 
         pruned.logs.push(dir.id());
         if mode == Mode::Remove {
             dir.remove()?;
+        }
+    }
+    if mode == Mode::Remove && !pruned.logs.is_empty() {
+        let has_record = |id| context.store.release(&app.name, id).path().exists();
+        for slot in Slot::BOTH {
+            SlotRepository::open(&context.store.repository(&app.name, slot))?.keep_only(has_record)?;
         }
     }
     Ok(pruned)

@@ -7,12 +7,15 @@ use anyhow::{Context as _, Result, bail};
 
 use super::audit;
 use super::context::{App, Context};
+use super::gate;
 use super::history;
 use super::say;
 use crate::failpoint;
 use crate::git::{ObjectId, Pushed, RefUpdate, SlotRepository, what_was_pushed};
 use crate::model::{AppName, Commit, Origin, Promote, ReleaseId, Slot};
-use crate::store::{AppState, Live, Meant, Moment, Numbers, Record, ReleaseDir, Running};
+use crate::store::{
+    AppState, Gated, Live, Meant, Moment, Numbers, Process, PushNote, Record, ReleaseDir, Running,
+};
 
 /// References of a push that are written down.
 const REFERENCES_MAX: usize = 20;
@@ -38,7 +41,10 @@ pub fn push(
 ) -> Result<Received> {
     let app = context.app(app)?;
     let branch = &app.settings.branch;
+    let is_released = gate::was_released(context, &app.name);
     let (reference, new) = match what_was_pushed(updates, branch) {
+        // The push has waited for its release, and has read all of it.
+        Pushed::Branch { .. } if is_released => return Ok(Received::Nothing(Vec::new())),
         Pushed::Branch { reference, new, .. } => (reference, new),
         Pushed::Deleted { .. } => {
             let live = context.store.state(&app.name).ok().and_then(|state| state.live());
@@ -67,8 +73,47 @@ pub fn push(
         commit: Some((facts.commit, facts.subject)),
         promote: app.settings.promote == Promote::Auto && !no_promote,
         meant: None,
+        gated: None,
     };
     launch(context, &app, &numbers, draft).map(Received::Release)
+}
+
+/// Takes a push that `receiver` is holding: its branch, which `update` is about, moves once the release is good.
+///
+/// # Errors
+/// As [`push`], and when the branch is to be deleted.
+pub fn gated(
+    context: &Context,
+    app: &AppName,
+    update: &RefUpdate,
+    (receiver, note): (Process, PushNote),
+) -> Result<ReleaseDir> {
+    let app = context.app(app)?;
+    let new = update
+        .new
+        .context("a branch that is deleted has nothing to release")?;
+    let numbers = context.store.lock_numbers(&app.name)?;
+    let repository = SlotRepository::open(&context.store.repository(&app.name, note.slot))?;
+    let facts = repository.commit_facts(new)?;
+    let from = update.old.map(|old| repository.commit_facts(old)).transpose()?;
+    let draft = Draft {
+        slot: note.slot,
+        command: Some(push_command([update.reference.as_str()], note.no_promote)),
+        origin: Origin::Push {
+            reference: update.reference.clone(),
+        },
+        commit: Some((facts.commit, facts.subject)),
+        promote: app.settings.promote == Promote::Auto && !note.no_promote,
+        meant: None,
+        gated: Some(Held {
+            gated: Gated {
+                from: from.map(|facts| facts.commit),
+            },
+            receiver,
+            note,
+        }),
+    };
+    launch(context, &app, &numbers, draft)
 }
 
 /// What a push of these references asks, as it is written down: the hook does not know git's own words.
@@ -124,6 +169,7 @@ pub fn redeploy(context: &Context, app: &AppName, slot: Slot, no_promote: bool) 
         commit: commit_of(&last.record),
         promote,
         meant: None,
+        gated: None,
         command: None,
     };
     launch(context, &app, &numbers, draft)
@@ -228,6 +274,7 @@ fn go_live(
         commit: of.record().ok().flatten().as_ref().and_then(commit_of),
         promote: true,
         meant,
+        gated: None,
         command: None,
     };
     launch(context, app, numbers, draft)
@@ -249,6 +296,7 @@ fn go_back(
         commit: commit_of(&target.record),
         promote: true,
         meant,
+        gated: None,
         command: None,
     };
     launch(context, app, numbers, draft)
@@ -268,8 +316,16 @@ struct Draft {
     commit: Option<(Commit, String)>,
     promote: bool,
     meant: Option<Meant>,
+    gated: Option<Held>,
     /// What was asked, where the command's own words do not tell.
     command: Option<String>,
+}
+
+/// A push that is held until its release has ended.
+struct Held {
+    gated: Gated,
+    receiver: Process,
+    note: PushNote,
 }
 
 /// Tells the audit log, writes the record and starts the worker, which holds its lock from the first moment on.
@@ -284,10 +340,17 @@ fn launch(context: &Context, app: &App, numbers: &Numbers, draft: Draft) -> Resu
             subject,
             promote: draft.promote,
             meant: draft.meant,
+            gated: draft.gated.as_ref().map(|held| held.gated.clone()),
             by: Some(context.by.clone()),
             command: Some(draft.command.unwrap_or_else(|| context.command.clone())),
             received: Moment::now(),
         };
+        if let Some(held) = draft.gated {
+            // Before anybody can see the release end: the push's other hook would release it once more.
+            let release = Some(id);
+            let note = PushNote { release, ..held.note };
+            context.store.note_push(&app.name, held.receiver, &note)?;
+        }
         // Before the record, by which others see the release: one that cannot be told of never was.
         audit::begun(context, &app.name, &record)?;
         Ok(record)

@@ -126,6 +126,8 @@ impl<'a> Run<'a> {
         }
         if way(&self.record.origin).first() == Some(&step) {
             meant::is_still_so(&self.record, &self.before).map_err(as_why)?;
+            let branch = meant::branch_may_move(self.context, &self.app.name, &self.record);
+            branch.await.map_err(as_why)?;
         }
         if step == Step::Flip {
             flip::proxy_answers(self).await.map_err(as_why)?;

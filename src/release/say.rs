@@ -1,12 +1,13 @@
 //! Every sentence that a pusher reads, together, so that they sound like one voice.
 
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::entry::{Facts, Outcome, Step, Why};
 use crate::engine::Ending;
-use crate::model::{AppName, Commit, Digest, Lane, Origin, ReleaseId, Slot};
+use crate::model::{AppName, AppSettings, Commit, Digest, Lane, Origin, ReleaseId, Slot};
 use crate::proxy::OutInstance;
 use crate::store::{Live, Record, StoreError};
 
@@ -168,6 +169,9 @@ fn ended(name: &str, at: &str, why: &Why, v: &Verdict<'_>) -> String {
     let (app, slot, id) = (v.app, v.record.slot, v.record.id);
     let still = still(v.live);
     let again = match v.record.origin {
+        Origin::Push { .. } if v.record.gated.is_some() => {
+            "the push is declined, so that the same `git push` tries again".to_owned()
+        }
         Origin::Push { .. } | Origin::Redeploy { .. } => {
             format!("`deployer redeploy {app}/{slot}` tries the same commit again")
         }
@@ -314,6 +318,100 @@ pub fn moved_on(app: &AppName, slot: Slot, branch: &str, to: &Commit, release: R
     )
 }
 
+/// A push that passes no gate: nothing of it is released, and its branch stays where it was.
+pub fn declined(app: &AppName, slot: Slot, why: &str, live: Option<Live>) -> String {
+    let (why, hint) = match why.split_once(" Hint: ") {
+        Some((why, hint)) => (why, format!(" Hint: {hint}")),
+        None => (why, String::new()),
+    };
+    let why = why.trim_end_matches('.');
+    format!(
+        "declined: {app}/{slot}: {why}. Nothing was released. {}{hint}",
+        still(live)
+    )
+}
+
+/// The Dockerfile is not in the tree.
+pub fn no_dockerfile(path: &str) -> String {
+    format!(
+        "there is no {path} in the pushed tree. Hint: add one, or set `dockerfile` or `context` for this app"
+    )
+}
+
+/// The Dockerfile has nothing in it.
+pub fn empty_dockerfile(path: &str) -> String {
+    format!("{path} is empty: it needs at least a FROM line")
+}
+
+/// The Dockerfile is, or stands behind, a link to somewhere on the host.
+pub fn dockerfile_outside(path: &str) -> String {
+    format!("{path} leads out of the pushed tree; only files inside it are read")
+}
+
+/// The pushed tree does not fit.
+pub fn no_space_for_tree(needs: u64, free: u64, folder: &Path) -> String {
+    format!(
+        "the pushed files need {} more than the ones before, and {} are free in {}. Hint: df -h, deployer prune",
+        bytes(needs),
+        bytes(free),
+        folder.display()
+    )
+}
+
+/// A branch that waits for releases is not deleted.
+pub fn branch_stays(branch: &str) -> String {
+    format!(
+        "{branch} is not deleted, since with gate = \"release\" it tells what was released. Hint: any other branch can be \
+         deleted"
+    )
+}
+
+/// The branch of a push that waited was moved by another push.
+pub fn branch_has_moved(reference: &str, to: Option<&Commit>) -> String {
+    let branch = reference.strip_prefix("refs/heads/").unwrap_or(reference);
+    let now = match to {
+        Some(to) => format!("was moved to commit {}", to.short()),
+        None => "was deleted".to_owned(),
+    };
+    format!(
+        "{branch} {now} by another push while this one waited, so that git would decline this one. Fetch, and push again"
+    )
+}
+
+/// A repository was set up for other settings.
+pub fn set_up_anew(settings: &AppSettings) -> String {
+    format!(
+        " note: this repository was set up for other settings; from the next push on it has gate = \"{}\" and max_push = {}",
+        settings.gate.as_str(),
+        bytes(settings.max_push)
+    )
+}
+
+/// A repository was set up for other settings, and still is.
+pub fn not_set_up_anew(app: &AppName, why: &anyhow::Error) -> String {
+    format!(
+        " note: this repository was set up for other settings, and could not be set up anew: {why:#}. Hint: `deployer app \
+         create {app}` does it"
+    )
+}
+
+/// Bytes as people read them: `512 MiB`, `1.5 GiB`.
+pub fn bytes(bytes: u64) -> String {
+    let mut amount = bytes as f64;
+    let mut unit = "bytes";
+    for larger in ["KiB", "MiB", "GiB", "TiB"] {
+        if amount < 1024.0 {
+            break;
+        }
+        amount /= 1024.0;
+        unit = larger;
+    }
+    match amount.fract() == 0.0 {
+        true => format!("{amount:.0} {unit}"),
+        false => format!("{amount:.1} {unit}"),
+    }
+}
+
 /// A push that deletes the branch.
 pub fn deleted_branch(app: &AppName, slot: Slot, branch: &str, live: Option<Live>) -> String {
     format!(
@@ -349,5 +447,11 @@ mod tests {
             .map(time)
             .to_vec();
         assert_eq!(shown, ["4 ms", "0.31 s", "12.4 s", "3 min 20 s"]);
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        let shown = [10, 2 << 30, 3 << 19, 1_000_000].map(bytes);
+        assert_eq!(shown, ["10 bytes", "2 GiB", "1.5 MiB", "976.6 KiB"]);
     }
 }

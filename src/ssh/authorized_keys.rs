@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::forced::{ForcedCommand, ForcedCommandError};
@@ -65,15 +65,6 @@ pub enum KeyFileError {
     /// A path cannot stand in the file.
     #[error(transparent)]
     Path(#[from] ForcedCommandError),
-}
-
-/// Whose the file is to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Owner {
-    /// The user's number.
-    pub uid: u32,
-    /// The group's number.
-    pub gid: u32,
 }
 
 /// A line of deployer's own.
@@ -356,17 +347,17 @@ pub fn read(path: &Path) -> Result<AuthorizedKeys, KeyFileError> {
 }
 
 /// Puts `keys` into the file at `path`, mode 0600: a reader sees what was there before or what is there then, and
-/// nothing between. The folder is made, mode 0700, where it is missing. `owner` is given what is made, where it is not
-/// this process's own user already. That nobody else writes meanwhile is the caller's to see to.
+/// nothing between. The folder is made, mode 0700, where it is missing. That nobody else writes meanwhile is the
+/// caller's to see to.
 ///
 /// # Errors
 /// When the file or its folder is a symbolic link or something else, or the disk refuses. Then nothing has changed.
-pub fn write(path: &Path, keys: &AuthorizedKeys, owner: Option<Owner>) -> Result<(), KeyFileError> {
+pub fn write(path: &Path, keys: &AuthorizedKeys) -> Result<(), KeyFileError> {
     if look_at(path)?.is_some_and(|found| !found.is_file()) {
         return Err(left_alone(path, "no regular file"));
     }
     let folder = path.parent().unwrap_or(Path::new("/"));
-    make_folder(folder, owner)?;
+    make_folder(folder)?;
     // One name, since one process writes at a time: what a killed one left is taken away here.
     let temporary = folder.join(".authorized_keys.deployer-new");
     let replace = || {
@@ -379,7 +370,6 @@ pub fn write(path: &Path, keys: &AuthorizedKeys, owner: Option<Owner>) -> Result
             .create_new(true)
             .mode(0o600)
             .open(&temporary)?;
-        give(&file, owner)?;
         file.write_all(&keys.to_bytes())?;
         file.sync_all()?;
         failpoint::at("authorized_keys.written");
@@ -393,7 +383,7 @@ pub fn write(path: &Path, keys: &AuthorizedKeys, owner: Option<Owner>) -> Result
     })
 }
 
-fn make_folder(folder: &Path, owner: Option<Owner>) -> Result<(), KeyFileError> {
+fn make_folder(folder: &Path) -> Result<(), KeyFileError> {
     match look_at(folder)? {
         Some(found) if found.is_dir() => return Ok(()),
         Some(_) => return Err(left_alone(folder, "no folder")),
@@ -402,7 +392,6 @@ fn make_folder(folder: &Path, owner: Option<Owner>) -> Result<(), KeyFileError> 
     let make = || {
         fs::DirBuilder::new().mode(0o700).create(folder)?;
         let made = File::open(folder)?;
-        give(&made, owner)?;
         made.sync_all()?;
         File::open(folder.parent().unwrap_or(Path::new("/")))?.sync_all()
     };
@@ -416,13 +405,6 @@ fn look_at(path: &Path) -> Result<Option<fs::Metadata>, KeyFileError> {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed("look at", path)(error)),
-    }
-}
-
-fn give(file: &File, owner: Option<Owner>) -> io::Result<()> {
-    match owner {
-        Some(Owner { uid, gid }) => fchown(file, Some(uid), Some(gid)),
-        None => Ok(()),
     }
 }
 
@@ -561,7 +543,7 @@ mod tests {
         std::os::unix::fs::symlink(path("folder"), path("folder-link")).unwrap();
         let keys = AuthorizedKeys::default();
         for refused in [path("link"), path("folder-link/authorized_keys"), path("folder")] {
-            let ended = write(&refused, &keys, None);
+            let ended = write(&refused, &keys);
             assert!(
                 matches!(ended, Err(KeyFileError::LeftAlone { .. })),
                 "{refused:?}"

@@ -17,7 +17,7 @@ mod public_key;
 mod request;
 mod words;
 
-pub use authorized_keys::{AuthorizedKeys, Entry, KeyFileError, KeyLine, Owner, read, write};
+pub use authorized_keys::{AuthorizedKeys, Entry, KeyFileError, KeyLine, read, write};
 pub use forced::{ForcedCommand, ForcedCommandError};
 pub use greeting::{Greeting, greeting};
 pub use permit::{Asked, Refusal, Target, may, permit};

@@ -63,6 +63,7 @@ fn folder() -> Folder {
             subject: Some("v7".into()),
             promote: true,
             meant: None,
+            gated: None,
             by: None,
             command: None,
             received: Moment::now(),

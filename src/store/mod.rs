@@ -7,6 +7,7 @@
 //! apps/shop/lock              held by the one run that may change the app
 //! apps/shop/numbers           held while a release gets its number
 //! apps/shop/releases/42/      record.json, journal, log, and the worker's own lock
+//! apps/shop/pushes/           pushes whose branch has not moved yet
 //! apps/shop/worktrees/green   the slot's tree
 //! git/shop/green.git          the slot's repository
 //! proxy/                      the proxy's routes and its control socket
@@ -23,6 +24,8 @@ mod journal;
 mod lock;
 mod log;
 mod moment;
+mod process;
+mod push;
 mod release;
 mod state;
 mod sweep;
@@ -38,7 +41,9 @@ pub use journal::{Journal, JournalError};
 pub use lock::{AppLock, Holder, WorkerLock};
 pub use log::{Log, LogReader, OUTPUT_MARK};
 pub use moment::Moment;
-pub use release::{Numbers, Record, ReleaseDir};
+pub use process::Process;
+pub use push::PushNote;
+pub use release::{Gated, Numbers, Record, ReleaseDir};
 pub use state::{AppState, FLIPS_KEPT, Flip, Live, Meant, Running};
 pub use watch::Watch;
 
@@ -142,6 +147,22 @@ impl Store {
     /// The folder of everything else about an app.
     pub fn app_folder(&self, app: &AppName) -> PathBuf {
         self.root.join("apps").join(app.as_str())
+    }
+
+    /// How many bytes are free for the app's worktrees, once one of them was made.
+    ///
+    /// # Errors
+    /// When the file system does not tell.
+    pub fn free(&self, app: &AppName) -> Result<Option<u64>, StoreError> {
+        let folder = self.app_folder(app).join("worktrees");
+        match rustix::fs::statvfs(&folder) {
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            told => {
+                let told =
+                    told.map_err(|error| StoreError::io("ask for the free space of", &folder)(error.into()))?;
+                Ok(Some(told.f_bavail.saturating_mul(told.f_frsize)))
+            }
+        }
     }
 
     /// The apps that were created, by name.

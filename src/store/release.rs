@@ -36,6 +36,9 @@ pub struct Record {
     /// What must still be so when its turn comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meant: Option<Meant>,
+    /// For a push that waits for its release: what must still be so when its turn comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gated: Option<Gated>,
     /// Who asked for it; none where an older deployer received it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<By>,
@@ -44,6 +47,14 @@ pub struct Record {
     pub command: Option<String>,
     /// When it was received.
     pub received: Moment,
+}
+
+/// A push whose branch moves only once its release is good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gated {
+    /// What the branch was at when the push came, and has to be at for git to move it; absent where there was none.
+    pub from: Option<Commit>,
 }
 
 /// A release's folder.
@@ -249,6 +260,7 @@ mod tests {
             subject: None,
             promote: true,
             meant: None,
+            gated: None,
             by: None,
             command: None,
             received: Moment::now(),

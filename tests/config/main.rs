@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use deployer::config::{self, ConfigError};
-use deployer::model::{AppName, ProbeKind, Settings, SlotPorts, Volume};
+use deployer::model::{AppName, Gate, ProbeKind, Settings, SlotPorts, Volume};
 
 mod refused;
 
@@ -91,6 +91,19 @@ fn a_probe_of_another_kind_needs_no_path() {
         app("[app.shop.probe]\nkind = \"healthcheck\"").probe.kind,
         ProbeKind::Healthcheck
     );
+}
+
+#[test]
+fn a_gate_and_the_size_of_a_push_are_taken() {
+    for (word, gate) in [
+        ("none", Gate::None),
+        ("check", Gate::Check),
+        ("release", Gate::Release),
+    ] {
+        assert_eq!(app(&format!("[app.shop]\ngate = \"{word}\"")).gate, gate);
+        assert_eq!(gate.as_str(), word);
+    }
+    assert_eq!(app("[app.shop]\nmax_push = \"300m\"").max_push, 300 << 20);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Output;
 
-use deployer::git::{ObjectId, PushOptions, Pushed, RefUpdate, SlotRepository, hook_script, what_was_pushed};
+use deployer::git::{Hook, ObjectId, PushOptions, Pushed, RefUpdate, SlotRepository, what_was_pushed};
 use tempfile::TempDir;
 
 use crate::support::{chmod, git, run, told};
@@ -29,7 +29,9 @@ impl Desk {
         fs::write(&deployer, script).unwrap();
         chmod(&deployer, 0o755);
         let slot = "shop/green".parse().unwrap();
-        let hook = hook_script(&deployer, &desk.path("a b.toml"), &slot).unwrap();
+        let hook = Hook::PostReceive
+            .script(&deployer, &desk.path("a b.toml"), &slot)
+            .unwrap();
         SlotRepository::create(&desk.path("green.git"), "main", &hook).unwrap();
         run(git(desk.folder.path()).args(["init", "-q", "-b", "main", "clone"]));
         desk.commit("one");

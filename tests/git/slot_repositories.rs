@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
-use deployer::git::{GitError, ObjectId, SlotRepository};
+use deployer::git::{Found, GitError, Hook, ObjectId, SlotRepository, Weight};
+use deployer::model::{Gate, ReleaseId};
 use tempfile::TempDir;
 
-use crate::support::{FILE, Slot, git, run};
+use crate::support::{EXECUTABLE, FILE, FOLDER, LINK, SUBMODULE, Slot, git, run};
 
 #[test]
 fn a_new_repository_is_what_git_expects() {
@@ -123,4 +125,152 @@ fn a_commits_facts_are_printable_and_a_tag_leads_to_its_commit() {
     let update = deployer::git::RefUpdate::read(gone.as_bytes()).unwrap();
     let error = slot.repository.commit_facts(update[0].new.unwrap()).unwrap_err();
     assert!(matches!(error, GitError::NoCommit { .. }), "{error}");
+}
+
+#[test]
+fn what_a_repository_takes_follows_from_the_settings_and_is_seen_to_differ() {
+    let slot = Slot::new();
+    let path = slot.repository.path();
+    let hooks = |gate: Gate| {
+        let hooks = Hook::ALL.into_iter().filter(|hook| hook.is_of(gate));
+        hooks
+            .map(|hook| (hook, format!("# Written by deployer: {gate:?}")))
+            .collect::<Vec<_>>()
+    };
+    let names = || {
+        let all = fs::read_dir(path.join("hooks")).unwrap();
+        let mut names: Vec<String> = all
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.retain(|name| !name.ends_with(".sample"));
+        names.sort();
+        names
+    };
+    assert!(!slot.repository.takes(1 << 20, Gate::None), "nothing was set yet");
+    for (gate, there) in [
+        (Gate::Release, &["post-receive", "pre-receive", "update"][..]),
+        (Gate::Check, &["post-receive", "update"]),
+        (Gate::None, &["post-receive"]),
+        (Gate::Release, &["post-receive", "pre-receive", "update"]),
+    ] {
+        slot.repository.take(1 << 20, &hooks(gate)).unwrap();
+        assert_eq!(names(), there);
+        for name in there {
+            assert_eq!(
+                fs::read_to_string(path.join("hooks").join(name)).unwrap(),
+                format!("# Written by deployer: {gate:?}")
+            );
+        }
+        for other in [Gate::None, Gate::Check, Gate::Release] {
+            assert_eq!(slot.repository.takes(1 << 20, other), other == gate);
+        }
+        assert!(!slot.repository.takes(1 << 21, gate));
+    }
+    let told = |args: &[&str]| run(git(path).args(args));
+    assert_eq!(told(&["config", "receive.maxInputSize"]), "1048576");
+    // A hook that somebody else wrote is no gate, and stays until one needs its place.
+    fs::write(path.join("hooks/update"), "#!/bin/sh\n").unwrap();
+    slot.repository.take(1 << 20, &hooks(Gate::None)).unwrap();
+    assert_eq!(names(), ["post-receive", "update"]);
+    assert!(slot.repository.takes(1 << 20, Gate::None) && !slot.repository.takes(1 << 20, Gate::Check));
+    slot.repository.take(1 << 20, &hooks(Gate::Check)).unwrap();
+    assert!(slot.repository.takes(1 << 20, Gate::Check));
+    // Made again, lists are not longer, and are put right where somebody changed them.
+    run(git(path).args(["config", "--add", "receive.hideRefs", "!refs"]));
+    SlotRepository::create(path, "main", "").unwrap();
+    assert_eq!(
+        told(&["config", "--get-all", "receive.hideRefs"]),
+        "refs\n!refs/heads\n!refs/tags"
+    );
+    assert_eq!(
+        told(&["config", "--get-all", "uploadpack.hideRefs"]),
+        "refs/deployer"
+    );
+}
+
+#[test]
+fn a_releases_commit_is_kept_until_it_is_let_go_of() {
+    let slot = Slot::new();
+    let path = slot.repository.path();
+    let (one, two) = (slot.files(&[(FILE, "a", "1")]), slot.files(&[(FILE, "a", "2")]));
+    slot.repository.keep(ReleaseId(1), &one).unwrap();
+    slot.repository.keep(ReleaseId(12), &two).unwrap();
+    slot.repository.keep(ReleaseId(12), &two).unwrap();
+    let is_there = |commit: &deployer::model::Commit| {
+        run(git(path).args(["gc", "-q", "--prune=now"]));
+        // As a hook or a worker does: it opens the repository for itself.
+        let repository = SlotRepository::open(path).unwrap();
+        repository.commit_facts(ObjectId::from(commit)).is_ok()
+    };
+    assert!(is_there(&one) && is_there(&two));
+
+    slot.repository.keep_only(|id| id != ReleaseId(1)).unwrap();
+
+    assert!(!is_there(&one) && is_there(&two));
+    let gone = SlotRepository::open(path)
+        .unwrap()
+        .commit_facts(ObjectId::from(&one));
+    assert!(gone.unwrap_err().to_string().contains("Hint: push it again"));
+}
+
+#[test]
+fn a_tree_is_weighed_and_searched_without_a_checkout() {
+    let slot = Slot::new();
+    let (blob, empty) = (slot.blob([7; 1000]), slot.blob(""));
+    let link = |target: &str| slot.blob(target);
+    let below = slot.tree(&[
+        (FILE, b"file", blob),
+        (LINK, b"inside", link("../a/file")),
+        (LINK, b"outside", link("../../x")),
+    ]);
+    let top = slot.tree(&[
+        (FOLDER, b"a", below),
+        (FOLDER, b"b", below),
+        (EXECUTABLE, b"c", blob),
+        (FILE, b"empty", empty),
+        (LINK, b"host", link("/etc/passwd")),
+        (LINK, b"long", link(&"x".repeat(5000))),
+        (LINK, b"to-a", link("a")),
+        (SUBMODULE, b"module", blob),
+    ]);
+    let commit = slot.commit(top);
+    let links = 2 * (9 + 7) + 11 + 5000 + 1;
+    assert_eq!(
+        slot.repository.weigh(&commit, &slot.worktree()).unwrap(),
+        Weight {
+            files: 2 * 3 + 2 + 3,
+            bytes: 3 * 1000 + links
+        }
+    );
+    for (path, found) in [
+        ("c", Found::File(1000)),
+        ("./c", Found::File(1000)),
+        ("a/file", Found::File(1000)),
+        ("./b/./file", Found::File(1000)),
+        ("empty", Found::File(0)),
+        ("a/inside", Found::Link),
+        ("to-a/file", Found::Link),
+        ("long", Found::Link),
+        ("a/outside", Found::Outside),
+        ("host", Found::Outside),
+        ("host/x", Found::Outside),
+        ("../c", Found::Outside),
+        ("a", Found::Nothing),
+        ("module", Found::Nothing),
+        ("c/x", Found::Nothing),
+        ("none", Found::Nothing),
+        (".", Found::Nothing),
+    ] {
+        assert_eq!(
+            slot.repository.find(&commit, Path::new(path)).unwrap(),
+            found,
+            "{path}"
+        );
+    }
+    assert!(!slot.worktree().exists());
+    let bad = slot.commit(slot.tree(&[(FILE, b"..", blob)]));
+    assert!(matches!(
+        slot.repository.weigh(&bad, &slot.worktree()),
+        Err(GitError::BadName { .. })
+    ));
 }

@@ -1,12 +1,14 @@
 //! Releases from the push to the answer, through the front door: a real git, Docker Engine, registry and proxy.
 
 mod audit;
+mod ci;
 mod commands;
 mod crash;
 mod door;
 mod engine;
 mod failures;
 mod faults;
+mod gate;
 mod harness;
 mod history;
 mod hostile;

@@ -24,6 +24,8 @@ pub(super) fn settings(check: &mut Check<'_>, from: &App) -> AppSettings {
     check.set(&mut to.promote, &from.promote, words::promote);
     check.set(&mut to.standby, &from.standby, words::standby);
     check.set(&mut to.keep, &from.keep, words::count);
+    check.set(&mut to.gate, &from.gate, words::gate);
+    check.set(&mut to.max_push, &from.max_push, size);
     to
 }
 

@@ -1,6 +1,6 @@
 //! The checks of single values: each takes what is written and gives what it means.
 
-use crate::model::{Builder, INSTANCES_MAX, ProbeKind, Promote, Restart, Standby, Volume};
+use crate::model::{Builder, Gate, INSTANCES_MAX, ProbeKind, Promote, Restart, Standby, Volume};
 
 use super::super::fault::quoted;
 use super::super::units::{Refusal, size};
@@ -55,6 +55,11 @@ pub(super) fn promote(value: &str) -> Checked<Promote> {
 
 pub(super) fn standby(value: &str) -> Checked<Standby> {
     one_of(value, &[("warm", Standby::Warm), ("stopped", Standby::Stopped)])
+}
+
+pub(super) fn gate(value: &str) -> Checked<Gate> {
+    let choices = [Gate::None, Gate::Check, Gate::Release];
+    one_of(value, &choices.map(|gate| (gate.as_str(), gate)))
 }
 
 /// Refuses every word, since those that are kinds of probes were told apart before.

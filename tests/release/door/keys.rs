@@ -1,7 +1,7 @@
 //! The file of keys: what `deployer key` puts there, what it leaves alone, and what it takes for a key.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
 use super::Keys;
@@ -249,19 +249,32 @@ fn a_link_in_place_of_the_file_is_left_alone() {
 }
 
 #[test]
-fn what_root_writes_belongs_to_the_owner_of_the_state_folder() {
-    // Any number that no user of this machine needs to have.
-    const OWNER: u32 = 54_321;
+fn the_file_is_where_sshd_looks_for_the_keys_of_the_state_folders_owner() {
     let keys = Keys::new();
-    chown(keys.path("state"), Some(OWNER), Some(OWNER)).expect("tests run as root");
-    let laptop = keys.public("laptop", &["-t", "ed25519"]);
+    let config = format!("state = {:?}\n", keys.path("state"));
+    fs::write(keys.path("deployer.toml"), config).expect("the configuration is written");
+    let users = fs::read_to_string("/etc/passwd").expect("the machine's users");
+    let nobody = users.lines().find_map(|line| line.strip_prefix("nobody:x:"));
+    let fields: Vec<&str> = nobody.expect("a user nobody").split(':').collect();
+    let (uid, home) = (fields[0].parse().expect("a number"), fields[3]);
+    // The command becomes that user, who reads the configuration too.
+    fs::set_permissions(keys.path(""), PermissionsExt::from_mode(0o755)).expect("a mode");
+    chown(keys.path("state"), Some(uid), None).expect("tests run as root");
 
-    keys.key(&["add", "laptop"], &laptop).good();
+    let listed = keys.key(&["list"], "").good();
+    assert!(
+        listed.contains(&format!(" {home}/.ssh/authorized_keys")),
+        "{listed}"
+    );
 
-    for path in [keys.file(), keys.path("home/.ssh"), keys.path("state/keys.lock")] {
-        let found = fs::metadata(&path).expect("it is there");
-        assert_eq!((found.uid(), found.gid()), (OWNER, OWNER), "{path:?}");
-    }
+    chown(keys.path("state"), Some(54_321), None).expect("tests run as root");
+    let unknown = keys.key(&["list"], "");
+    assert_eq!(unknown.code, Some(1));
+    assert!(
+        unknown.stderr.contains("`authorized_keys` in [ssh]"),
+        "{}",
+        unknown.stderr
+    );
 }
 
 #[test]

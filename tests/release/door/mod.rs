@@ -6,6 +6,7 @@ mod login;
 mod permits;
 mod pushes;
 mod shell;
+mod told;
 mod words;
 
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ const NOT_ALLOWED: Option<i32> = Some(6);
 
 /// A key that `deployer key add NAME ARGUMENTS` let in.
 #[track_caller]
-fn key(world: &World, name: &str, arguments: &[&str]) -> Key {
+pub(crate) fn key(world: &World, name: &str, arguments: &[&str]) -> Key {
     let key = Key::new(world.path(&format!("key-{name}")));
     add(world, name, arguments, &key.public()).good();
     key

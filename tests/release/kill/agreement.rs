@@ -194,10 +194,15 @@ fn files_are(world: &World, app: &App, context: &str) {
             "state.json",
             "lock",
             "numbers",
+            "pushes",
             "releases",
             "worktrees",
         ],
     );
+    let pushes = format!("{of_app}/pushes");
+    if world.state(&pushes).exists() {
+        only(&pushes, &[]);
+    }
     only(
         &format!("{of_app}/worktrees"),
         &["blue", "green", "blue.index", "green.index"],

@@ -73,12 +73,15 @@ fn choose(way: Way, share: Share, points: &[Point], of_a_push: &[Point], random:
         let is_ours = match way {
             Way::Standby => quarter(&case.point.name).is_multiple_of(2),
             Way::Live => !quarter(&case.point.name).is_multiple_of(2),
+            Way::Gated => case.victim == Victim::Hook,
             _ => !of_a_push.contains(&case.point),
         };
         case.victim.is_of(case.point.kind) && is_ours
     });
     random.shuffle(&mut rest);
-    chosen.extend(rest.into_iter().take(SAMPLE));
+    // Of a push that waits for its release only the hooks are others than of any push.
+    let sample = if way == Way::Gated { 0 } else { SAMPLE };
+    chosen.extend(rest.into_iter().take(sample));
     chosen
 }
 
@@ -141,6 +144,11 @@ fn push_to_the_live_slot_survives_kills_at_every_point() {
 #[test]
 fn push_to_the_live_slot_survives_kills_at_every_other_point() {
     kill_everywhere("kill-live-2", Way::Live, Share::Second, "instances = 2");
+}
+
+#[test]
+fn push_that_waits_for_its_release_survives_kills_of_its_hooks_at_every_point() {
+    kill_everywhere("kill-gated", Way::Gated, Share::Whole, "gate = \"release\"");
 }
 
 #[test]

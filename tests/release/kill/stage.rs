@@ -26,6 +26,8 @@ pub(super) enum Way {
     Standby,
     /// `git push` to the live slot.
     Live,
+    /// `git push` to the live slot, which waits for its release: `gate = "release"`.
+    Gated,
     /// `git push -o no-promote` to the standby slot.
     Unpromoted,
     /// `deployer rollback` of the live slot.
@@ -193,7 +195,7 @@ impl Stage {
     fn begin(&mut self, way: Way) -> Child {
         let slot = self.slot_of(way);
         let mut command = match way {
-            Way::Standby | Way::Live | Way::Unpromoted => {
+            Way::Standby | Way::Live | Way::Gated | Way::Unpromoted => {
                 self.commit();
                 let mut push = self.repo.command();
                 push.args(["push", "--quiet"]);
@@ -235,7 +237,7 @@ impl Stage {
     fn slot_of(&self, way: Way) -> String {
         let live = self.status()["live"].as_str().expect("a live slot").to_owned();
         match way {
-            Way::Live | Way::Rollback => live,
+            Way::Live | Way::Gated | Way::Rollback => live,
             Way::Standby | Way::Unpromoted | Way::Promotion if live == "green" => "blue".into(),
             Way::Standby | Way::Unpromoted | Way::Promotion => "green".into(),
         }

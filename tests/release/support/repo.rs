@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use super::process::{Output, run};
 
 /// How a verdict begins, however a release ends.
-const VERDICTS: [&str; 8] = [
+const VERDICTS: [&str; 9] = [
     "live: ",
     "standby: ",
     "failed: ",
@@ -18,6 +18,7 @@ const VERDICTS: [&str; 8] = [
     "superseded: ",
     "unfinished: ",
     "no release: ",
+    "declined: ",
 ];
 
 /// A git repository with the remotes `green` and `blue`.
@@ -133,9 +134,14 @@ impl Repo {
 
     /// The command `git`, for what [`Self::git`] cannot do.
     pub(crate) fn command(&self) -> Command {
+        self.shell("git")
+    }
+
+    /// Another command in the working tree, in git's environment.
+    pub(crate) fn shell(&self, program: &str) -> Command {
         // Commits a second apart each, so that equal trees still are different commits.
         let date = format!("{} +0000", 1_700_000_000 + self.commits.get());
-        let mut git = Command::new("git");
+        let mut git = Command::new(program);
         git.current_dir(&self.path)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())

@@ -1,0 +1,97 @@
+//! `deployer install`
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use super::{Code, Failure, Result, output, texts};
+use crate::config;
+use crate::install::{self, Server};
+
+/// Install deployer on this server: its user, folders, units, sshd's rules, manual and completions
+///
+/// As root. Whatever is there already is left as it is, so that it can be done again at any time, as after an
+/// upgrade: a running proxy then hands over to the new program, and no connection is refused. The configuration is
+/// written where there is none, and never changed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Say what would be done, and touch nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The user of the operating system that deployer works as, and that one pushes to; made where there is none
+    #[arg(long, value_name = "NAME", default_value = "deploy")]
+    user: String,
+}
+
+impl Args {
+    /// `path` is the configuration that is asked for.
+    pub(super) fn run(self, path: &Path) -> Result {
+        need_root("install")?;
+        need_default(path)?;
+        let (state, keys) = match path.exists() {
+            true => config::load(path).map(|settings| (settings.state, settings.ssh.authorized_keys))?,
+            false => (default_state(), None),
+        };
+        let server = Server::find(&running()?, &self.user, &state, keys.as_deref())?;
+        server.check_alone()?;
+        let things = install::install(&server, &texts::texts()?);
+        install::carry_out(&things, self.dry_run, say)?;
+        match self.dry_run {
+            true => output::lines(["nothing was touched".to_owned()]),
+            false => output::lines(next(&server)),
+        }
+    }
+}
+
+/// What is left to a person.
+fn next(server: &Server) -> [String; 4] {
+    let path = config::DEFAULT_PATH;
+    [
+        "Next:".to_owned(),
+        format!("  a registry at 127.0.0.1:5000, or where `registry.address` in {path} says"),
+        "  deployer app create shop".to_owned(),
+        format!(
+            "  deployer key add laptop < laptop.pub   lets that key push to {}@this-server:shop/green",
+            server.user
+        ),
+    ]
+}
+
+/// Prints one line of what is done.
+pub(super) fn say(line: String) -> anyhow::Result<()> {
+    output::lines([line]).map_err(|_| anyhow::anyhow!("cannot write to standard output"))
+}
+
+/// Refuses all users but root.
+pub(super) fn need_root(command: &str) -> Result {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let what = format!("only root can do this: `sudo deployer {command}`");
+    Err(Failure::new(Code::Failed, what))
+}
+
+/// Refuses any configuration but the one that units and hooks read without being told.
+pub(super) fn need_default(path: &Path) -> Result {
+    if path == Path::new(config::DEFAULT_PATH) {
+        return Ok(());
+    }
+    let what = format!(
+        "{} is not the configuration of a server, which is {}: leave out --config and DEPLOYER_CONFIG",
+        path.display(),
+        config::DEFAULT_PATH
+    );
+    Err(Failure::new(Code::Usage, what))
+}
+
+/// The state folder of a configuration that does not name one.
+pub(super) fn default_state() -> PathBuf {
+    config::DEFAULT_STATE.into()
+}
+
+/// The running program's own file.
+pub(super) fn running() -> anyhow::Result<PathBuf> {
+    let path = std::env::current_exe().context("the program's own path is not known")?;
+    path.canonicalize()
+        .with_context(|| format!("the program is not at {} any more", path.display()))
+}

@@ -1,0 +1,95 @@
+//! `deployer uninstall`
+
+use std::path::{Path, PathBuf};
+
+use super::install::{default_state, need_default, need_root, running, say};
+use super::{Code, Failure, Result, output, texts};
+use crate::config;
+use crate::install::{self, Server};
+use crate::model::AppName;
+use crate::store::Store;
+
+/// Take away what `deployer install` put onto this server
+///
+/// As root. Repositories, releases, the configuration and the user stay, and so do containers that run: but no request
+/// reaches them any more, since the proxy is stopped.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Say what would be done, and touch nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Also where there are apps, whose requests nobody answers afterwards
+    #[arg(long, conflicts_with = "purge")]
+    yes: bool,
+    /// Take away the state folder, the configuration and the user as well; refused while there are apps
+    #[arg(long)]
+    purge: bool,
+    /// The user that `deployer install` was told
+    #[arg(long, value_name = "NAME", default_value = "deploy")]
+    user: String,
+}
+
+impl Args {
+    /// `path` is the configuration that is asked for.
+    pub(super) fn run(self, path: &Path) -> Result {
+        need_root("uninstall")?;
+        need_default(path)?;
+        let state = self.state(path)?;
+        let apps = Store::new(&state).apps()?;
+        self.may_go(&apps)?;
+        let server = Server::find(&running()?, &self.user, &state, None)?;
+        let things = install::uninstall(&server, &texts::texts()?, self.purge);
+        install::carry_out(&things, self.dry_run, say)?;
+        match self.dry_run {
+            true => output::lines(["nothing was touched".to_owned()]),
+            false if self.purge => Ok(()),
+            false => output::lines(kept(&server, &apps)),
+        }
+    }
+
+    /// The state folder. A configuration with a fault keeps nobody from getting rid of the program, only of the data.
+    fn state(&self, path: &Path) -> Result<PathBuf> {
+        if !path.exists() {
+            return Ok(default_state());
+        }
+        match config::load(path) {
+            Ok(settings) => Ok(settings.state),
+            Err(error) if self.purge => Err(error.into()),
+            Err(_) => Ok(default_state()),
+        }
+    }
+
+    fn may_go(&self, apps: &[AppName]) -> Result {
+        let Some(first) = apps.first() else { return Ok(()) };
+        let names: Vec<&str> = apps.iter().map(AppName::as_str).collect();
+        let names = names.join(", ");
+        let what = match () {
+            () if self.purge => format!(
+                "there are apps ({names}), and their containers run: remove each first, as with `deployer app remove {first} \
+                 --yes`"
+            ),
+            () if self.yes || self.dry_run => return Ok(()),
+            () => format!(
+                "there are apps ({names}), and nobody answers their requests once the proxy is gone: add --yes to do it"
+            ),
+        };
+        Err(Failure::new(Code::Usage, what))
+    }
+}
+
+/// What is still there, and how it goes.
+fn kept(server: &Server, apps: &[AppName]) -> Vec<String> {
+    let containers = apps.iter().map(|app| {
+        format!(
+            "kept           the containers of {app}: `docker rm -f $(docker ps -aq --filter label=deployer.app={app})` \
+             removes them"
+        )
+    });
+    let data = format!(
+        "kept           {}, {} and the user {}: `deployer uninstall --purge` would have taken them too",
+        server.state.display(),
+        config::DEFAULT_PATH,
+        server.user
+    );
+    containers.chain([data]).collect()
+}

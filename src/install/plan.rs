@@ -1,0 +1,433 @@
+//! The plans: what belongs on a server, in the order in which it is put there, and in which it is taken away.
+
+use std::path::{Path, PathBuf};
+
+use super::account::{Member, NoUser, User};
+use super::door::{Door, Rules};
+use super::files::{EmptyFolder, File, Folder, Gone, Link, Owner, Program, Tree};
+use super::server::{SHELL_NAME, Server};
+use super::thing::{Set, Thing};
+use super::units::{Disabled, Enabled, Running, Stopped};
+use crate::config;
+
+/// The proxy's unit.
+const PROXY: &str = "deployer-proxy.service";
+/// The unit that brings everything to its end after a boot.
+const RECOVER: &str = "deployer-recover.service";
+const UNITS: [(&str, &str); 2] = [
+    (
+        PROXY,
+        include_str!("../../templates/systemd/deployer-proxy.service"),
+    ),
+    (
+        RECOVER,
+        include_str!("../../templates/systemd/deployer-recover.service"),
+    ),
+];
+/// What stands in the units for what may differ.
+const UNITS_PROGRAM: &str = "/usr/local/bin/deployer";
+const UNITS_USER: &str = "deploy";
+const UNITS_STATE: &str = "/var/lib/deployer";
+
+/// Where an administrator's manual and completions are.
+const LOCAL_SHARE: &str = "/usr/local/share";
+/// Units of an administrator.
+const LOCAL_UNITS: &str = "/etc/systemd/system";
+/// Units of packages.
+const PACKAGED_UNITS: &str = "/usr/lib/systemd/system";
+/// In a unit's folder of further files: what differs from the unit.
+const DIFFERENCE: &str = "50-deployer.conf";
+
+const EXAMPLE: &str = include_str!("../../deployer.toml.example");
+/// Whoever is in this group may use the Docker Engine.
+const ENGINE_GROUP: &str = "docker";
+
+/// What the command line makes of itself.
+#[derive(Debug, Clone, Default)]
+pub struct Texts {
+    /// The pages of the manual's section 1: file names, and what is in them.
+    pub manual: Vec<(String, Vec<u8>)>,
+    /// Completions for bash.
+    pub bash: Vec<u8>,
+    /// Completions for zsh.
+    pub zsh: Vec<u8>,
+    /// Completions for fish.
+    pub fish: Vec<u8>,
+}
+
+impl Texts {
+    /// What they are, as one line tells of them.
+    fn told(&self) -> String {
+        format!(
+            "manual ({} pages) and completions (bash, zsh, fish) in {LOCAL_SHARE}",
+            self.manual.len()
+        )
+    }
+
+    /// The files that they are below `share`, with the folder in which zsh looks for a package's, or for others.
+    fn files(&self, share: &Path, zsh: &str) -> Vec<(PathBuf, Vec<u8>)> {
+        let manual = self
+            .manual
+            .iter()
+            .map(|(name, text)| (share.join("man/man1").join(name), text.clone()));
+        manual
+            .chain([
+                (
+                    share.join("bash-completion/completions/deployer"),
+                    self.bash.clone(),
+                ),
+                (share.join(zsh).join("_deployer"), self.zsh.clone()),
+                (
+                    share.join("fish/vendor_completions.d/deployer.fish"),
+                    self.fish.clone(),
+                ),
+            ])
+            .collect()
+    }
+
+    fn local(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        self.files(Path::new(LOCAL_SHARE), "zsh/site-functions")
+    }
+}
+
+/// Everything that belongs on a server, in the order in which it can be made.
+pub fn install(server: &Server, texts: &Texts) -> Vec<Thing> {
+    let mut things = user(server);
+    if !server.place.is_packaged {
+        things.push(Thing::Program(Program {
+            from: server.running.clone(),
+            to: server.place.program.clone(),
+        }));
+    }
+    things.push(Thing::Link(Link {
+        path: server.place.shell.clone(),
+        to: server.place.program.clone(),
+    }));
+    things.extend(folders(server));
+    things.extend(configuration(server));
+    if !server.place.is_packaged {
+        things.extend(
+            texts
+                .local()
+                .into_iter()
+                .map(|(path, text)| roots_file(path, text)),
+        );
+    }
+    things.extend(units(server));
+    things.push(Thing::Door(Door {
+        rules: Some(Rules {
+            user: server.user.clone(),
+            keys: server.keys.clone(),
+        }),
+    }));
+    things.push(Thing::Running(Running {
+        unit: PROXY,
+        program: server.place.program.clone(),
+        by_hand: format!("by hand, as root: `{} proxy run`", server.place.program.display()),
+    }));
+    things
+}
+
+fn user(server: &Server) -> Vec<Thing> {
+    vec![
+        Thing::User(User {
+            name: server.user.clone(),
+            home: server.home.clone(),
+            shell: server.place.shell.clone(),
+        }),
+        Thing::Member(Member {
+            user: server.user.clone(),
+            group: ENGINE_GROUP.into(),
+        }),
+    ]
+}
+
+fn folders(server: &Server) -> Vec<Thing> {
+    let own = |path: PathBuf| {
+        Thing::Folder(Folder {
+            path,
+            mode: 0o700,
+            owner: Owner::of(&server.user),
+            keep: false,
+        })
+    };
+    let home = server.owns_home.then(|| own(server.home.clone()));
+    let rest = [
+        server.home.join(".ssh"),
+        server.state.clone(),
+        server.state.join("proxy"),
+    ];
+    home.into_iter().chain(rest.map(own)).collect()
+}
+
+fn configuration(server: &Server) -> [Thing; 2] {
+    let path = Path::new(config::DEFAULT_PATH);
+    let owner = Owner {
+        user: "root".into(),
+        group_of: server.user.clone(),
+    };
+    [
+        Thing::Folder(Folder {
+            path: configuration_folder(),
+            mode: 0o750,
+            owner: owner.clone(),
+            keep: true,
+        }),
+        Thing::File(File {
+            path: path.to_owned(),
+            text: EXAMPLE.into(),
+            mode: 0o640,
+            owner,
+            kept_for: Some(server.user.clone()),
+        }),
+    ]
+}
+
+fn configuration_folder() -> PathBuf {
+    let folder = Path::new(config::DEFAULT_PATH).parent();
+    folder.expect("the configuration stands in a folder").to_owned()
+}
+
+fn units(server: &Server) -> Vec<Thing> {
+    let mut things = Vec::new();
+    for (unit, template) in UNITS {
+        if !server.place.is_packaged {
+            things.push(roots_file(
+                Path::new(LOCAL_UNITS).join(unit),
+                unit_text(template, &server.place.program),
+            ));
+        }
+        let path = difference_path(unit);
+        things.push(match difference(server, unit) {
+            Some(text) => roots_file(path, text.into_bytes()),
+            None => Thing::Gone(Gone { path, is_rare: true }),
+        });
+    }
+    things.extend(UNITS.map(|(unit, _)| Thing::Enabled(Enabled { unit })));
+    things
+}
+
+fn unit_text(template: &str, program: &Path) -> Vec<u8> {
+    let program = program.to_str().expect("a place's path is UTF-8");
+    template.replace(UNITS_PROGRAM, program).into_bytes()
+}
+
+fn difference_path(unit: &str) -> PathBuf {
+    Path::new(LOCAL_UNITS).join(format!("{unit}.d")).join(DIFFERENCE)
+}
+
+/// What differs on this server from the unit as it is written: the user, and the folder that it writes to.
+fn difference(server: &Server, unit: &str) -> Option<String> {
+    if server.user == UNITS_USER && server.state == Path::new(UNITS_STATE) {
+        return None;
+    }
+    let user = &server.user;
+    let mut text = format!(
+        "# Written by `deployer install`: what differs from the unit on this server.\n[Service]\nUser={user}\nGroup=\n"
+    );
+    let writes = match unit {
+        PROXY => server.state.join("proxy"),
+        _ => server.state.clone(),
+    };
+    text += &format!("ReadWritePaths=\nReadWritePaths={}\n", writes.display());
+    Some(text)
+}
+
+/// A file for everybody to read, which only root writes.
+fn roots_file(path: PathBuf, text: Vec<u8>) -> Thing {
+    Thing::File(File {
+        path,
+        text,
+        mode: 0o644,
+        owner: Owner::root(),
+        kept_for: None,
+    })
+}
+
+/// What a Debian package holds beside the program: paths below the root, and what is in them.
+pub fn package(texts: &Texts) -> Vec<(PathBuf, Vec<u8>)> {
+    let program = super::Place::of(Path::new("/usr/bin/deployer")).program;
+    let units = UNITS.map(|(unit, template)| {
+        (
+            Path::new(PACKAGED_UNITS).join(unit),
+            unit_text(template, &program),
+        )
+    });
+    let texts = texts.files(Path::new("/usr/share"), "zsh/vendor-completions");
+    units.into_iter().chain(texts).collect()
+}
+
+/// Everything that [`install`] put there and is no data, in the order in which it can go. With `purge`, then the data
+/// and the user too. What is a package's stays: that goes with the package.
+pub fn uninstall(server: &Server, texts: &Texts, purge: bool) -> Vec<Thing> {
+    let mut things: Vec<Thing> = [RECOVER, PROXY]
+        .into_iter()
+        .flat_map(|unit| {
+            [
+                Thing::Stopped(Stopped { unit }),
+                Thing::Disabled(Disabled { unit }),
+            ]
+        })
+        .collect();
+    things.push(Thing::Door(Door { rules: None }));
+    for (unit, _) in UNITS {
+        things.extend(no_difference(server, unit));
+        if !server.place.is_packaged {
+            things.push(gone(Path::new(LOCAL_UNITS).join(unit)));
+        }
+    }
+    things.push(gone(server.place.shell.clone()));
+    things.push(empty(
+        server
+            .place
+            .shell
+            .parent()
+            .expect("a link stands in a folder")
+            .to_owned(),
+        &[SHELL_NAME],
+    ));
+    if !server.place.is_packaged {
+        let files = texts.local().into_iter().map(|(path, _)| gone(path));
+        things.push(set(texts.told(), files));
+    }
+    if purge {
+        things.extend(data(server));
+    }
+    if !server.place.is_packaged {
+        things.push(gone(server.place.program.clone()));
+    }
+    things
+}
+
+fn no_difference(server: &Server, unit: &str) -> Vec<Thing> {
+    match difference(server, unit) {
+        None => Vec::new(),
+        Some(_) => vec![
+            gone(difference_path(unit)),
+            empty(Path::new(LOCAL_UNITS).join(format!("{unit}.d")), &[DIFFERENCE]),
+        ],
+    }
+}
+
+/// The data and the user, in the order in which they can go.
+fn data(server: &Server) -> Vec<Thing> {
+    let tree = |path: &Path| {
+        Thing::Tree(Tree {
+            path: path.to_owned(),
+        })
+    };
+    let mut things = vec![
+        tree(&server.state),
+        gone(config::DEFAULT_PATH.into()),
+        empty(configuration_folder(), &["deployer.toml"]),
+        Thing::NoUser(NoUser {
+            name: server.user.clone(),
+            shell: server.place.shell.clone(),
+        }),
+    ];
+    if server.owns_home {
+        things.push(tree(&server.home));
+    }
+    things
+}
+
+fn set(name: String, things: impl Iterator<Item = Thing>) -> Thing {
+    let things = things.collect();
+    Thing::Set(Set { name, things })
+}
+
+fn gone(path: PathBuf) -> Thing {
+    Thing::Gone(Gone { path, is_rare: false })
+}
+
+fn empty(path: PathBuf, ours: &[&'static str]) -> Thing {
+    Thing::EmptyFolder(EmptyFolder {
+        path,
+        ours: ours.to_vec(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(program: &str, user: &str, state: &str) -> Server {
+        Server {
+            place: super::super::Place::of(Path::new(program)),
+            running: program.into(),
+            user: user.into(),
+            home: "/var/lib/deployer-home".into(),
+            owns_home: true,
+            state: state.into(),
+            keys: None,
+        }
+    }
+
+    fn names(things: &[Thing]) -> Vec<String> {
+        things.iter().map(Thing::to_string).collect()
+    }
+
+    #[test]
+    fn the_units_say_what_may_differ() {
+        for (unit, template) in UNITS {
+            assert!(template.contains(UNITS_PROGRAM), "{unit}");
+            assert!(template.contains(&format!("\nUser={UNITS_USER}\n")), "{unit}");
+        }
+        assert!(
+            UNITS[0]
+                .1
+                .contains(&format!("\nReadWritePaths={UNITS_STATE}/proxy\n"))
+        );
+    }
+
+    #[test]
+    fn only_another_user_or_state_folder_needs_more_than_the_unit() {
+        assert_eq!(
+            difference(&server("/usr/bin/deployer", "deploy", UNITS_STATE), PROXY),
+            None
+        );
+        let other = server("/usr/bin/deployer", "ship", "/srv/ship");
+        let text = difference(&other, PROXY).unwrap();
+        assert!(text.contains("\nUser=ship\n") && text.contains("\nReadWritePaths=/srv/ship/proxy\n"));
+        assert!(
+            difference(&other, RECOVER)
+                .unwrap()
+                .contains("\nReadWritePaths=/srv/ship\n")
+        );
+    }
+
+    #[test]
+    fn what_is_a_packages_is_neither_written_nor_removed() {
+        let packaged = server("/usr/bin/deployer", "deploy", UNITS_STATE);
+        let texts = Texts {
+            manual: vec![("deployer.1".into(), Vec::new())],
+            ..Texts::default()
+        };
+        let held = package(&texts);
+        for plan in [install(&packaged, &texts), uninstall(&packaged, &texts, true)] {
+            for name in names(&plan) {
+                assert!(name != "/usr/bin/deployer", "{name}");
+                assert!(
+                    held.iter().all(|(path, _)| path.to_str() != Some(name.as_str())),
+                    "{name}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn data_goes_only_with_purge() {
+        let local = server("/root/deployer", "deploy", UNITS_STATE);
+        let data = [
+            "/var/lib/deployer",
+            "/etc/deployer/deployer.toml",
+            "the user deploy",
+        ];
+        let kept = names(&uninstall(&local, &Texts::default(), false));
+        let purged = names(&uninstall(&local, &Texts::default(), true));
+        for one in data {
+            assert!(!kept.iter().any(|name| name == one), "{one}");
+            assert!(purged.iter().any(|name| name == one), "{one}");
+        }
+    }
+}

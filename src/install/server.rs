@@ -1,0 +1,217 @@
+//! The facts about a server that a plan is made from.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::account::Account;
+
+/// The file name of the login shell of deployer's user: a link to the program, which knows itself by it.
+pub(super) const SHELL_NAME: &str = "deployer-shell";
+/// Where a Debian package has the program.
+const PACKAGED: &str = "/usr/bin/deployer";
+/// Where the program is copied to otherwise.
+const LOCAL: &str = "/usr/local/bin/deployer";
+/// The home of a user that deployer made: how one gets in, beside the state folder, which is what deployer keeps.
+const HOME: &str = "/var/lib/deployer-home";
+/// The longest name of a user that useradd takes.
+const USER_MAX: usize = 32;
+
+/// Where a server has the program and what belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The program.
+    pub program: PathBuf,
+    /// The link to it that is a login shell.
+    pub shell: PathBuf,
+    /// Whether program, units, manual and completions are a Debian package's.
+    pub is_packaged: bool,
+}
+
+impl Place {
+    /// The place for a program that runs from `program`: that of a package, else /usr/local.
+    pub fn of(program: &Path) -> Place {
+        let is_packaged = program == Path::new(PACKAGED);
+        let (program, lib) = match is_packaged {
+            true => (PACKAGED, "/usr/lib/deployer"),
+            false => (LOCAL, "/usr/local/lib/deployer"),
+        };
+        Place {
+            program: program.into(),
+            shell: Path::new(lib).join(SHELL_NAME),
+            is_packaged,
+        }
+    }
+}
+
+/// A server: what a plan is made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Where the program goes.
+    pub place: Place,
+    /// The program that runs.
+    pub running: PathBuf,
+    /// The user that deployer works as.
+    pub user: String,
+    /// The user's home.
+    pub home: PathBuf,
+    /// Whether the home is deployer's own, and so goes with the user.
+    pub owns_home: bool,
+    /// The state folder.
+    pub state: PathBuf,
+    /// The file of keys, where it is not the one in the user's home.
+    pub keys: Option<PathBuf>,
+}
+
+impl Server {
+    /// The facts about this server, for the program `running`, a user that may still have to be made, and the
+    /// configuration's state folder and file of keys.
+    ///
+    /// # Errors
+    /// When the user's name or a path cannot stand in a unit, or the folder is another user's.
+    pub fn find(running: &Path, user: &str, state: &Path, keys: Option<&Path>) -> Result<Server> {
+        check_name(user)?;
+        for (what, path) in [("the state folder", Some(state)), ("the file of keys", keys)] {
+            path.map_or(Ok(()), |path| check_path(what, path))?;
+        }
+        let account = Account::named(user)?;
+        check_owner(state, user, account.as_ref())?;
+        let home = account.map_or(HOME.into(), |account| account.home);
+        Ok(Server {
+            place: Place::of(running),
+            running: running.to_owned(),
+            user: user.to_owned(),
+            owns_home: home == Path::new(HOME),
+            home,
+            state: state.to_owned(),
+            keys: keys.map(Path::to_owned),
+        })
+    }
+
+    /// Refuses a second installation: the two would take each other's units, user and rules of sshd.
+    ///
+    /// # Errors
+    /// When deployer is on this server as a package and by hand too.
+    pub fn check_alone(&self) -> Result<()> {
+        if self.place.is_packaged && Path::new(LOCAL).exists() {
+            bail!(
+                "deployer is at {LOCAL} too, put there by hand: `{LOCAL} uninstall --yes` takes that away and keeps all \
+                 data; then `{PACKAGED} install`, and `deployer app create` for each app, since the hooks name the program"
+            );
+        }
+        if !self.place.is_packaged && Path::new(PACKAGED).exists() {
+            bail!(
+                "deployer is at {PACKAGED} already, as a Debian package: install a newer package, or `apt-get remove \
+                 deployer` first, which keeps all data"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn check_name(user: &str) -> Result<()> {
+    let good = user.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && user
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b))
+        && user.len() <= USER_MAX;
+    if !good {
+        bail!(
+            "{user:?} is no user's name: {USER_MAX} characters at most of a-z, 0-9, _ and -, beginning with a letter"
+        );
+    }
+    if user == "root" {
+        bail!("root is whom nobody may be over ssh: `--user NAME` takes another user");
+    }
+    Ok(())
+}
+
+/// Units and sshd have a quoting of their own; a path that needs none is within reach of everybody.
+fn check_path(what: &str, path: &Path) -> Result<()> {
+    let text = path.to_str().unwrap_or_default();
+    let good = path.is_absolute()
+        && path.components().count() > 2
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"/._-+@".contains(&b));
+    if !good {
+        bail!(
+            "{what} {} cannot stand in a unit or a rule of sshd: it must be an absolute path of A-Z, a-z, 0-9, ., _, -, + \
+             and @, and not right below /",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// What is in the folder of another user would be out of deployer's reach afterwards.
+fn check_owner(state: &Path, user: &str, account: Option<&Account>) -> Result<()> {
+    let is = match fs::metadata(state) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found.with_context(|| format!("cannot look at {}", state.display()))?,
+    };
+    if account.is_some_and(|account| account.uid == is.uid()) {
+        return Ok(());
+    }
+    let mut entries = fs::read_dir(state).with_context(|| format!("cannot list {}", state.display()))?;
+    if entries.next().is_none() {
+        return Ok(());
+    }
+    let owner = Account::numbered(is.uid())?.map_or(is.uid().to_string(), |owner| owner.name);
+    bail!(
+        "the state folder {0} is {owner}'s and holds something: `--user {owner}` where deployer worked as {owner}; else, \
+         with nothing of deployer running, `chown -R {user}: {0}` (after `useradd --system {user}`)",
+        state.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_paths_that_units_misread_are_refused() {
+        for good in ["deploy", "_ship", "a-1"] {
+            check_name(good).unwrap();
+        }
+        for bad in [
+            "",
+            "-a",
+            "Deploy",
+            "a b",
+            "a\nMatch all",
+            "root",
+            "1a",
+            &"a".repeat(33),
+        ] {
+            check_name(bad).unwrap_err();
+        }
+        for good in ["/var/lib/deployer", "/srv/a+b/c@d"] {
+            check_path("the state folder", Path::new(good)).unwrap();
+        }
+        for bad in [
+            "/",
+            "/srv",
+            "state",
+            "/srv/a b",
+            "/srv/50%",
+            "/srv/a\"b",
+            "/srv/a\nb",
+        ] {
+            check_path("the state folder", Path::new(bad)).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_program_of_a_package_stays_where_it_is() {
+        let packaged = Place::of(Path::new("/usr/bin/deployer"));
+        assert!(packaged.is_packaged);
+        assert_eq!(packaged.shell, Path::new("/usr/lib/deployer/deployer-shell"));
+        let built = Place::of(Path::new("/root/deployer/target/release/deployer"));
+        assert_eq!(built.program, Path::new("/usr/local/bin/deployer"));
+        assert_eq!(built, Place::of(Path::new("/usr/local/bin/deployer")));
+    }
+}

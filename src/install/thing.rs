@@ -1,0 +1,214 @@
+//! One thing on a server: how it should be, how it is, and making it so.
+
+use std::fmt;
+
+use anyhow::Result;
+
+use super::account::{Member, NoUser, User};
+use super::door::Door;
+use super::files::{EmptyFolder, File, Folder, Gone, Link, Program, Tree};
+use super::units::{Disabled, Enabled, Running, Stopped};
+
+/// A thing that should be as it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Thing {
+    /// The user of the operating system that deployer works as.
+    User(User),
+    /// The user in a group.
+    Member(Member),
+    /// No such user.
+    NoUser(NoUser),
+    /// A copy of the program that runs.
+    Program(Program),
+    /// A folder.
+    Folder(Folder),
+    /// A file.
+    File(File),
+    /// A symbolic link.
+    Link(Link),
+    /// No such file.
+    Gone(Gone),
+    /// No such folder, unless somebody has put something into it.
+    EmptyFolder(EmptyFolder),
+    /// No such folder, whatever is in it.
+    Tree(Tree),
+    /// Several things of one kind, told of in one line.
+    Set(Set),
+    /// sshd's rules for the user.
+    Door(Door),
+    /// A unit that is started at boot.
+    Enabled(Enabled),
+    /// A unit that runs, with this program.
+    Running(Running),
+    /// A unit that does not run.
+    Stopped(Stopped),
+    /// A unit that is not started at boot.
+    Disabled(Disabled),
+}
+
+/// `match` on every kind, all of which have the same three methods.
+macro_rules! each {
+    ($thing:expr, $kind:ident => $do:expr) => {
+        match $thing {
+            Thing::User($kind) => $do,
+            Thing::Member($kind) => $do,
+            Thing::NoUser($kind) => $do,
+            Thing::Program($kind) => $do,
+            Thing::Folder($kind) => $do,
+            Thing::File($kind) => $do,
+            Thing::Link($kind) => $do,
+            Thing::Gone($kind) => $do,
+            Thing::EmptyFolder($kind) => $do,
+            Thing::Tree($kind) => $do,
+            Thing::Set($kind) => $do,
+            Thing::Door($kind) => $do,
+            Thing::Enabled($kind) => $do,
+            Thing::Running($kind) => $do,
+            Thing::Stopped($kind) => $do,
+            Thing::Disabled($kind) => $do,
+        }
+    };
+}
+
+impl Thing {
+    /// How it is. Touches nothing.
+    ///
+    /// # Errors
+    /// When it cannot be told, or when making it would take something away from somebody else.
+    pub fn look(&self) -> Result<Found> {
+        each!(self, kind => kind.look())
+    }
+
+    /// Makes it as it should be. Gives what had to be left out of that, if anything.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn make(&self) -> Result<Option<String>> {
+        each!(self, kind => kind.make())
+    }
+
+    /// Whether nothing is said where it is gone already.
+    pub(super) fn is_rare(&self) -> bool {
+        matches!(self, Thing::Gone(gone) if gone.is_rare)
+    }
+}
+
+impl fmt::Display for Thing {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        each!(self, kind => to.write_str(&kind.name()))
+    }
+}
+
+/// Several things of one kind, told of in one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Set {
+    /// What they are together.
+    pub name: String,
+    /// Each.
+    pub things: Vec<Thing>,
+}
+
+impl Set {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    /// What the first is found like that something is to be done about; else what the first is.
+    fn look(&self) -> Result<Found> {
+        let mut first = Found::There;
+        for thing in self.things.iter().rev() {
+            first = match (thing.look()?, first) {
+                (found, other) if other.is_to_do() && !found.is_to_do() => other,
+                (found, _) => found,
+            };
+        }
+        Ok(first)
+    }
+
+    fn make(&self) -> Result<Option<String>> {
+        let mut notes = Vec::new();
+        for thing in &self.things {
+            if thing.look()?.is_to_do() {
+                notes.extend(thing.make()?);
+            }
+        }
+        Ok((!notes.is_empty()).then(|| notes.join("; ")))
+    }
+}
+
+/// How a thing is, against how it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// It is there, as it should be.
+    There,
+    /// It is not there, as it should be.
+    Gone,
+    /// Something is to be done, with a few words on how it is, where they say more than the verb.
+    ToDo(Verb, String),
+    /// It cannot be done here, and why.
+    LeftOut(String),
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is its own word")]
+pub enum Verb {
+    Create,
+    Change,
+    Remove,
+    Enable,
+    Disable,
+    Start,
+    Reload,
+    Stop,
+}
+
+impl Verb {
+    fn done(self) -> &'static str {
+        match self {
+            Verb::Create => "created",
+            Verb::Change => "changed",
+            Verb::Remove => "removed",
+            Verb::Enable => "enabled",
+            Verb::Disable => "disabled",
+            Verb::Start => "started",
+            Verb::Reload => "reloaded",
+            Verb::Stop => "stopped",
+        }
+    }
+
+    fn would(self) -> &'static str {
+        match self {
+            Verb::Create => "would create",
+            Verb::Change => "would change",
+            Verb::Remove => "would remove",
+            Verb::Enable => "would enable",
+            Verb::Disable => "would disable",
+            Verb::Start => "would start",
+            Verb::Reload => "would reload",
+            Verb::Stop => "would stop",
+        }
+    }
+}
+
+impl Found {
+    /// Whether something is to be done.
+    pub fn is_to_do(&self) -> bool {
+        matches!(self, Found::ToDo(..))
+    }
+
+    /// The line about `thing` that was found like this, and made; with `dry`, that was only looked at.
+    pub fn line(&self, thing: &Thing, dry: bool) -> String {
+        let (word, more) = match self {
+            Found::There => ("there already", ""),
+            Found::Gone => ("gone already", ""),
+            Found::ToDo(verb, how) if dry => (verb.would(), how.as_str()),
+            Found::ToDo(verb, how) => (verb.done(), how.as_str()),
+            Found::LeftOut(why) => return format!("{:<14} {thing}: {why}", "left out:"),
+        };
+        match more {
+            "" => format!("{word:<14} {thing}"),
+            more => format!("{word:<14} {thing} ({more})"),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The system's own tools, by absolute path, with a deadline, a bound and an environment of their own.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::model::escaped;
+
+/// Where the tools are, on every system with a merged or a split /usr.
+const FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// The longest that a tool may take: a proxy that starts has 30 s of it.
+const DEADLINE: Duration = Duration::from_secs(90);
+
+/// The most bytes that are read of each output; what a tool has to say is a few lines.
+const OUTPUT_MAX: u64 = 256 << 10;
+
+/// The most characters of a tool's own words in one of our sentences.
+const WORDS_MAX: usize = 300;
+
+/// What a tool did.
+#[derive(Debug)]
+pub(super) struct Said {
+    /// The exit code; none where a signal ended it.
+    pub(super) code: Option<i32>,
+    /// Its standard output.
+    pub(super) out: String,
+    /// Its standard error.
+    pub(super) err: String,
+}
+
+impl Said {
+    pub(super) fn is_good(&self) -> bool {
+        self.code == Some(0)
+    }
+
+    /// The last line that it said, of either output, fit to be repeated.
+    pub(super) fn last_words(&self) -> String {
+        let lines = self.err.lines().chain(self.out.lines());
+        let last = self.err.lines().next_back().or(self.out.lines().next_back());
+        let any = last.or(lines.last()).unwrap_or("no word");
+        escaped(any.as_bytes(), WORDS_MAX)
+    }
+}
+
+/// The tool `name`, where this system has it.
+pub(super) fn find(name: &str) -> Option<PathBuf> {
+    let paths = FOLDERS.iter().map(|folder| Path::new(folder).join(name));
+    paths.into_iter().find(|path| path.is_file())
+}
+
+/// Runs the tool to its end.
+///
+/// # Errors
+/// When it is missing, cannot be started, or does not end in time; not when it fails.
+pub(super) fn run(name: &str, arguments: &[&str]) -> Result<Said> {
+    let Some(path) = find(name) else {
+        bail!("{name} is missing: no folder of {} has it", FOLDERS.join(", "));
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime
+        .block_on(async { tokio::time::timeout(DEADLINE, ended(&path, arguments)).await })
+        .with_context(|| format!("{name} {} did not end within {DEADLINE:?}", arguments.join(" ")))?
+        .with_context(|| format!("cannot run {}", path.display()))
+}
+
+/// Runs the tool, which must succeed.
+///
+/// # Errors
+/// When it does not, with its last words.
+pub(super) fn must(name: &str, arguments: &[&str]) -> Result<Said> {
+    let said = run(name, arguments)?;
+    if !said.is_good() {
+        bail!("{name} {} failed: {}", arguments.join(" "), said.last_words());
+    }
+    Ok(said)
+}
+
+async fn ended(path: &Path, arguments: &[&str]) -> std::io::Result<Said> {
+    let mut child = tokio::process::Command::new(path)
+        .args(arguments)
+        .env_clear()
+        .env("PATH", FOLDERS.join(":"))
+        .env("LC_ALL", "C")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let (out, err) = tokio::try_join!(text(out), text(err))?;
+    Ok(Said {
+        code: child.wait().await?.code(),
+        out,
+        err,
+    })
+}
+
+async fn text(from: Option<impl AsyncRead + Unpin>) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    if let Some(from) = from {
+        from.take(OUTPUT_MAX).read_to_end(&mut bytes).await?;
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

@@ -1,0 +1,208 @@
+//! systemd's units: started at boot or not, running or not.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use super::thing::{Found, Verb};
+use super::tool;
+
+/// There while systemd is what the machine was booted with.
+const BOOTED: &str = "/run/systemd/system";
+
+/// How long a new proxy may take until it has taken over; it needs some hundredths of a second.
+const TAKEOVER_DEADLINE: Duration = Duration::from_secs(30);
+/// Between two looks at whether it has.
+const TAKEOVER_PAUSE: Duration = Duration::from_millis(50);
+
+/// Whether systemd runs this machine. Units can be enabled without it, and not started.
+pub(super) fn is_booted() -> bool {
+    Path::new(BOOTED).is_dir() && tool::find("systemctl").is_some()
+}
+
+const NO_SYSTEMCTL: &str = "there is no systemctl here";
+
+/// What `systemctl is-enabled` says; empty where the unit is not there.
+fn enablement(unit: &str) -> Result<String> {
+    Ok(tool::run("systemctl", &["is-enabled", unit])?
+        .out
+        .trim()
+        .to_owned())
+}
+
+/// A unit that is started at boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enabled {
+    /// The unit.
+    pub unit: &'static str,
+}
+
+impl Enabled {
+    pub(super) fn name(&self) -> String {
+        format!("{} at boot", self.unit)
+    }
+
+    pub(super) fn look(&self) -> Result<Found> {
+        if tool::find("systemctl").is_none() {
+            return Ok(Found::LeftOut(NO_SYSTEMCTL.into()));
+        }
+        Ok(match enablement(self.unit)?.as_str() {
+            "enabled" => Found::There,
+            masked @ ("masked" | "masked-runtime") => Found::LeftOut(format!(
+                "it is {masked}; `systemctl unmask {}` lets it be enabled",
+                self.unit
+            )),
+            _ => Found::ToDo(Verb::Enable, String::new()),
+        })
+    }
+
+    pub(super) fn make(&self) -> Result<Option<String>> {
+        tool::must("systemctl", &["--quiet", "enable", self.unit])?;
+        Ok(None)
+    }
+}
+
+/// A unit that is not started at boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disabled {
+    /// The unit.
+    pub unit: &'static str,
+}
+
+impl Disabled {
+    pub(super) fn name(&self) -> String {
+        format!("{} at boot", self.unit)
+    }
+
+    pub(super) fn look(&self) -> Result<Found> {
+        if tool::find("systemctl").is_none() {
+            return Ok(Found::LeftOut(NO_SYSTEMCTL.into()));
+        }
+        Ok(match enablement(self.unit)?.as_str() {
+            "enabled" | "enabled-runtime" => Found::ToDo(Verb::Disable, String::new()),
+            _ => Found::Gone,
+        })
+    }
+
+    pub(super) fn make(&self) -> Result<Option<String>> {
+        tool::must("systemctl", &["--quiet", "disable", self.unit])?;
+        Ok(None)
+    }
+}
+
+/// A unit that runs, with this program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// The unit.
+    pub unit: &'static str,
+    /// Its program: a process of an older one is told to hand over to it.
+    pub program: PathBuf,
+    /// What does the same by hand, where systemd does not run.
+    pub by_hand: String,
+}
+
+impl Running {
+    pub(super) fn name(&self) -> String {
+        self.unit.to_owned()
+    }
+
+    pub(super) fn look(&self) -> Result<Found> {
+        if !is_booted() {
+            return Ok(Found::LeftOut(format!(
+                "systemd does not run here; {}",
+                self.by_hand
+            )));
+        }
+        let told = tool::must(
+            "systemctl",
+            &[
+                "show",
+                "--property=ActiveState,MainPID,NeedDaemonReload",
+                self.unit,
+            ],
+        )?;
+        let property = |name: &str| {
+            let of = told.out.lines().filter_map(|line| line.split_once('='));
+            of.into_iter()
+                .find(|(key, _)| *key == name)
+                .map_or("", |(_, value)| value)
+        };
+        if property("ActiveState") != "active" {
+            return Ok(Found::ToDo(Verb::Start, String::new()));
+        }
+        if !self.is_of(property("MainPID")) {
+            return Ok(Found::ToDo(Verb::Reload, "the new program takes over".into()));
+        }
+        if property("NeedDaemonReload") == "yes" {
+            return Ok(Found::ToDo(Verb::Reload, "its unit has changed".into()));
+        }
+        Ok(Found::There)
+    }
+
+    /// Whether the process runs the program as it is now. One that has ended meanwhile is systemd's to start again.
+    fn is_of(&self, pid: &str) -> bool {
+        let runs = fs::metadata(format!("/proc/{pid}/exe"));
+        let should = fs::metadata(&self.program);
+        match (runs, should) {
+            (Ok(runs), Ok(should)) => (runs.dev(), runs.ino()) == (should.dev(), should.ino()),
+            _ => true,
+        }
+    }
+
+    pub(super) fn make(&self) -> Result<Option<String>> {
+        tool::must("systemctl", &["daemon-reload"])?;
+        let said = tool::run("systemctl", &["reload-or-restart", self.unit])?;
+        if said.is_good() && self.comes_up()? {
+            return Ok(None);
+        }
+        bail!(
+            "{0} did not come up: `journalctl -u {0} -n 20` says why; then `systemctl start {0}`",
+            self.unit
+        );
+    }
+
+    /// Waits for the new process: a reload is answered before it has taken over.
+    fn comes_up(&self) -> Result<bool> {
+        let begun = Instant::now();
+        while self.look()?.is_to_do() {
+            if begun.elapsed() > TAKEOVER_DEADLINE {
+                return Ok(false);
+            }
+            std::thread::sleep(TAKEOVER_PAUSE);
+        }
+        Ok(true)
+    }
+}
+
+/// A unit that does not run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// The unit.
+    pub unit: &'static str,
+}
+
+impl Stopped {
+    pub(super) fn name(&self) -> String {
+        self.unit.to_owned()
+    }
+
+    pub(super) fn look(&self) -> Result<Found> {
+        if !is_booted() {
+            let why = "systemd does not run here; what was started by hand is stopped by hand";
+            return Ok(Found::LeftOut(why.into()));
+        }
+        let said = tool::run("systemctl", &["is-active", self.unit])?;
+        Ok(match said.out.trim() {
+            "inactive" | "failed" | "unknown" => Found::Gone,
+            _ => Found::ToDo(Verb::Stop, String::new()),
+        })
+    }
+
+    pub(super) fn make(&self) -> Result<Option<String>> {
+        tool::must("systemctl", &["stop", self.unit])?;
+        Ok(None)
+    }
+}

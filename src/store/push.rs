@@ -1,0 +1,78 @@
+//! What the hooks of one push tell each other: git calls them one after the other, and tells each of them another part.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Process, Store, StoreError, durable};
+use crate::failpoint;
+use crate::model::{AppName, ReleaseId, Slot};
+
+/// A push under way whose branch has not moved yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PushNote {
+    /// The slot that it is for.
+    pub slot: Slot,
+    /// Whether its release is to wait for `deployer promote`.
+    pub no_promote: bool,
+    /// Its release, once it has one.
+    pub release: Option<ReleaseId>,
+}
+
+impl Store {
+    /// Notes a push that `receiver` is taking, in place of what was noted of it before. It need not outlive a crash:
+    /// the push does not.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note_push(&self, app: &AppName, receiver: Process, note: &PushNote) -> Result<(), StoreError> {
+        let path = self.push_note_path(app, receiver);
+        let folder = self.pushes_folder(app);
+        if !folder.is_dir() {
+            durable::create_folder(&folder)?;
+        }
+        let new = folder.join(format!(".{receiver}"));
+        let text = serde_json::to_vec(note).expect("a note is JSON");
+        fs::write(&new, text).map_err(StoreError::io("write", &new))?;
+        fs::rename(&new, &path).map_err(StoreError::io("write", &path))?;
+        failpoint::at("push.noted");
+        Ok(())
+    }
+
+    /// What was noted of the push that `receiver` is taking.
+    pub fn push_note(&self, app: &AppName, receiver: Process) -> Option<PushNote> {
+        let text = fs::read(self.push_note_path(app, receiver)).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// Forgets the push that `receiver` is taking.
+    pub fn forget_push(&self, app: &AppName, receiver: Process) {
+        let _ = fs::remove_file(self.push_note_path(app, receiver));
+    }
+
+    /// The pushes to `app` that were noted and are under way. What was noted of others is removed.
+    pub fn pushes(&self, app: &AppName) -> Vec<PushNote> {
+        let Ok(folder) = fs::read_dir(self.pushes_folder(app)) else {
+            return Vec::new();
+        };
+        let mut notes = Vec::new();
+        for entry in folder.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            match name.trim_start_matches('.').parse::<Process>() {
+                Ok(receiver) if receiver.is_alive() => notes.extend(self.push_note(app, receiver)),
+                _ => drop(fs::remove_file(entry.path())),
+            }
+        }
+        notes
+    }
+
+    fn push_note_path(&self, app: &AppName, receiver: Process) -> PathBuf {
+        self.pushes_folder(app).join(receiver.to_string())
+    }
+
+    fn pushes_folder(&self, app: &AppName) -> PathBuf {
+        self.app_folder(app).join("pushes")
+    }
+}

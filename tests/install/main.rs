@@ -1,0 +1,9 @@
+//! Installing on a server and taking it away again, for real, in a root folder that is thrown away.
+
+mod door;
+mod install;
+mod owner;
+mod package;
+mod root;
+mod uninstall;
+mod units;

@@ -138,6 +138,9 @@ pub enum GitError {
     Stopped,
 }
 
+/// What the system says of a disk, or a user's share of it, that is full: git's library passes on the words alone.
+const FULL: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
+
 impl GitError {
     /// The error for `doing` something to `path`, a full disk told apart.
     pub(super) fn io(doing: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
@@ -150,8 +153,13 @@ impl GitError {
         }
     }
 
-    /// The error for git's library failing at `doing` something in `repository`.
+    /// The error for git's library failing at `doing` something in `repository`, a full disk told apart.
     pub(super) fn repository(repository: &Path, doing: impl Into<String>, source: &git2::Error) -> Self {
+        if source.class() == git2::ErrorClass::Os && FULL.iter().any(|full| source.message().ends_with(full))
+        {
+            let path = repository.to_owned();
+            return Self::NoSpace { path };
+        }
         Self::Repository {
             repository: repository.to_owned(),
             doing: doing.into(),

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 /// A text that cannot be opened.
@@ -38,14 +38,15 @@ pub fn seal<T: Serialize>(format: u32, content: &T) -> Vec<u8> {
 /// [`Unopened::Newer`] when the format is above `format`; [`Unopened::Damaged`] when a single bit is not as it was.
 pub fn open<T: DeserializeOwned>(format: u32, text: &[u8]) -> Result<T, Unopened> {
     let damaged = |reason: String| Unopened::Damaged { reason };
-    let mut sealed: Value = serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
-    let content = sealed["content"].take();
-    let found = sealed["format"]
-        .as_u64()
-        .and_then(|found| u32::try_from(found).ok());
+    let mut sealed: Map<String, Value> =
+        serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
+    let content = sealed.remove("content").unwrap_or_default();
+    let found = sealed.get("format").and_then(Value::as_u64);
+    let found = found.and_then(|found| u32::try_from(found).ok());
     let found = found.ok_or_else(|| damaged("it has no format number".into()))?;
     let signed = json!([found, content]);
-    if sealed["sha256"].as_str() != Some(&checksum(&signed)) {
+    let sum = sealed.get("sha256").and_then(Value::as_str);
+    if sum != Some(&checksum(&signed)) {
         return Err(damaged("its checksum is not that of its content".into()));
     }
     if found > format {
@@ -63,6 +64,16 @@ pub fn checksum(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_json_and_was_never_sealed_is_damage() {
+        for text in ["\"text\"", "1", "[]", "null", "{}", "{\"format\": 1}"] {
+            assert!(
+                matches!(open::<u32>(1, text.as_bytes()), Err(Unopened::Damaged { .. })),
+                "{text}"
+            );
+        }
+    }
 
     #[test]
     fn a_newer_format_is_told_from_damage() {

@@ -7,20 +7,20 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
+use listenfd::ListenFd;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use rustix::process::Pid;
 
 use super::say;
-
-/// The first descriptor of socket activation.
-const FIRST: i32 = 3;
-
-/// Sockets that are taken: the unit's FileDescriptorStoreMax.
-const SOCKETS_MAX: i32 = 1024;
 
 /// Says that the proxy accepts; also which process is the main one, since an upgrade changes it.
 pub(super) fn ready() -> io::Result<()> {
     tell(&format!("READY=1\nMAINPID={}", std::process::id()), &[])
+}
+
+/// Says that the process `pid` is the main one from now on, so that this one can end without the service ending.
+pub(super) fn successor(pid: Pid) -> io::Result<()> {
+    tell(&format!("MAINPID={pid}"), &[])
 }
 
 /// Leaves a copy of `socket` with systemd, which gives it to the next process: while none runs, connections wait in
@@ -73,16 +73,15 @@ fn tell(text: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
 
 /// The listening sockets that systemd has opened for this process, or has kept since the last one.
 pub(super) fn sockets() -> Vec<TcpListener> {
-    let number = |name| std::env::var(name).ok()?.parse::<i32>().ok();
-    if number("LISTEN_PID") != Some(getpid().as_raw_nonzero().get()) {
+    // Without it the descriptors could be anybody's.
+    if std::env::var_os("LISTEN_PID").is_none() {
         return Vec::new();
     }
-    // Copies, because a descriptor known only by its number is nobody's to own.
-    let Ok(this) = pidfd_open(getpid(), PidfdFlags::empty()) else {
-        return Vec::new();
-    };
-    (FIRST..FIRST.saturating_add(number("LISTEN_FDS").unwrap_or(0).clamp(0, SOCKETS_MAX)))
-        .filter_map(|fd| pidfd_getfd(&this, fd, PidfdGetfdFlags::empty()).ok())
-        .map(TcpListener::from)
-        .collect()
+    let mut kept = ListenFd::from_env();
+    let taken = (0..kept.len()).map(|index| kept.take_tcp_listener(index));
+    let (sockets, failed): (Vec<_>, Vec<_>) = taken.partition(Result::is_ok);
+    for error in failed.into_iter().filter_map(Result::err) {
+        say!("a socket that systemd has kept cannot be used: {error}");
+    }
+    sockets.into_iter().flatten().flatten().collect()
 }

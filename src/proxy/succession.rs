@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::socket_peercred;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
@@ -18,6 +19,7 @@ use tokio::task::JoinHandle;
 use super::api::{self, Caller};
 use super::control::Control;
 use super::error::ProxyError;
+use super::notify;
 use super::say;
 use super::server::{CUT_PATIENCE, LOOK, Server};
 use super::start::bind_unix;
@@ -155,6 +157,7 @@ impl Server {
         let mut sockets = self.doors.sockets();
         sockets.extend(self.metrics.clone());
         let stream = stream.into_std()?;
+        let successor = socket_peercred(&stream)?.pid;
         let given = tokio::task::spawn_blocking(move || takeover::give(stream, path, &held, &sockets)).await;
         let mut stream = match given.map_err(io::Error::other).flatten() {
             Ok(stream) => stream,
@@ -168,6 +171,10 @@ impl Server {
         lock(&self.lock).take();
         self.doors.leave();
         tokio::spawn(api::serve_unix(Arc::clone(self), private, Caller::Successor));
+        // Before it may end: systemd takes the end of the main process for that of the service.
+        if let Err(error) = notify::successor(successor) {
+            say!("systemd cannot be told of the newer proxy: {error}");
+        }
         takeover::done(&mut stream)?;
         self.taken_over.notify_one();
         say!("a newer proxy has taken over; ending what is in flight");

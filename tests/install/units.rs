@@ -94,6 +94,50 @@ fn the_proxy_serves_under_systemd_and_hands_over_to_a_newer_program() {
 }
 
 #[test]
+fn systemd_knows_the_newer_proxy_before_the_older_one_ends() {
+    let root = Root::booted();
+    root.deployer(&["install"]).good();
+    // Held once the older one, which has nothing in flight, has been told to end.
+    root.sh(
+        "systemctl set-environment DEPLOYER_FAILPOINTS=/var/lib/deployer/proxy/points
+        mkdir --mode=0777 /var/lib/deployer/proxy/points
+        echo 'hold proxy proxy.answering' >/var/lib/deployer/proxy/points/order",
+    )
+    .good();
+
+    let said = root
+        .sh("older=$(systemctl show -P MainPID deployer-proxy)
+        systemctl reload deployer-proxy
+        while test -e /proc/$older; do sleep 0.01; done
+        systemctl show -P ActiveState deployer-proxy
+        test $older != $(systemctl show -P MainPID deployer-proxy)
+        rm /var/lib/deployer/proxy/points/held
+        until journalctl --no-pager -u deployer-proxy | grep -q 'took over'; do sleep 0.01; done
+        systemctl show -P NRestarts deployer-proxy")
+        .good();
+
+    assert_eq!(said, "active\n0\n");
+}
+
+#[test]
+fn a_killed_proxy_serves_again_with_the_sockets_that_systemd_has_kept() {
+    let root = Root::booted();
+    root.deployer(&["install"]).good();
+
+    let said = root
+        .sh("killed=$(systemctl show -P MainPID deployer-proxy)
+        kill -KILL $killed
+        for request in 1 2 3 4 5 6 7 8 9 10; do
+          curl --silent --output /dev/null --write-out '%{http_code}\n' http://127.0.0.1/
+        done
+        test $killed != $(systemctl show -P MainPID deployer-proxy)
+        systemctl show -P NRestarts deployer-proxy")
+        .good();
+
+    assert_eq!(said, format!("{}1\n", "503\n".repeat(10)));
+}
+
+#[test]
 fn a_proxy_that_does_not_come_up_is_told() {
     let root = Root::booted();
     root.sh("mkdir /etc/deployer; printf '[proxy]\nlisten = \"192.0.2.1:80\"\n' >/etc/deployer/deployer.toml; chmod -R a+rX /etc/deployer")

@@ -26,7 +26,7 @@ pub fn config(data: &[u8]) {
 
 /// A WebSocket's frames.
 pub fn frames(data: &[u8]) {
-    proxy::fuzzing::frames(data);
+    proxy::embedded::fuzzing::frames(data);
 }
 
 /// What git tells a hook: it is read or refused, and what is named of it is printable and bounded.
@@ -53,7 +53,7 @@ pub fn hook_input(data: &[u8]) {
 
 /// A client's HTTP.
 pub fn http(data: &[u8]) {
-    proxy::fuzzing::http(data);
+    proxy::embedded::fuzzing::http(data);
 }
 
 /// An ignore file, and a path.

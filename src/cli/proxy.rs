@@ -53,7 +53,7 @@ fn routes(context: &Context, json: bool) -> Result {
         .into_iter()
         .chain(routes.iter().flat_map(rows_of))
         .collect();
-    let closed = wait(context.proxy.info())??.closed_ports;
+    let closed = wait(context.proxy.closed_ports())??;
     let closed = closed
         .into_iter()
         .map(|closed| output::bad(&format!("closed: {}", closed.reason)));

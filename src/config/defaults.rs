@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{Builder, EngineSettings, ProxySettings, RegistrySettings, Settings, SshSettings};
+use crate::model::{
+    Builder, EngineSettings, ProxyKind, ProxySettings, RegistrySettings, Settings, SshSettings,
+};
 
 /// The settings that an empty file gives.
 pub(super) fn settings() -> Settings {
@@ -26,6 +28,11 @@ pub(super) fn settings() -> Settings {
             transfer_timeout: Duration::from_secs(60),
         },
         proxy: ProxySettings {
+            kind: ProxyKind::Embedded,
+            folder: PathBuf::from("/var/lib/deployer-proxy"),
+            snippets: PathBuf::from("/etc/deployer/snippets"),
+            socket: PathBuf::from("/run/deployer/http.sock"),
+            programs: BTreeMap::new(),
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80)),
             slot_listen: IpAddr::from(Ipv4Addr::LOCALHOST),
             metrics_listen: None,

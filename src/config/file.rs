@@ -55,6 +55,11 @@ pub(super) struct Registry {
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Proxy {
+    pub(super) kind: Field<String>,
+    pub(super) mode: Field<String>,
+    pub(super) folder: Field<String>,
+    pub(super) snippets: Field<String>,
+    pub(super) socket: Field<String>,
     pub(super) listen: Field<String>,
     pub(super) slot_listen: Field<String>,
     pub(super) metrics_listen: Field<String>,
@@ -62,6 +67,26 @@ pub(super) struct Proxy {
     pub(super) idle_timeout: Field<Scalar>,
     pub(super) body_timeout: Field<Scalar>,
     pub(super) response_timeout: Field<Scalar>,
+    pub(super) nginx: Option<Nginx>,
+    pub(super) haproxy: Option<Program>,
+    pub(super) caddy: Option<Program>,
+}
+
+#[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nginx {
+    pub(super) check: Field<Vec<String>>,
+    pub(super) reload: Field<Vec<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[serde(deny_unknown_fields)]
+pub(super) struct Program {
+    pub(super) check: Field<Vec<String>>,
+    pub(super) reload: Field<Vec<String>>,
+    pub(super) admin: Field<String>,
 }
 
 #[derive(Default, Deserialize)]

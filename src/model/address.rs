@@ -107,6 +107,19 @@ impl AddressPlan {
         (block < subnet.apps()).then_some(block)
     }
 
+    /// Whose `address` is: the slot and lane, and the instance's index; `None` where it is no app's.
+    pub fn place_of(subnet: Subnet, address: Ipv4Addr) -> Option<(Slot, Lane, u8)> {
+        Self::index_of(subnet, address)?;
+        let within = address.octets()[3];
+        let (slot, lane) = match within / 64 {
+            0 => (Slot::Blue, Lane::A),
+            1 => (Slot::Blue, Lane::B),
+            2 => (Slot::Green, Lane::A),
+            _ => (Slot::Green, Lane::B),
+        };
+        Some((slot, lane, within % 64))
+    }
+
     /// The address of instance `index` (from 0, below [`INSTANCES_MAX`]) on a slot's lane.
     pub fn address(self, slot: Slot, lane: Lane, index: u8) -> Ipv4Addr {
         assert!(index < INSTANCES_MAX, "instance {index} has no address");
@@ -139,6 +152,7 @@ mod tests {
                         assert!(subnet.contains(address));
                         assert!(seen.insert(address), "{address} twice");
                         assert_eq!(AddressPlan::index_of(subnet, address), Some(app));
+                        assert_eq!(AddressPlan::place_of(subnet, address), Some((slot, lane, index)));
                     }
                 }
             }

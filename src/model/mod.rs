@@ -18,8 +18,9 @@ pub use image::{Commit, Digest, ImageRef};
 pub use key::{Grant, KeyName, Role};
 pub use release::{Origin, ReleaseId};
 pub use settings::{
-    AppSettings, BuildSettings, Builder, Credentials, EngineSettings, Gate, Probe, ProbeKind, Promote,
-    ProxySettings, RegistrySettings, Restart, RunSettings, Settings, SlotPorts, SshSettings, Standby, Volume,
+    AppSettings, BuildSettings, Builder, Credentials, EngineSettings, Gate, Probe, ProbeKind, Program,
+    ProgramSettings, Promote, ProxyKind, ProxySettings, RegistrySettings, Restart, RunSettings, Settings,
+    SlotPorts, SshSettings, Standby, Volume,
 };
 pub use slot::{Lane, Slot, SlotName};
 pub use text::{escaped, printable};

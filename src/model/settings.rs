@@ -16,7 +16,7 @@ pub struct Settings {
     pub engine: EngineSettings,
     /// The registry that every release's image goes through.
     pub registry: RegistrySettings,
-    /// The embedded proxy.
+    /// The proxy.
     pub proxy: ProxySettings,
     /// The front door.
     pub ssh: SshSettings,
@@ -102,9 +102,102 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
+/// A web server or load balancer that can be the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Program {
+    /// nginx.
+    Nginx,
+    /// HAProxy.
+    Haproxy,
+    /// Caddy.
+    Caddy,
+}
+
+impl Program {
+    /// Every one.
+    pub const ALL: [Program; 3] = [Program::Nginx, Program::Haproxy, Program::Caddy];
+
+    /// The word for it in the configuration; also the name of its command.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Program::Nginx => "nginx",
+            Program::Haproxy => "haproxy",
+            Program::Caddy => "caddy",
+        }
+    }
+
+    /// Its name as people write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Program::Nginx => "nginx",
+            Program::Haproxy => "HAProxy",
+            Program::Caddy => "Caddy",
+        }
+    }
+}
+
+/// `proxy.kind` and `proxy.mode`: whose listeners the public port's are, and who flips.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyKind {
+    /// The embedded proxy, alone.
+    Embedded,
+    /// A program that flips by itself.
+    Flip(Program),
+    /// A program that sends everything to the embedded proxy, which flips.
+    Front(Program),
+}
+
+impl ProxyKind {
+    /// The program that listens at the public port, where it is not the embedded proxy.
+    pub fn program(self) -> Option<Program> {
+        match self {
+            ProxyKind::Embedded => None,
+            ProxyKind::Flip(program) | ProxyKind::Front(program) => Some(program),
+        }
+    }
+
+    /// Whether the embedded proxy runs.
+    pub fn has_embedded(self) -> bool {
+        !matches!(self, ProxyKind::Flip(_))
+    }
+}
+
+impl std::fmt::Display for ProxyKind {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ProxyKind::Embedded => to.write_str("the embedded proxy"),
+            ProxyKind::Flip(program) => to.write_str(program.name()),
+            ProxyKind::Front(program) => write!(to, "{} in front of the embedded proxy", program.name()),
+        }
+    }
+}
+
+/// `[proxy.nginx]`, `[proxy.haproxy]`, `[proxy.caddy]`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProgramSettings {
+    /// The command that checks the program's whole configuration; absent: Debian's way.
+    pub check: Option<Vec<String>>,
+    /// The command that has the program read its configuration again; absent: Debian's way.
+    pub reload: Option<Vec<String>>,
+    /// Where the program is told things as it runs: HAProxy's master socket, Caddy's admin address. Absent: Debian's.
+    pub admin: Option<String>,
+}
+
 /// `[proxy]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxySettings {
+    /// Who serves the public port, and who flips.
+    pub kind: ProxyKind,
+    /// Where the configuration and the markers of another program are: it must be able to read them.
+    pub folder: PathBuf,
+    /// Where what the user adds to another program's configuration is: `APP.nginx`, `APP.haproxy`, `APP.caddy`.
+    pub snippets: PathBuf,
+    /// The unix socket at which the embedded proxy listens where another program stands in front of it.
+    pub socket: PathBuf,
+    /// The programs' own settings; none for a program that has no section.
+    pub programs: BTreeMap<Program, ProgramSettings>,
     /// The public port.
     pub listen: SocketAddr,
     /// The address that slot ports listen on.

@@ -1,18 +1,19 @@
 //! What can go wrong with the proxy, as its callers see it.
 
 use std::io;
-use std::path::PathBuf;
 
 /// The proxy did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
-    /// Nothing answers at the control socket.
-    #[error("the proxy does not answer at {}: {cause}. Hint: is `deployer proxy run` up?", socket.display())]
+    /// Nothing answers where the proxy should.
+    #[error("{who}: {cause}. Hint: {hint}")]
     Unreachable {
-        /// The control socket.
-        socket: PathBuf,
+        /// Who does not answer, and where: the beginning of a sentence.
+        who: String,
         /// Why it could not be reached.
         cause: io::Error,
+        /// What to look at, as a sentence.
+        hint: String,
     },
     /// The proxy was asked, and its answer did not come whole: it was killed, or is ending. Whether it did what was
     /// asked is not known; asking again does no harm.

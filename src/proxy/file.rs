@@ -1,46 +1,47 @@
-//! The routes on disk: sealed, written whole, and never in place.
+//! Files that must survive a crash, the routes above all: sealed, written whole, and never in place.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::error::ProxyError;
 use super::say;
-use super::table::StoredRoute;
 use crate::failpoint;
 use crate::model::sealed::{self, Unopened};
 
 /// The format that this program writes.
 const FORMAT: u32 = 1;
 
-/// The routes that are not in their place yet.
-const NEW: &str = "routes.json.new";
-
 /// A larger file is none of ours.
 const MAX: u64 = 64 << 20;
 
 /// What was found at the start.
-pub(super) struct Loaded {
-    pub(super) routes: Vec<StoredRoute>,
+pub(super) struct Loaded<T> {
+    /// None where there is no such file, or none that can be read.
+    pub(super) content: Option<T>,
     /// Where a file that could not be read was put aside.
     pub(super) aside: Option<PathBuf>,
 }
 
-/// Reads the routes. A file that is damaged is put aside and said so: a route that may be wrong is worse than none,
+/// Reads the routes of the file `name`. A file that is damaged is put aside and said so: a route that may be wrong is worse than none,
 /// and overwriting the file would destroy what it may still tell.
 ///
 /// # Errors
 /// When a newer deployer has written it, or it cannot be read at all.
-pub(super) fn load(folder: &Path) -> Result<Loaded, ProxyError> {
-    let path = folder.join("routes.json");
+pub(super) fn load<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Loaded<T>, ProxyError> {
+    let path = folder.join(name);
     // Of a proxy that was killed while it wrote: what it had not put in place never came into force.
-    let _ = fs::remove_file(folder.join(NEW));
+    let _ = fs::remove_file(new(&path));
     let failed = |error: io::Error| ProxyError::failed(format!("cannot read {}: {error}", path.display()));
     let mut text = Vec::new();
     match File::open(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Ok(Loaded {
-                routes: Vec::new(),
+                content: None,
                 aside: None,
             });
         }
@@ -51,7 +52,10 @@ pub(super) fn load(folder: &Path) -> Result<Loaded, ProxyError> {
             .map_err(failed)?,
     };
     match sealed::open(FORMAT, &text) {
-        Ok(routes) => Ok(Loaded { routes, aside: None }),
+        Ok(content) => Ok(Loaded {
+            content: Some(content),
+            aside: None,
+        }),
         Err(Unopened::Newer { found }) => Err(ProxyError::failed(format!(
             "{} was written by a newer deployer (format {found}; this one knows {FORMAT})",
             path.display()
@@ -65,7 +69,7 @@ pub(super) fn load(folder: &Path) -> Result<Loaded, ProxyError> {
                 aside.display()
             );
             Ok(Loaded {
-                routes: Vec::new(),
+                content: None,
                 aside: Some(aside),
             })
         }
@@ -74,10 +78,11 @@ pub(super) fn load(folder: &Path) -> Result<Loaded, ProxyError> {
 
 /// Moves `path` to a name that no other file has, whatever the clock says.
 fn put_aside(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().unwrap_or_default().display();
     let second = jiff::Timestamp::now().as_second();
     let names = (1_u32..).map(|number| match number {
-        1 => format!("routes.json.unreadable-{second}"),
-        _ => format!("routes.json.unreadable-{second}-{number}"),
+        1 => format!("{name}.unreadable-{second}"),
+        _ => format!("{name}.unreadable-{second}-{number}"),
     });
     let mut free = names
         .map(|name| path.with_file_name(name))
@@ -88,33 +93,49 @@ fn put_aside(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// Writes the routes; when this returns they survive a crash. When it fails the former ones are still there.
-pub(super) fn store(folder: &Path, routes: &[StoredRoute]) -> io::Result<()> {
-    let new = folder.join(NEW);
-    failpoint::at("routes.json.begun");
-    let written = write(&new, &sealed::seal(FORMAT, &routes))
-        .and_then(|()| fs::rename(&new, folder.join("routes.json")));
+pub(super) fn store<T: Serialize>(folder: &Path, name: &str, routes: &T) -> io::Result<()> {
+    replace(&folder.join(name), &sealed::seal(FORMAT, routes), 0o600)
+}
+
+/// Replaces `path` by `text`, with these permissions; when this returns the file survives a crash. When it fails the
+/// former one is still there.
+pub(super) fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().display();
+    let (folder, new) = (path.parent().unwrap_or(Path::new("/")), new(path));
+    failpoint::at(format_args!("{name}.begun"));
+    let written = write(&new, text, mode).and_then(|()| {
+        failpoint::at(format_args!("{name}.written"));
+        fs::rename(&new, path)
+    });
     if let Err(error) = written {
         let _ = fs::remove_file(&new);
         return Err(error);
     }
-    failpoint::at("routes.json.renamed");
+    failpoint::at(format_args!("{name}.renamed"));
     File::open(folder)?.sync_all()?;
-    failpoint::at("routes.json.durable");
+    failpoint::at(format_args!("{name}.durable"));
     Ok(())
 }
 
-fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+/// What is not in the place of `path` yet.
+fn new(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    path.with_file_name(name)
+}
+
+fn write(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     let mut file = File::create(path)?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.write_all(text)?;
-    file.sync_all()?;
-    failpoint::at("routes.json.written");
-    Ok(())
+    file.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::{ReleaseId, Slot};
+    use crate::proxy::route::StoredRoute;
     use crate::proxy::{AppRoute, SlotRoute, Target};
 
     fn routes() -> Vec<StoredRoute> {
@@ -142,21 +163,21 @@ mod tests {
     fn read(text: &[u8]) -> Option<Vec<StoredRoute>> {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("routes.json"), text).unwrap();
-        let loaded = load(folder.path()).unwrap();
+        let loaded = load(folder.path(), "routes.json").unwrap();
         match loaded.aside {
             Some(aside) => {
                 assert_eq!(fs::read(aside).unwrap(), text);
-                assert!(loaded.routes.is_empty() && !folder.path().join("routes.json").exists());
+                assert!(loaded.content.is_none() && !folder.path().join("routes.json").exists());
                 None
             }
-            None => Some(loaded.routes),
+            None => loaded.content,
         }
     }
 
     #[test]
     fn no_damaged_bit_and_no_cut_is_read_as_another_route() {
         let folder = tempfile::tempdir().unwrap();
-        store(folder.path(), &routes()).unwrap();
+        store(folder.path(), "routes.json", &routes()).unwrap();
         let good = fs::read(folder.path().join("routes.json")).unwrap();
         assert_eq!(read(&good), Some(routes()));
         for at in 0..good.len() {

@@ -1,51 +1,25 @@
-//! The data plane: connection → `connection` → head checked → `table` → `upstream` → answer.
+//! The proxy: what stands between clients and instances, and is flipped.
 //!
-//! A flip is one call over the control socket, "for this app, this is the whole route now" ([`AppRoute`],
-//! [`Control::put_route`]). It answers when the route is durable and in force; from then on no new request
-//! reaches an old upstream, on no connection. [`Control::drain`] waits for those that were under way.
+//! A flip is one call: "for this app, this is the whole route now" ([`AppRoute`], [`Proxy::put_route`]). Behind it:
 //!
-//! The listening sockets belong to one control thread, which hands each accepted connection to one of the
-//! workers: a thread per core with a runtime, and idle upstream connections, of its own. What a request costs
-//! is spent on its worker alone; what workers share is read, but for the count of requests in flight.
-//!
-//! [`run`] serves until SIGTERM, or until a newer proxy takes over its sockets (`takeover`).
+//! - `embedded/`: the data plane of deployer's own, and the client of its control socket.
+//! - `external/`: nginx, HAProxy and Caddy, with both slots and both lanes in their configuration beforehand.
 
-mod api;
-mod body;
-mod connection;
-mod control;
-mod dial;
+mod answers;
+pub(crate) mod embedded;
 mod error;
-mod events;
+mod exchange;
+mod external;
 mod file;
-mod forward;
-mod frames;
-mod framing;
-#[cfg(feature = "fuzzing")]
-pub(crate) mod fuzzing;
-mod head;
-mod listen;
-mod metrics;
-mod notify;
-mod page;
-mod probe;
-mod pulse;
-mod reach;
+mod kind;
 mod route;
-mod server;
-mod start;
-mod succession;
-mod table;
-mod takeover;
-mod tunnel;
-mod upstream;
-mod watch;
-mod websocket;
 
-pub use control::{Applied, Checked, ClosedPort, Control, Drained, OutInstance, ProxyInfo};
+pub use answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
+pub use embedded::{Control, ProxyInfo, ServerOptions, run, serve};
 pub use error::ProxyError;
+pub use external::External;
+pub use kind::Proxy;
 pub use route::{AppRoute, HttpProbe, SlotRoute, Target};
-pub use start::{ServerOptions, run, serve};
 
 /// Says one line on stderr. A reader that has gone is no reason to stop.
 macro_rules! say {

@@ -20,6 +20,13 @@ pub struct AppRoute {
     pub slots: BTreeMap<Slot, SlotRoute>,
 }
 
+/// A route with the token that lets a request ask which release has answered it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StoredRoute {
+    pub(super) route: AppRoute,
+    pub(super) check: String,
+}
+
 /// Where one slot's traffic goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotRoute {

@@ -226,5 +226,7 @@ pub async fn remove(context: &Context, name: &AppName) -> Result<Vec<String>> {
 
 /// Whether a proxy has ever kept routes here.
 fn has_routes(proxy: &Path) -> bool {
-    proxy.join("routes.json").exists()
+    ["routes.json", "external.json"]
+        .iter()
+        .any(|file| proxy.join(file).exists())
 }

@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 use super::busy::NotFound;
 use crate::engine::Engine;
 use crate::model::{AppName, AppSettings, By, Scope, Settings, Slot, SlotPorts};
-use crate::proxy::Control;
+use crate::proxy::Proxy;
 use crate::registry::Registry;
 use crate::store::{AppFile, AppState, Store};
 
@@ -25,8 +25,8 @@ pub struct Context {
     pub command: String,
     /// The state folder.
     pub store: Store,
-    /// The proxy's control socket.
-    pub proxy: Control,
+    /// The proxy.
+    pub proxy: Proxy,
     engine: OnceCell<Engine>,
 }
 
@@ -34,7 +34,7 @@ impl Context {
     /// A context for the settings of the file `config`, and for whoever asks; nothing is connected yet.
     pub fn new(settings: Settings, config: PathBuf, by: By, scope: Scope) -> Self {
         let store = Store::new(&settings.state);
-        let proxy = Control::new(&store.control_socket());
+        let proxy = Proxy::new(&settings, &store.proxy());
         Self {
             settings,
             config,

@@ -21,7 +21,7 @@ const PROXY_COMES_BACK: Duration = Duration::from_secs(10);
 
 /// The proxy answers, so that the flip's intent may be written.
 pub(super) async fn proxy_answers(run: &mut Run<'_>) -> anyhow::Result<()> {
-    run.context.proxy.info().await?;
+    run.context.proxy.ready().await?;
     Ok(())
 }
 
@@ -117,7 +117,7 @@ async fn shows_the_new_release(run: &Run<'_>, applied: &Applied) -> anyhow::Resu
     let checked = run
         .context
         .proxy
-        .check(public, host, path, &applied.check)
+        .check(&run.app.name, host, path, &applied.check)
         .await
         .with_context(|| format!("no answer through the public port {public}"))?;
     match checked.release {

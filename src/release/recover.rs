@@ -180,18 +180,24 @@ async fn mend_route(context: &Context, app: &App, state: &AppState, started: boo
     if has.is_none() && state.slots.is_empty() {
         return Ok(None);
     }
-    let is_right = has.is_some_and(|has| has == wanted);
+    let problems = context.proxy.problems().await?;
+    let is_right = has.is_some_and(|has| has == wanted) && problems.is_empty();
     if is_right && !started {
         return open_ports(context, app, &wanted).await;
     }
     context.proxy.put_route(&wanted).await?;
-    Ok((!is_right).then(|| "the proxy's route was not what state says; it is again".to_owned()))
+    let what = if problems.is_empty() {
+        "route"
+    } else {
+        "configuration"
+    };
+    Ok((!is_right).then(|| format!("the proxy's {what} was not what state says; it is again")))
 }
 
 /// Lets the proxy try again what it could not open at its start: putting the same route once more does. A port that
 /// is still taken is told, and keeps nothing else from being mended.
 async fn open_ports(context: &Context, app: &App, route: &AppRoute) -> Result<Option<String>> {
-    let closed = context.proxy.info().await?.closed_ports;
+    let closed = context.proxy.closed_ports().await?;
     if !closed.iter().any(|closed| has_port(app, closed)) {
         return Ok(None);
     }

@@ -96,11 +96,8 @@ pub async fn of(context: &Context, apps: &[AppName]) -> Result<Vec<AppStatus>> {
         routes: context.proxy.routes().await.map_err(anyhow::Error::from),
         // A proxy that does not answer is told by its routes; one of an older version puts none out.
         out: context.proxy.out().await.unwrap_or_default(),
-        closed: context
-            .proxy
-            .info()
-            .await
-            .map_or(Vec::new(), |info| info.closed_ports),
+        closed: context.proxy.closed_ports().await.unwrap_or_default(),
+        problems: context.proxy.problems().await.unwrap_or_default(),
     };
     apps.iter()
         .map(|name| match context.app(name) {
@@ -131,6 +128,8 @@ struct Seen {
     routes: Result<Vec<AppRoute>>,
     out: Vec<OutInstance>,
     closed: Vec<ClosedPort>,
+    /// Of the proxy, whatever the app.
+    problems: Vec<String>,
 }
 
 async fn instances(context: &Context) -> Result<(Vec<Instance>, HashMap<ContainerId, InstanceState>)> {
@@ -181,6 +180,7 @@ fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
         }
     }
     problems.extend(unwell::out(&app.name, &seen.out));
+    problems.extend(seen.problems.iter().cloned());
     match &seen.routes {
         Err(error) => problems.push(format!("{error:#}")),
         Ok(routes) => {

@@ -119,11 +119,6 @@ impl Store {
         self.root.join("proxy")
     }
 
-    /// The proxy's control socket.
-    pub fn control_socket(&self) -> PathBuf {
-        self.proxy().join("control.sock")
-    }
-
     /// The bare repository of a slot.
     pub fn repository(&self, app: &AppName, slot: Slot) -> PathBuf {
         self.repositories(app).join(format!("{slot}.git"))

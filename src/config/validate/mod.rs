@@ -2,6 +2,7 @@
 
 mod addresses;
 mod app;
+mod proxy;
 mod shared;
 mod words;
 
@@ -11,11 +12,11 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use crate::model::{EngineSettings, ProxySettings, RegistrySettings, Settings, SshSettings};
+use crate::model::{EngineSettings, RegistrySettings, Settings, SshSettings};
 
 use super::defaults;
 use super::fault::Finding;
-use super::file::{Engine, Field, File, Proxy, Registry, Ssh};
+use super::file::{Engine, Field, File, Registry, Ssh};
 use super::units::{Refusal, duration_above_zero};
 
 /// The settings that `file` gives; relative paths start at `folder`.
@@ -31,7 +32,7 @@ pub(super) fn settings(folder: &Path, file: &File) -> Result<Settings, Vec<Findi
     check.path(&mut settings.state, &file.state);
     engine(&mut check, &mut settings.engine, &file.engine);
     registry(&mut check, &mut settings.registry, &file.registry);
-    proxy(&mut check, &mut settings.proxy, &file.proxy);
+    proxy::settings(&mut check, &mut settings, &file.proxy);
     ssh(&mut check, &mut settings.ssh, &file.ssh);
     for (name, section) in &file.app {
         let read = app::settings(&mut check, section);
@@ -76,24 +77,6 @@ fn registry(check: &mut Check<'_>, to: &mut RegistrySettings, from: &Registry) {
     check.set(
         &mut to.transfer_timeout,
         &from.transfer_timeout,
-        duration_above_zero,
-    );
-}
-
-fn proxy(check: &mut Check<'_>, to: &mut ProxySettings, from: &Proxy) {
-    check.set(&mut to.listen, &from.listen, addresses::listen);
-    check.set(&mut to.slot_listen, &from.slot_listen, addresses::ip);
-    check.set_some(
-        &mut to.metrics_listen,
-        &from.metrics_listen,
-        addresses::loopback_listen,
-    );
-    check.set(&mut to.header_timeout, &from.header_timeout, duration_above_zero);
-    check.set(&mut to.idle_timeout, &from.idle_timeout, duration_above_zero);
-    check.set(&mut to.body_timeout, &from.body_timeout, duration_above_zero);
-    check.set(
-        &mut to.response_timeout,
-        &from.response_timeout,
         duration_above_zero,
     );
 }

@@ -1,6 +1,6 @@
 //! The checks of single values: each takes what is written and gives what it means.
 
-use crate::model::{Builder, Gate, INSTANCES_MAX, ProbeKind, Promote, Restart, Standby, Volume};
+use crate::model::{Builder, Gate, INSTANCES_MAX, ProbeKind, Program, Promote, Restart, Standby, Volume};
 
 use super::super::fault::quoted;
 use super::super::units::{Refusal, size};
@@ -55,6 +55,18 @@ pub(super) fn promote(value: &str) -> Checked<Promote> {
 
 pub(super) fn standby(value: &str) -> Checked<Standby> {
     one_of(value, &[("warm", Standby::Warm), ("stopped", Standby::Stopped)])
+}
+
+/// The program that serves the public port; none for the embedded proxy.
+pub(super) fn proxy_kind(value: &str) -> Checked<Option<Program>> {
+    let mut choices = vec![("embedded", None)];
+    choices.extend(Program::ALL.map(|program| (program.as_str(), Some(program))));
+    one_of(value, &choices)
+}
+
+/// Whether it stands in front of the embedded proxy.
+pub(super) fn proxy_mode(value: &str) -> Checked<bool> {
+    one_of(value, &[("flip", false), ("front", true)])
 }
 
 pub(super) fn gate(value: &str) -> Checked<Gate> {

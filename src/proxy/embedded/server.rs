@@ -12,22 +12,26 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Notify};
 
 use super::connection::Plane;
-use super::control::{Applied, Drained, OutInstance, ProxyInfo};
-use super::error::ProxyError;
-use super::file;
+use super::control::ProxyInfo;
 use super::listen::{Doors, Inherited};
-use super::route::AppRoute;
-use super::say;
 use super::succession::Predecessor;
-use super::table::StoredRoute;
 use crate::failpoint;
 use crate::model::AppName;
+use crate::proxy::answers::{Applied, Drained, OutInstance};
+use crate::proxy::error::ProxyError;
+use crate::proxy::file;
+use crate::proxy::route::AppRoute;
+use crate::proxy::route::StoredRoute;
+use crate::proxy::say;
 
 /// How long what was cut may take to notice.
 pub(super) const CUT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often something is looked at that has no event of its own.
 pub(super) const LOOK: Duration = Duration::from_millis(20);
+
+/// Where the routes are kept in the proxy's folder.
+pub(super) const ROUTES: &str = "routes.json";
 
 /// A running proxy.
 pub(super) struct Server {
@@ -199,7 +203,7 @@ impl Server {
             .prepare(&ports, &mut Inherited::default())
             .map_err(ProxyError::refused)?;
         let (folder, stored) = (self.folder.clone(), routes.clone());
-        tokio::task::spawn_blocking(move || file::store(&folder, &stored))
+        tokio::task::spawn_blocking(move || file::store(&folder, ROUTES, &stored))
             .await
             .map_err(io::Error::other)
             .flatten()

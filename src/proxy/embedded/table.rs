@@ -9,16 +9,9 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
 use super::metrics::{Counters, Shown};
-use super::route::AppRoute;
 use super::upstream::{InFlight, Instance, Out, Seat, Whole, lock};
 use crate::model::{AppName, ReleaseId, Slot};
-
-/// A route with the token that lets a request ask which release has answered it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct StoredRoute {
-    pub(super) route: AppRoute,
-    pub(super) check: String,
-}
+use crate::proxy::route::{AppRoute, StoredRoute};
 
 /// Where a connection came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! The client of the proxy's control socket.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,23 +8,21 @@ use bytes::Bytes;
 use http::header::HOST;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
-use super::error::ProxyError;
 use super::head;
-use super::route::AppRoute;
-use super::table::StoredRoute;
-use crate::model::{AppName, ReleaseId, Slot};
+use crate::model::AppName;
+use crate::proxy::answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
+use crate::proxy::error::ProxyError;
+use crate::proxy::exchange;
+use crate::proxy::exchange::exchange as one_request;
+use crate::proxy::route::AppRoute;
+use crate::proxy::route::StoredRoute;
 
 /// How long the proxy may take for anything but a drain: a route change waits for the disk.
 const DEADLINE: Duration = Duration::from_secs(10);
-
-/// How long a check's answer may take to begin.
-const CHECK_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Largest answer that is read.
 const ANSWER_MAX: usize = 64 << 20;
@@ -54,61 +52,6 @@ pub struct ProxyInfo {
     pub recovered_from: Option<PathBuf>,
     /// Slot ports that could not be opened at the start, and have not been since.
     pub closed_ports: Vec<ClosedPort>,
-}
-
-/// A slot port that the proxy routes and does not listen on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClosedPort {
-    /// The port.
-    pub port: u16,
-    /// Why, as a sentence.
-    pub reason: String,
-}
-
-/// A route is durable and in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Applied {
-    /// The token for [`Control::check`].
-    pub check: String,
-}
-
-/// How a drain ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Drained {
-    /// Requests that were in flight and ended by themselves.
-    pub finished: u64,
-    /// Requests that did not end by themselves until the deadline.
-    pub cut: u64,
-    /// Those of `cut` that were event streams and WebSockets, and ended in form: with their last event whole, and with
-    /// a close frame.
-    #[serde(default)]
-    pub closed: u64,
-}
-
-/// An instance that the proxy has put out: it could not be reached, and gets no request until a probe finds it ready.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OutInstance {
-    /// Its app.
-    pub app: AppName,
-    /// Its slot.
-    pub slot: Slot,
-    /// Its number within the release, from 0.
-    pub index: usize,
-    /// Its address.
-    pub address: SocketAddrV4,
-    /// Since when.
-    pub since: jiff::Timestamp,
-    /// Why, in the kernel's words or the proxy's.
-    pub why: String,
-}
-
-/// What answered a check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Checked {
-    /// The answer's status.
-    pub status: u16,
-    /// The slot and release that it came from; none where the proxy answered itself.
-    pub release: Option<(Slot, ReleaseId)>,
 }
 
 /// The body of a drain's call, and of a look at the counts.
@@ -222,28 +165,13 @@ impl Control {
         path: &str,
         check: &str,
     ) -> Result<Checked, ProxyError> {
-        let public = SocketAddr::new(dialled(public.ip()), public.port());
-        let failed = |error: &dyn std::fmt::Display| {
-            ProxyError::failed(format!(
-                "a request to http://{public}{path} was not answered: {error}"
-            ))
-        };
-        let request = Request::get(path)
-            .header(HOST, host)
-            .header(head::CHECK, check)
-            .body(Full::default())
-            .map_err(|error| failed(&error))?;
-        let answered = tokio::time::timeout(CHECK_DEADLINE, async {
-            let stream = TcpStream::connect(public).await.map_err(|error| failed(&error))?;
-            exchange(stream, request).await.map_err(|error| failed(&error))
-        });
-        let response = answered.await.map_err(|_| failed(&"it took more than 10s"))??;
-        let release = response.headers().get(head::RELEASE).and_then(|value| {
+        let (status, headers) = exchange::ask(public, host, path, &[(head::CHECK.as_str(), check)]).await?;
+        let release = headers.get(head::RELEASE).and_then(|value| {
             let (slot, release) = value.to_str().ok()?.split_once('/')?;
             Some((slot.parse().ok()?, release.parse().ok()?))
         });
         Ok(Checked {
-            status: response.status().as_u16(),
+            status: status.as_u16(),
             release,
         })
     }
@@ -287,8 +215,9 @@ impl Control {
         let stream = UnixStream::connect(&self.socket)
             .await
             .map_err(|cause| ProxyError::Unreachable {
-                socket: self.socket.clone(),
+                who: format!("the proxy does not answer at {}", self.socket.display()),
                 cause,
+                hint: "is `deployer proxy run` up?".to_owned(),
             })?;
         let request = Request::builder()
             .method(method)
@@ -299,7 +228,9 @@ impl Control {
         let broke = |error: &dyn std::fmt::Display| ProxyError::BrokeOff {
             reason: format!("while answering {method} {path}: {error}"),
         };
-        let response = exchange(stream, request).await.map_err(|error| broke(&error))?;
+        let response = one_request(stream, request)
+            .await
+            .map_err(|error| broke(&error))?;
         let status = response.status();
         let answer = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
         Ok((status, answer.map_err(|error| broke(&error))?.to_bytes()))
@@ -319,23 +250,4 @@ fn understand<T: DeserializeOwned>(status: StatusCode, answer: &[u8]) -> Result<
         REFUSED => ProxyError::Refused { reason },
         _ => ProxyError::Failed { reason },
     })
-}
-
-/// One request on a connection of its own, which closes when the answer, or this future, is dropped.
-async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<Full<Bytes>>,
-) -> hyper::Result<http::Response<hyper::body::Incoming>> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    sender.send_request(request).await
-}
-
-/// Where to dial what listens on `ip`.
-fn dialled(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    }
 }

@@ -16,8 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::control::{MOVED, REFUSED, Reason, Upstreams};
-use super::error::ProxyError;
 use super::server::Server;
+use crate::proxy::error::ProxyError;
 
 /// Largest request that is read: the routes of a few thousand apps.
 const REQUEST_MAX: usize = 64 << 20;

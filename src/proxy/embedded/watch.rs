@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::connection::Plane;
 use super::probe;
 use super::reach::{is_the_instances, is_there, reach};
-use super::say;
 use super::upstream::{Upstream, Whole};
+use crate::proxy::say;
 
 /// The pause before an instance that is out is asked for the first time, and the longest one.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

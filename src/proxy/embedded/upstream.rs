@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::dial::Link;
-use super::route::HttpProbe;
 use crate::model::{AppName, ReleaseId, Slot};
+use crate::proxy::route::HttpProbe;
 
 /// How long an idle connection is kept, in milliseconds.
 const IDLE_MAX: u64 = 30_000;

@@ -11,7 +11,7 @@ use listenfd::ListenFd;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::Pid;
 
-use super::say;
+use crate::proxy::say;
 
 /// Says that the proxy accepts; also which process is the main one, since an upgrade changes it.
 pub(super) fn ready() -> io::Result<()> {

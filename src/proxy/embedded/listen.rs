@@ -15,9 +15,9 @@ use tokio::sync::{mpsc, watch};
 
 use super::connection::{Accepted, Plane, Worker};
 use super::notify;
-use super::say;
 use super::table::Door;
 use super::upstream::lock;
+use crate::proxy::say;
 
 /// Connections that may wait to be accepted; the kernel caps it by net.core.somaxconn.
 const QUEUE: i32 = 4096;

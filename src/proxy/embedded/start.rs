@@ -15,20 +15,22 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::api::{self, Caller};
 use super::connection::Plane;
-use super::control::{ClosedPort, ProxyInfo};
-use super::error::ProxyError;
-use super::file;
+use super::control::ProxyInfo;
 use super::listen::{Doors, Inherited, taken};
 use super::notify;
 use super::pulse::{Limits, SWEEP};
-use super::say;
-use super::server::{Server, ports};
+use super::server::{ROUTES, Server, ports};
 use super::succession::{Predecessor, Tasks, offer};
-use super::table::{Door, StoredRoute};
+use super::table::Door;
 use super::takeover::{self, Handover};
 use super::watch;
 use crate::failpoint;
 use crate::model::ProxySettings;
+use crate::proxy::answers::ClosedPort;
+use crate::proxy::error::ProxyError;
+use crate::proxy::file;
+use crate::proxy::route::StoredRoute;
+use crate::proxy::say;
 
 /// What a proxy needs to know.
 #[derive(Debug, Clone)]
@@ -87,16 +89,17 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
     let mut possession = Possession::take(&state, upgrade)?;
 
     failpoint::at("proxy.locked");
-    let loaded = file::load(&state)?;
+    let loaded = file::load::<Vec<StoredRoute>>(&state, ROUTES)?;
+    let routes = loaded.content.unwrap_or_default();
     let plane = Plane::start(threads, Limits::from(&settings))
         .map_err(|error| ProxyError::failed(format!("cannot start the workers: {error}")))?;
-    plane.switch.set(loaded.routes.clone());
+    plane.switch.set(routes.clone());
     tokio::spawn(sweep(Arc::clone(&plane)));
 
     let public = listen(&mut possession.inherited, settings.listen)?;
     let address = public.local_addr().unwrap_or(settings.listen);
     let doors = Doors::new(Arc::clone(&plane), settings.slot_listen);
-    let (slot_sockets, closed_ports) = slot_sockets(&doors, &loaded.routes, &mut possession.inherited);
+    let (slot_sockets, closed_ports) = slot_sockets(&doors, &routes, &mut possession.inherited);
     let metrics = match settings.metrics_listen {
         Some(address) => Some(metrics_socket(&mut possession.inherited, address)?),
         None => None,

@@ -28,7 +28,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::error::ProxyError;
+use crate::proxy::error::ProxyError;
 
 /// The conversation above; another number is another conversation.
 const PROTOCOL: u32 = 1;

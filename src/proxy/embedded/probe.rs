@@ -10,7 +10,7 @@ use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 
 use super::reach::reach;
-use super::route::HttpProbe;
+use crate::proxy::route::HttpProbe;
 
 /// Asks the instance at `address` once: for `probe`, or, where there is none, for a connection. Gives what it
 /// answered, when it is ready.

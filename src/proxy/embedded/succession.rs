@@ -18,14 +18,14 @@ use tokio::task::JoinHandle;
 
 use super::api::{self, Caller};
 use super::control::Control;
-use super::error::ProxyError;
 use super::notify;
-use super::say;
 use super::server::{CUT_PATIENCE, LOOK, Server};
 use super::start::bind_unix;
-use super::table::StoredRoute;
 use super::takeover::{self, Handover};
 use super::upstream::lock;
+use crate::proxy::error::ProxyError;
+use crate::proxy::route::StoredRoute;
+use crate::proxy::say;
 
 /// How long an idle client may still send a request after a newer proxy has taken over: each answer tells it
 /// that the connection closes. Without this linger, a request that is under way as its connection closes is lost.

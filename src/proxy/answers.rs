@@ -1,0 +1,62 @@
+//! What a proxy answers, whichever it is.
+
+use std::net::SocketAddrV4;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{AppName, ReleaseId, Slot};
+
+/// A slot port that the proxy routes and does not listen on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosedPort {
+    /// The port.
+    pub port: u16,
+    /// Why, as a sentence.
+    pub reason: String,
+}
+
+/// A route is durable and in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The token for [`Proxy::check`](super::Proxy::check).
+    pub check: String,
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Drained {
+    /// Requests that were in flight and ended by themselves.
+    pub finished: u64,
+    /// Requests that did not end by themselves until the deadline.
+    pub cut: u64,
+    /// Those of `cut` that were event streams and WebSockets, and ended in form: with their last event whole, and with
+    /// a close frame.
+    #[serde(default)]
+    pub closed: u64,
+}
+
+/// An instance that the proxy has put out: it could not be reached, and gets no request until a probe finds it ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutInstance {
+    /// Its app.
+    pub app: AppName,
+    /// Its slot.
+    pub slot: Slot,
+    /// Its number within the release, from 0.
+    pub index: usize,
+    /// Its address.
+    pub address: SocketAddrV4,
+    /// Since when.
+    pub since: jiff::Timestamp,
+    /// Why, in the kernel's words or the proxy's.
+    pub why: String,
+}
+
+/// What answered a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checked {
+    /// The answer's status.
+    pub status: u16,
+    /// The slot and release that it came from; none where the proxy answered itself.
+    pub release: Option<(Slot, ReleaseId)>,
+}

@@ -1,0 +1,43 @@
+//! The data plane: connection → `connection` → head checked → `table` → `upstream` → answer.
+//!
+//! A flip is one call over the control socket, "for this app, this is the whole route now" ([`AppRoute`],
+//! [`Control::put_route`]). It answers when the route is durable and in force; from then on no new request
+//! reaches an old upstream, on no connection. [`Control::drain`] waits for those that were under way.
+//!
+//! The listening sockets belong to one control thread, which hands each accepted connection to one of the
+//! workers: a thread per core with a runtime, and idle upstream connections, of its own. What a request costs
+//! is spent on its worker alone; what workers share is read, but for the count of requests in flight.
+//!
+//! [`run`] serves until SIGTERM, or until a newer proxy takes over its sockets (`takeover`).
+
+mod api;
+mod body;
+mod connection;
+mod control;
+mod dial;
+mod events;
+mod forward;
+mod frames;
+mod framing;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+mod head;
+mod listen;
+mod metrics;
+mod notify;
+mod page;
+mod probe;
+mod pulse;
+mod reach;
+mod server;
+mod start;
+mod succession;
+mod table;
+mod takeover;
+mod tunnel;
+mod upstream;
+mod watch;
+mod websocket;
+
+pub use control::{Control, ProxyInfo};
+pub use start::{ServerOptions, run, serve};

@@ -1,0 +1,96 @@
+//! The program's own commands: bounded in time and in what is read of them.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::model::escaped;
+
+/// How long a check or a reload may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The most bytes that are read of each output.
+const OUTPUT_MAX: u64 = 64 << 10;
+
+/// The most characters of each of its lines, and the most lines, that are repeated.
+const LINE_MAX: usize = 300;
+const LINES_MAX: usize = 6;
+
+/// Where programs are looked for.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// `words` as the default for whoever runs this: through sudo where it is not root.
+pub(super) fn as_root(words: &[&str]) -> Vec<String> {
+    let prefix: &[&str] = match rustix::process::geteuid().is_root() {
+        true => &[],
+        false => &["sudo", "-n"],
+    };
+    prefix
+        .iter()
+        .chain(words)
+        .map(|word| (*word).to_owned())
+        .collect()
+}
+
+/// Runs `words` to the end.
+///
+/// # Errors
+/// When it cannot be started, does not end in time, or fails: a sentence, with the program's own last lines.
+pub(super) async fn run(words: &[String]) -> Result<(), String> {
+    let told = words.join(" ");
+    let ended = tokio::time::timeout(DEADLINE, ended(words)).await;
+    let (is_good, said) = ended
+        .map_err(|_| format!("`{told}` did not end within {} s", DEADLINE.as_secs()))?
+        .map_err(|error| format!("`{told}` cannot be run: {error}"))?;
+    match is_good {
+        true => Ok(()),
+        false => Err(format!("`{told}` failed: {}", last_lines(&said))),
+    }
+}
+
+async fn ended(words: &[String]) -> std::io::Result<(bool, Vec<u8>)> {
+    let [program, arguments @ ..] = words else {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    };
+    let mut child = tokio::process::Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .env("PATH", PATH)
+        .env("LC_ALL", "C")
+        .envs(std::env::var_os("HOME").map(|home| ("HOME", home)))
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let (mut out, err) = tokio::try_join!(bytes(out), bytes(err))?;
+    out.extend(err);
+    Ok((child.wait().await?.success(), out))
+}
+
+async fn bytes(from: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(mut from) = from {
+        (&mut from).take(OUTPUT_MAX).read_to_end(&mut bytes).await?;
+        // The rest is read and dropped, so that nobody waits for a reader.
+        tokio::io::copy(&mut from, &mut tokio::io::sink()).await?;
+    }
+    Ok(bytes)
+}
+
+/// The last lines that it said, fit to be repeated.
+fn last_lines(said: &[u8]) -> String {
+    let lines: Vec<&[u8]> = said
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.trim_ascii().is_empty())
+        .collect();
+    let last = &lines[lines.len().saturating_sub(LINES_MAX)..];
+    let last: Vec<String> = last.iter().map(|line| escaped(line, LINE_MAX)).collect();
+    match last.as_slice() {
+        [] => "it said nothing".to_owned(),
+        last => last.join("; "),
+    }
+}

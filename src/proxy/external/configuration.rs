@@ -1,0 +1,201 @@
+//! Deployer's part of a program's configuration: written, checked by the program itself, and in force; or the former
+//! one is back.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::view::{VERSION_HOST, View};
+use super::way::Way;
+use super::{CHECK, command};
+use crate::failpoint;
+use crate::model::{Program, ProxySettings};
+use crate::proxy::error::ProxyError;
+use crate::proxy::{exchange, file};
+
+/// The answer's header at [`VERSION_HOST`].
+const VERSION: &str = "deployer-configuration";
+
+/// How long a program may take to put a configuration in force that it was told to read.
+const TAKES_EFFECT: Duration = Duration::from_secs(10);
+
+/// How often it is asked meanwhile.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The program must be able to read it, whoever that runs as.
+const MODE: u32 = 0o644;
+
+/// Deployer's part of a program's configuration.
+pub(super) struct Configuration<'a> {
+    pub(super) program: Program,
+    pub(super) settings: &'a ProxySettings,
+    /// Where it is.
+    pub(super) file: PathBuf,
+    /// The command that checks it with all the rest.
+    pub(super) check: Vec<String>,
+    /// The command that puts it in force.
+    pub(super) reload: Vec<String>,
+}
+
+impl Configuration<'_> {
+    /// Makes sure that the program has the configuration of `view`. Where it has, nothing is done.
+    ///
+    /// # Errors
+    /// [`ProxyError::Refused`] when the program does not take it: the former one is back and in force.
+    pub(super) async fn put(&self, view: &View, check: &str, way: &dyn Way) -> Result<(), ProxyError> {
+        let text = view.text()?;
+        let former = self.read()?;
+        let is_written = former.as_deref() == Some(text.as_str());
+        if is_written && self.has(&view.version, check).await {
+            return Ok(());
+        }
+        if !is_written {
+            self.write(&text)?;
+        }
+        failpoint::at("configuration.written");
+        if let Err(why) = self.take(&view.version, check).await {
+            self.put_back(former.as_deref()).await;
+            return Err(ProxyError::refused(format!(
+                "{} did not take its configuration, and the former one is back: {why}",
+                self.program.name()
+            )));
+        }
+        failpoint::at("configuration.in-force");
+        way.settled(view).await
+    }
+
+    /// Checked, read, and answered by.
+    async fn take(&self, version: &str, check: &str) -> Result<(), String> {
+        command::run(&self.check).await?;
+        command::run(&self.reload).await?;
+        let began = Instant::now();
+        while began.elapsed() < TAKES_EFFECT {
+            if self.has(version, check).await {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Err(format!(
+            "it was reloaded and does not serve {} by it. Hint: its configuration must include {}; its own log may \
+             tell more",
+            self.settings.listen,
+            self.file.display()
+        ))
+    }
+
+    /// The former file, in force again as far as the program takes it.
+    async fn put_back(&self, former: Option<&str>) {
+        let written = match former {
+            Some(text) => self.write(text).is_ok(),
+            None => fs::remove_file(&self.file).is_ok(),
+        };
+        if written && command::run(&self.check).await.is_ok() {
+            // What served before a refused check serves still, and was never told to stop.
+            let _ = command::run(&self.reload).await;
+        }
+    }
+
+    /// Removes deployer's part, and has the program go on without it.
+    ///
+    /// # Errors
+    /// When it cannot be removed, or the program does not take what is left.
+    pub(super) async fn remove(&self) -> Result<(), ProxyError> {
+        match fs::remove_file(&self.file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            removed => removed.map_err(|error| self.failed("removed", &error))?,
+        }
+        command::run(&self.reload)
+            .await
+            .map_err(|why| ProxyError::failed(format!("{} goes on as before: {why}", self.program.name())))
+    }
+
+    /// What is not as `view` says: a sentence each.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) async fn problems(&self, view: &View, check: &str) -> Result<Vec<String>, ProxyError> {
+        let mut problems = Vec::new();
+        if self.read()?.as_deref() != Some(view.text()?.as_str()) {
+            problems.push(format!(
+                "deployer's part of the configuration of {}, {}, is not what it should be: `deployer recover` writes \
+                 it anew",
+                self.program.name(),
+                self.file.display()
+            ));
+        }
+        match self.version(check).await {
+            Err(error) => problems.push(error.to_string()),
+            Ok(version) if version.as_deref() != Some(view.version.as_str()) => problems.push(format!(
+                "{} serves {} by another configuration than deployer's: `deployer recover` has it read its \
+                 configuration again",
+                self.program.name(),
+                self.settings.listen
+            )),
+            Ok(_) => {}
+        }
+        Ok(problems)
+    }
+
+    async fn has(&self, version: &str, check: &str) -> bool {
+        let has = self.version(check).await;
+        has.is_ok_and(|has| has.as_deref() == Some(version))
+    }
+
+    /// The version of the configuration that the program serves the public port by; none where it is not deployer's.
+    ///
+    /// # Errors
+    /// [`ProxyError::Unreachable`] when nothing answers there.
+    pub(super) async fn version(&self, check: &str) -> Result<Option<String>, ProxyError> {
+        let asked = exchange::ask(self.settings.listen, VERSION_HOST, "/", &[(CHECK, check)]).await;
+        let (_, headers) = asked.map_err(|error| ProxyError::Unreachable {
+            who: format!(
+                "{} does not answer at {}",
+                self.program.name(),
+                self.settings.listen
+            ),
+            cause: io::Error::other(error.to_string()),
+            hint: format!("does {} run?", self.program.as_str()),
+        })?;
+        let version = headers.get(VERSION).and_then(|value| value.to_str().ok());
+        Ok(version.map(str::to_owned))
+    }
+
+    fn read(&self) -> Result<Option<String>, ProxyError> {
+        match fs::read(&self.file) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failed("read", &error)),
+        }
+    }
+
+    fn write(&self, text: &str) -> Result<(), ProxyError> {
+        let folder = self.file.parent().unwrap_or(Path::new("/"));
+        make_readable(folder)
+            .and_then(|()| file::replace(&self.file, text.as_bytes(), MODE))
+            .map_err(|error| self.failed("written", &error))
+    }
+
+    fn failed(&self, what: &str, error: &io::Error) -> ProxyError {
+        let hint = match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                ". Hint: `deployer install` makes the folder, or make it yourself and give it to deployer's user"
+            }
+            _ => "",
+        };
+        ProxyError::refused(format!("{} cannot be {what}: {error}{hint}", self.file.display()))
+    }
+}
+
+/// Makes `folder`, and its parents, readable by everybody whatever the umask says.
+pub(super) fn make_readable(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent() {
+        make_readable(parent)?;
+    }
+    fs::DirBuilder::new().mode(0o755).create(folder)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
+}

@@ -1,0 +1,163 @@
+//! Marker files: what is chosen, as a program can look it up for every request.
+//!
+//! `FOLDER/marks/APP/` has up to five empty files. Each is one bit, so that whoever reads them while one changes sees the
+//! choice before or the choice after:
+//!
+//! - `live.on`: the public port is served; `live.green`: by green, and else by blue.
+//! - `green.on`, `blue.on`: the slot is served; `green.b`, `blue.b`: by its lane b, and else by its lane a.
+//!
+//! A request is to look at `live.*` first, and then at its slot's alone.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::configuration::make_readable;
+use super::kept::Choice;
+use crate::failpoint;
+use crate::model::{AppName, Lane, Slot};
+
+/// The markers of a program.
+#[derive(Debug, Clone)]
+pub(super) struct Marks {
+    folder: PathBuf,
+}
+
+impl Marks {
+    /// Those in `folder/marks`.
+    pub(super) fn new(folder: &Path) -> Self {
+        Self {
+            folder: folder.join("marks"),
+        }
+    }
+
+    /// Puts these choices in force; apps that are not among them lose their markers. Durable when this returns.
+    ///
+    /// # Errors
+    /// When a marker cannot be made or removed: then some of the choices may be in force.
+    pub(super) fn choose(&self, choices: &[Choice]) -> io::Result<()> {
+        make_readable(&self.folder)?;
+        for choice in choices {
+            self.choose_one(choice)?;
+        }
+        for entry in fs::read_dir(&self.folder)?.flatten() {
+            let name = entry.file_name();
+            if !choices.iter().any(|choice| name == choice.app.as_str()) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where nothing is served yet, first which and then that it is; so no reader is led to a lane that is not meant.
+    fn choose_one(&self, choice: &Choice) -> io::Result<()> {
+        let folder = self.folder.join(choice.app.as_str());
+        make_readable(&folder)?;
+        let mut changed = false;
+        let mut set = |name: &str, is_there: bool| -> io::Result<()> {
+            changed |= put(&folder.join(name), is_there)?;
+            Ok(())
+        };
+        for slot in Slot::BOTH {
+            if let Some(lane) = choice.lanes.get(&slot) {
+                set(&format!("{slot}.b"), *lane == Lane::B)?;
+                set(&format!("{slot}.on"), true)?;
+            }
+        }
+        if let Some(live) = choice.live {
+            set("live.green", live == Slot::Green)?;
+        }
+        set("live.on", choice.live.is_some())?;
+        for slot in Slot::BOTH {
+            set(&format!("{slot}.on"), choice.lanes.contains_key(&slot))?;
+        }
+        failpoint::at("marks.set");
+        if changed {
+            File::open(&folder)?.sync_all()?;
+            File::open(&self.folder)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// What the markers of `apps` say.
+    pub(super) fn chosen<'a>(&self, apps: impl Iterator<Item = &'a AppName>) -> Vec<Choice> {
+        apps.map(|app| {
+            let has = |name: &str| self.folder.join(app.as_str()).join(name).exists();
+            let lane = |slot: Slot| match has(&format!("{slot}.b")) {
+                true => Lane::B,
+                false => Lane::A,
+            };
+            let live = match has("live.green") {
+                true => Slot::Green,
+                false => Slot::Blue,
+            };
+            let lanes: BTreeMap<Slot, Lane> = Slot::BOTH
+                .into_iter()
+                .filter(|slot| has(&format!("{slot}.on")))
+                .map(|slot| (slot, lane(slot)))
+                .collect();
+            Choice {
+                app: app.clone(),
+                live: has("live.on")
+                    .then_some(live)
+                    .filter(|live| lanes.contains_key(live)),
+                lanes,
+            }
+        })
+        .collect()
+    }
+}
+
+/// Makes `path` be there or not; gives whether it was otherwise.
+fn put(path: &Path, is_there: bool) -> io::Result<bool> {
+    if path.exists() == is_there {
+        return Ok(false);
+    }
+    match is_there {
+        true => File::create(path).map(drop)?,
+        false => fs::remove_file(path)?,
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_chosen_is_read_again_whatever_was_chosen_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let marks = Marks::new(folder.path());
+        let app: AppName = "shop".parse().unwrap();
+        let lanes = [None, Some(Lane::A), Some(Lane::B)];
+        let mut choices = Vec::new();
+        for live in [None, Some(Slot::Blue), Some(Slot::Green)] {
+            for blue in lanes {
+                for green in lanes {
+                    let lanes: BTreeMap<Slot, Lane> = [(Slot::Blue, blue), (Slot::Green, green)]
+                        .into_iter()
+                        .filter_map(|(slot, lane)| Some((slot, lane?)))
+                        .collect();
+                    if live.is_none_or(|live| lanes.contains_key(&live)) {
+                        choices.push(Choice {
+                            app: app.clone(),
+                            live,
+                            lanes,
+                        });
+                    }
+                }
+            }
+        }
+        for before in &choices {
+            for after in &choices {
+                for choice in [before, after] {
+                    marks.choose(std::slice::from_ref(choice)).unwrap();
+                    assert_eq!(marks.chosen([&app].into_iter()), [choice.clone()]);
+                }
+            }
+        }
+        marks.choose(&[]).unwrap();
+        assert!(!folder.path().join("marks/shop").exists());
+    }
+}

@@ -1,0 +1,303 @@
+//! nginx, HAProxy and Caddy as the proxy: a flip chooses among what stands in their configuration already.
+//!
+//! ```text
+//! routes → kept → view   → template → configuration, checked by the program, reloaded: only when it differs
+//!               → choice → way: marker files or a runtime map; no reload
+//! ```
+//!
+//! Addresses are planned, so all four lanes of an app (two slots, two lanes each) stand in the configuration before
+//! anything runs there. What a flip changes is which of them is chosen.
+
+mod caddy;
+mod command;
+mod configuration;
+mod haproxy;
+mod kept;
+mod marks;
+mod nginx;
+mod view;
+mod way;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::net::SocketAddrV4;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::FlockOperation;
+
+use self::configuration::Configuration;
+use self::kept::Kept;
+use self::view::View;
+use self::way::Way;
+use super::answers::{Applied, Checked, Drained, OutInstance};
+use super::error::ProxyError;
+use super::exchange;
+use super::file;
+use super::route::AppRoute;
+use crate::failpoint;
+use crate::model::{AppName, Program, ProxyKind, ProxySettings, Settings, Subnet};
+
+/// Where the routes are kept in the proxy's folder of the state folder.
+const ROUTES: &str = "external.json";
+
+/// How often in-flight counts are looked at while a drain waits.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The header of a request that asks which release answers; its value is a token that only deployer knows.
+const CHECK: &str = "deployer-check";
+
+/// The answer's header: `APP/SLOT/LANE`.
+const RELEASE: &str = "deployer-release";
+
+/// A program that is not deployer's own, as the proxy.
+#[derive(Debug)]
+pub struct External {
+    program: Program,
+    settings: ProxySettings,
+    subnet: Subnet,
+    /// `STATE/proxy`: what is nobody's but deployer's.
+    state: PathBuf,
+    way: Box<dyn Way>,
+}
+
+impl External {
+    /// `program` as the proxy, flipping by itself or in front of the embedded one, as the settings say; `state` is
+    /// `STATE/proxy`. Nothing is touched yet.
+    pub fn new(program: Program, settings: &Settings, state: &Path) -> Self {
+        let proxy = settings.proxy.clone();
+        let way: Box<dyn Way> = match program {
+            Program::Nginx => Box::new(nginx::Nginx::new(&proxy)),
+            Program::Haproxy => Box::new(haproxy::Haproxy::new(&proxy)),
+            Program::Caddy => Box::new(caddy::Caddy::new(&proxy)),
+        };
+        Self {
+            program,
+            settings: proxy,
+            subnet: settings.engine.subnet,
+            state: state.to_owned(),
+            way,
+        }
+    }
+
+    /// The folder that deployer's part of the program's configuration is in: `FOLDER/nginx`.
+    pub fn folder(&self) -> PathBuf {
+        self.settings.folder.join(self.program.as_str())
+    }
+
+    /// Makes sure that the program answers.
+    ///
+    /// # Errors
+    /// When it does not. One that has not got deployer's part of its configuration yet does.
+    pub async fn ready(&self) -> Result<(), ProxyError> {
+        self.configuration().version(&self.kept()?.check).await.map(drop)
+    }
+
+    /// As [`Proxy::put_route`](super::Proxy::put_route).
+    ///
+    /// # Errors
+    /// [`ProxyError::Refused`] when the route clashes with another, or the program refuses its configuration: then the
+    /// former one is back, and nothing has changed.
+    pub async fn put_route(&self, route: &AppRoute) -> Result<Applied, ProxyError> {
+        let _changing = self.lock().await?;
+        let mut kept = self.kept()?;
+        route
+            .check(kept.routes(), self.settings.listen.port())
+            .map_err(ProxyError::refused)?;
+        kept.put(route, self.subnet)?;
+        self.put_in_force(&kept).await?;
+        Ok(Applied { check: kept.check })
+    }
+
+    /// As [`Proxy::remove_route`](super::Proxy::remove_route).
+    ///
+    /// # Errors
+    /// As for [`External::put_route`].
+    pub async fn remove_route(&self, app: &AppName) -> Result<(), ProxyError> {
+        let _changing = self.lock().await?;
+        let mut kept = self.kept()?;
+        if kept.remove(app) {
+            self.put_in_force(&kept).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the program has the configuration for standing in front of the embedded proxy.
+    ///
+    /// # Errors
+    /// As for [`External::put_route`].
+    pub async fn put_front(&self) -> Result<(), ProxyError> {
+        let _changing = self.lock().await?;
+        let kept = self.kept()?;
+        self.configuration()
+            .put(&self.view(&kept), &kept.check, self.way.as_ref())
+            .await?;
+        self.keep(&kept)
+    }
+
+    /// Takes deployer's part out of the program's configuration: from then on it serves nothing of deployer's.
+    ///
+    /// # Errors
+    /// When the files cannot be removed, or the program cannot be reloaded.
+    pub async fn leave(&self) -> Result<(), ProxyError> {
+        let _changing = self.lock().await?;
+        self.configuration().remove().await
+    }
+
+    /// The configuration first, which changes nothing that is served; then what is kept, then what is chosen: a crash
+    /// leaves a choice that differs from what is kept, and never one that nobody knows of.
+    async fn put_in_force(&self, kept: &Kept) -> Result<(), ProxyError> {
+        let view = self.view(kept);
+        self.configuration()
+            .put(&view, &kept.check, self.way.as_ref())
+            .await?;
+        failpoint::at("route.configured");
+        self.keep(kept)?;
+        self.way.choose(&view, &kept.choices()).await?;
+        failpoint::at("route.in-force");
+        Ok(())
+    }
+
+    /// Every route, as the program really routes: a slot that it does not send where deployer wants it has no target.
+    ///
+    /// # Errors
+    /// When the program, or its markers, cannot be asked.
+    pub async fn routes(&self) -> Result<Vec<AppRoute>, ProxyError> {
+        let kept = self.kept()?;
+        let chosen = self.way.chosen(&self.view(&kept)).await?;
+        Ok(kept.routes_as(&chosen))
+    }
+
+    /// What is not as it should be beside the routes: a sentence each.
+    ///
+    /// # Errors
+    /// When what is kept cannot be read.
+    pub async fn problems(&self) -> Result<Vec<String>, ProxyError> {
+        let kept = self.kept()?;
+        if kept.is_new() && self.is_flipping() {
+            return Ok(Vec::new());
+        }
+        let view = self.view(&kept);
+        self.configuration().problems(&view, &kept.check).await
+    }
+
+    /// The instances that the program itself has found to be down.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub async fn out(&self) -> Result<Vec<OutInstance>, ProxyError> {
+        let kept = self.kept()?;
+        let view = self.view(&kept);
+        Ok(kept.routed_of(self.way.out(&view).await?))
+    }
+
+    /// Waits until nothing is in flight on `upstreams`, or until `deadline`. Nothing is broken off: what is left ends
+    /// with its instance.
+    ///
+    /// # Errors
+    /// When the program cannot be asked.
+    pub async fn drain(&self, upstreams: &[SocketAddrV4], deadline: Duration) -> Result<Drained, ProxyError> {
+        let began = Instant::now();
+        let view = self.view(&self.kept()?);
+        let before = self.way.in_flight(&view, upstreams).await?;
+        let mut left = before;
+        while left > 0 && began.elapsed() < deadline {
+            tokio::time::sleep(LOOK.min(deadline.saturating_sub(began.elapsed()))).await;
+            left = self.way.in_flight(&view, upstreams).await?;
+        }
+        Ok(Drained {
+            finished: before.saturating_sub(left),
+            cut: left,
+            closed: 0,
+        })
+    }
+
+    /// Asks for `path` of `host` at the public port, and gives which release of `app` has answered.
+    ///
+    /// # Errors
+    /// When nothing answers there.
+    pub async fn check(
+        &self,
+        app: &AppName,
+        host: &str,
+        path: &str,
+        check: &str,
+    ) -> Result<Checked, ProxyError> {
+        let headers = [(CHECK, check)];
+        let (status, headers) = exchange::ask(self.settings.listen, host, path, &headers).await?;
+        let told = headers.get(RELEASE).and_then(|value| value.to_str().ok());
+        Ok(Checked {
+            status: status.as_u16(),
+            release: told.and_then(|told| self.kept().ok()?.release(app, told)),
+        })
+    }
+
+    fn is_flipping(&self) -> bool {
+        matches!(self.settings.kind, ProxyKind::Flip(_))
+    }
+
+    fn view(&self, kept: &Kept) -> View {
+        View::of(
+            kept,
+            self.program,
+            &self.settings,
+            self.way.template(self.is_flipping()),
+        )
+    }
+
+    fn configuration(&self) -> Configuration<'_> {
+        Configuration {
+            program: self.program,
+            settings: &self.settings,
+            file: self.folder().join(self.way.file()),
+            check: self.way.check(),
+            reload: self.way.reload(),
+        }
+    }
+
+    fn keep(&self, kept: &Kept) -> Result<(), ProxyError> {
+        file::store(&self.state, ROUTES, kept)
+            .map_err(|error| ProxyError::refused(format!("the routes cannot be written: {error}")))
+    }
+
+    /// What is kept; new where there is nothing yet.
+    fn kept(&self) -> Result<Kept, ProxyError> {
+        let loaded = file::load(&self.state, ROUTES)?;
+        match loaded.content {
+            Some(kept) => Ok(kept),
+            None => {
+                let check =
+                    token().map_err(|error| ProxyError::refused(format!("no random numbers: {error}")))?;
+                Ok(Kept::new(check))
+            }
+        }
+    }
+
+    /// One change of the routes at a time, whoever makes it.
+    async fn lock(&self) -> Result<File, ProxyError> {
+        let folder = self.state.clone();
+        let locked = tokio::task::spawn_blocking(move || -> io::Result<File> {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&folder)?;
+            let mut options = OpenOptions::new();
+            options.create(true).truncate(false).write(true).mode(0o600);
+            let file = options.open(folder.join("external.lock"))?;
+            rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
+            Ok(file)
+        });
+        let locked = locked.await.map_err(io::Error::other).flatten();
+        locked.map_err(|error| {
+            ProxyError::failed(format!("{} cannot be locked: {error}", self.state.display()))
+        })
+    }
+}
+
+/// 32 hexadecimal digits that nobody can guess.
+fn token() -> io::Result<String> {
+    let mut bytes = [0; 16];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

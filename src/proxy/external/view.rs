@@ -1,0 +1,186 @@
+//! What a template is given.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::kept::{Kept, KeptRoute};
+use crate::model::{AppName, Lane, Program, ProxyKind, ProxySettings, Slot};
+use crate::proxy::error::ProxyError;
+use crate::proxy::route::HttpProbe;
+
+/// The host that deployer asks which configuration the program has. No name ends in `invalid` (RFC 2606).
+pub(super) const VERSION_HOST: &str = "deployer.invalid";
+
+/// Hexadecimal digits of a version.
+const VERSION_DIGITS: usize = 16;
+
+/// Everything that stands in deployer's part of a program's configuration.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct View {
+    /// Names this configuration: another one has another version.
+    pub(super) version: String,
+    /// The token for a check.
+    pub(super) check: String,
+    /// `ADDRESS:PORT` of the public port, and its parts.
+    pub(super) listen: String,
+    pub(super) listen_ip: String,
+    pub(super) listen_port: u16,
+    /// The address that slot ports listen on.
+    pub(super) slot_listen: String,
+    /// The folder of deployer's part: the program can read it.
+    pub(super) folder: PathBuf,
+    /// The embedded proxy's socket, where the program stands in front of it.
+    pub(super) socket: Option<PathBuf>,
+    /// See [`VERSION_HOST`].
+    pub(super) version_host: &'static str,
+    /// Milliseconds: how long a request's head may take to arrive.
+    pub(super) header_timeout: u64,
+    /// Milliseconds: how long a kept connection may stay without a request.
+    pub(super) idle_timeout: u64,
+    /// Milliseconds: how long a body, either way, may make no progress.
+    pub(super) body_timeout: u64,
+    /// Milliseconds: how long an upstream may take to begin its answer.
+    pub(super) response_timeout: u64,
+    /// By name.
+    pub(super) apps: Vec<AppView>,
+    #[serde(skip)]
+    template: &'static str,
+}
+
+/// One app.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct AppView {
+    pub(super) name: AppName,
+    /// Lower case; empty: every host that is no other app's.
+    pub(super) hosts: Vec<String>,
+    /// Where what the user adds to this app's part is; it need not be there.
+    pub(super) snippet: PathBuf,
+    /// How its instances tell that they are well.
+    pub(super) probe: Option<HttpProbe>,
+    /// Blue first.
+    pub(super) slots: Vec<SlotView>,
+}
+
+/// One slot of an app.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct SlotView {
+    pub(super) slot: Slot,
+    /// The slot's own port.
+    pub(super) port: u16,
+    /// Lane a first; none where nothing ever ran.
+    pub(super) lanes: Vec<LaneView>,
+}
+
+/// One lane of a slot.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct LaneView {
+    pub(super) lane: Lane,
+    /// What the program calls it: `deployer.shop.green.a`. No app's name has a dot.
+    pub(super) name: String,
+    /// `ADDRESS:PORT` of each instance.
+    pub(super) upstreams: Vec<std::net::SocketAddrV4>,
+}
+
+impl View {
+    /// What stands in the configuration for these routes, written by `template`.
+    pub(super) fn of(
+        kept: &Kept,
+        program: Program,
+        settings: &ProxySettings,
+        template: &'static str,
+    ) -> Self {
+        let is_front = matches!(settings.kind, ProxyKind::Front(_));
+        let milliseconds =
+            |duration: std::time::Duration| duration.as_millis().try_into().unwrap_or(u64::MAX);
+        let apps = kept.apps.values().filter(|_| !is_front);
+        let mut view = Self {
+            version: String::new(),
+            check: kept.check.clone(),
+            listen: settings.listen.to_string(),
+            listen_ip: settings.listen.ip().to_string(),
+            listen_port: settings.listen.port(),
+            slot_listen: settings.slot_listen.to_string(),
+            folder: settings.folder.join(program.as_str()),
+            socket: is_front.then(|| settings.socket.clone()),
+            version_host: VERSION_HOST,
+            header_timeout: milliseconds(settings.header_timeout),
+            idle_timeout: milliseconds(settings.idle_timeout),
+            body_timeout: milliseconds(settings.body_timeout),
+            response_timeout: milliseconds(settings.response_timeout),
+            apps: apps.map(|kept| AppView::of(kept, program, settings)).collect(),
+            template,
+        };
+        view.version = view.digest();
+        view
+    }
+
+    /// The text that the template gives.
+    ///
+    /// # Errors
+    /// When the template is wrong, which a test of it shows.
+    pub(super) fn text(&self) -> Result<String, ProxyError> {
+        let mut environment = minijinja::Environment::new();
+        environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+        let lines = minijinja::syntax::SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .keep_trailing_newline(true)
+            .build();
+        let failed = |error| ProxyError::failed(format!("the configuration cannot be written: {error:#}"));
+        environment.set_syntax(lines.map_err(failed)?);
+        environment
+            .render_str(self.template, minijinja::value::Serde(self))
+            .map_err(failed)
+    }
+
+    /// Of the template and of all that it is given, but the version.
+    fn digest(&self) -> String {
+        let given = serde_json::to_vec(self).expect("a view is JSON");
+        let digest = Sha256::new()
+            .chain_update(self.template)
+            .chain_update(given)
+            .finalize();
+        let mut digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        digits.truncate(VERSION_DIGITS);
+        digits
+    }
+}
+
+impl AppView {
+    fn of(kept: &KeptRoute, program: Program, settings: &ProxySettings) -> Self {
+        let route = &kept.route;
+        let probe = route.live_target().into_iter();
+        let targets = route.slots.values().filter_map(|slot| slot.target.as_ref());
+        Self {
+            name: route.app.clone(),
+            hosts: route.hosts.clone(),
+            snippet: settings
+                .snippets
+                .join(format!("{}.{}", route.app, program.as_str())),
+            probe: probe.chain(targets).find_map(|target| target.probe.clone()),
+            slots: Slot::BOTH
+                .into_iter()
+                .filter_map(|slot| {
+                    Some(SlotView {
+                        slot,
+                        port: route.slots.get(&slot)?.port,
+                        lanes: lanes(kept, slot),
+                    })
+                })
+                .collect(),
+        }
+    }
+}
+
+fn lanes(kept: &KeptRoute, slot: Slot) -> Vec<LaneView> {
+    let lanes = kept.lanes.get(&slot).into_iter().flatten();
+    lanes
+        .map(|(lane, upstreams)| LaneView {
+            lane: *lane,
+            name: format!("deployer.{}.{slot}.{lane}", kept.route.app),
+            upstreams: upstreams.clone(),
+        })
+        .collect()
+}

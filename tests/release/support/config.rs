@@ -7,6 +7,7 @@ use std::process::Command;
 use super::World;
 use super::engine::OwnEngine;
 use super::process::run;
+use super::programs::Kind;
 
 /// The user of a registry that wants a password.
 const REGISTRY_USER: &str = "deployer";
@@ -24,6 +25,8 @@ pub(crate) struct Options {
     pub(crate) engine: String,
     /// Lines for the section `[registry]`.
     pub(crate) registry: String,
+    /// Which proxy it has.
+    pub(crate) kind: Kind,
     /// Lines for the section `[proxy]`.
     pub(crate) proxy: String,
     /// Every process of the world's deployer has fail points.
@@ -47,7 +50,7 @@ pub(super) fn deployer(world: &World) -> String {
     });
     format!(
         "state = {:?}\n\n[engine]\nhost = {:?}\nnetwork = {:?}\nsubnet = {:?}\n{engine}\n\n\
-         [registry]\naddress = \"{}\"\n{}{registry}\n\n[proxy]\nlisten = \"{}\"\n{proxy}\n\n\
+         [registry]\naddress = \"{}\"\n{}{registry}\n\n[proxy]\nlisten = \"{}\"\n{}{proxy}\n\n{}\n\
          [ssh]\nauthorized_keys = {:?}\n",
         world.path("state"),
         world.docker().host(),
@@ -56,7 +59,26 @@ pub(super) fn deployer(world: &World) -> String {
         world.registry_address(),
         login.unwrap_or_default(),
         world.public(),
+        kind_lines(world),
+        world
+            .options
+            .kind
+            .program()
+            .map_or(String::new(), |program| program.lines(world)),
         world.authorized_keys(),
+    )
+}
+
+fn kind_lines(world: &World) -> String {
+    let (mode, program) = match world.options.kind {
+        Kind::Embedded => return String::new(),
+        Kind::Flip(program) => ("flip", program),
+        Kind::Front(program) => ("front", program),
+    };
+    format!(
+        "kind = {:?}\nmode = {mode:?}\nsocket = {:?}\n",
+        program.name(),
+        world.path("http.sock")
     )
 }
 

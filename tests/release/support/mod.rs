@@ -23,12 +23,14 @@ pub(crate) mod forwarder;
 pub(crate) mod http;
 mod lease;
 pub(crate) mod process;
+pub(crate) mod programs;
 mod repo;
 pub(crate) mod sshd;
 pub(crate) mod traffic;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -82,6 +84,7 @@ pub(crate) struct World {
     repos: AtomicU32,
     registry: Option<Daemon>,
     proxy: Option<Daemon>,
+    program: Option<Daemon>,
 }
 
 impl World {
@@ -115,6 +118,7 @@ impl World {
             repos: AtomicU32::new(0),
             registry: None,
             proxy: None,
+            program: None,
         };
         docker.remove_all(&world.network(), &world.registry_address().to_string());
         fs::create_dir(world.path("home")).expect("a home");
@@ -122,7 +126,10 @@ impl World {
         fs::create_dir(world.path(fail_points::FOLDER)).expect("a folder for fail points");
         fs::write(world.config(), config::deployer(&world)).expect("the configuration is written");
         world.start_registry();
-        world.start_proxy();
+        world.start_program();
+        if world.options.kind.has_embedded() {
+            world.start_proxy();
+        }
         world
     }
 
@@ -402,6 +409,43 @@ impl World {
         self.start_proxy_as(command);
     }
 
+    /// Starts the program that serves the public port, in a world that has one, and waits until its user's own site
+    /// answers.
+    #[track_caller]
+    pub(crate) fn start_program(&mut self) {
+        let Some(program) = self.options.kind.program() else {
+            return;
+        };
+        program.need();
+        program.prepare(self);
+        let log = self.path(&format!("{}.log", program.name()));
+        let mut command = program.command(self);
+        // A master that is killed leaves its workers, which hold its ports.
+        command.process_group(0);
+        let mut daemon = Daemon::start(&mut command, &log);
+        self.await_answer(program.name(), self.user_site(), &mut daemon);
+        self.program = Some(daemon);
+    }
+
+    /// The program that serves the public port.
+    pub(crate) fn program(&mut self) -> &mut Daemon {
+        self.program.as_mut().expect("the program runs")
+    }
+
+    /// SIGTERM for the program; waits until it has ended.
+    #[track_caller]
+    pub(crate) fn stop_program(&mut self) {
+        let program = self.program.take().expect("the program runs");
+        program.stop(DAEMON_DEADLINE);
+    }
+
+    /// SIGKILL for the program and all its processes.
+    pub(crate) fn kill_program(&mut self) {
+        if let Some(program) = self.program.take() {
+            process::kill_group(program.pid());
+        }
+    }
+
     #[track_caller]
     fn start_proxy_as(&mut self, command: &mut Command) {
         let mut proxy = Daemon::start(command, &self.proxy_log());
@@ -486,7 +530,14 @@ impl World {
     }
 
     fn show_logs(&self) {
-        for name in ["proxy.log", "registry.log", "engine.log"] {
+        for name in [
+            "proxy.log",
+            "nginx.log",
+            "haproxy.log",
+            "caddy.log",
+            "registry.log",
+            "engine.log",
+        ] {
             let log = fs::read(self.path(name)).unwrap_or_default();
             let log = String::from_utf8_lossy(&log);
             // The registry takes it for an error that a push asks what it has already.
@@ -512,6 +563,7 @@ impl Drop for World {
             process::signal(pid, rustix::process::Signal::KILL);
         }
         self.proxy = None;
+        self.kill_program();
         match self.engine.take() {
             Some(engine) => drop(engine),
             None => self

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::wait_for;
 
@@ -140,6 +140,12 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
         .and_then(Pid::from_raw)
         .expect("a process id");
     let _ = kill_process(pid, signal);
+}
+
+/// SIGKILL for every process of the group that `pid` leads.
+pub(crate) fn kill_group(pid: u32) {
+    let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let _ = kill_process_group(group.expect("a process id"), Signal::KILL);
 }
 
 /// The processes whose program is `program` and that name `config` in their arguments or environment.

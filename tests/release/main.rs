@@ -14,6 +14,7 @@ mod history;
 mod hostile;
 mod instances;
 mod kill;
+mod programs;
 mod prune;
 mod push;
 mod queue;

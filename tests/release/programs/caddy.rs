@@ -1,0 +1,1 @@
+//! What is Caddy's own.

@@ -19,6 +19,23 @@ fn app() -> AppName {
     "shop".parse().unwrap()
 }
 
+/// The record of a release on green.
+pub(super) fn record(id: ReleaseId, origin: Origin) -> Record {
+    Record {
+        id,
+        slot: Slot::Green,
+        origin,
+        commit: None,
+        subject: Some("v7".into()),
+        promote: true,
+        meant: None,
+        gated: None,
+        by: None,
+        command: None,
+        received: Moment::now(),
+    }
+}
+
 /// A state in which release 7 runs on green, and is live.
 pub(super) fn green_runs_7() -> AppState {
     let image = ImageRef {
@@ -54,23 +71,10 @@ fn folder() -> Folder {
     let state = green_runs_7();
     let lock = store.try_lock(&app()).unwrap().unwrap();
     store.write_state(&lock, &state).unwrap();
-    let record = |id| {
-        Ok(Record {
-            id,
-            slot: Slot::Green,
-            origin: Origin::Rollback { to: ReleaseId(6) },
-            commit: None,
-            subject: Some("v7".into()),
-            promote: true,
-            meant: None,
-            gated: None,
-            by: None,
-            command: None,
-            received: Moment::now(),
-        })
-    };
     let (release, ..) = store
-        .new_release(&store.lock_numbers(&app()).unwrap(), record)
+        .new_release(&store.lock_numbers(&app()).unwrap(), |id| {
+            Ok(record(id, Origin::Rollback { to: ReleaseId(6) }))
+        })
         .unwrap();
     Folder {
         store,

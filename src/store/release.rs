@@ -249,22 +249,10 @@ impl ReleaseDir {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::damage_tests::green_runs_7;
+    use crate::store::damage_tests::{green_runs_7, record};
 
     fn promotion(id: ReleaseId) -> Record {
-        Record {
-            id,
-            slot: Slot::Green,
-            origin: Origin::Promote { from: None },
-            commit: None,
-            subject: None,
-            promote: true,
-            meant: None,
-            gated: None,
-            by: None,
-            command: None,
-            received: Moment::now(),
-        }
+        record(id, Origin::Promote { from: None })
     }
 
     #[test]

@@ -91,7 +91,12 @@ impl External {
     /// # Errors
     /// When it does not. One that has not got deployer's part of its configuration yet does.
     pub async fn ready(&self) -> Result<(), ProxyError> {
-        self.configuration().version(&self.kept()?.check).await.map(drop)
+        let configuration = self.configuration();
+        match configuration.file.exists() {
+            true => configuration.version(&self.kept()?.check).await.map(drop),
+            // It need not listen at the public port yet.
+            false => Ok(()),
+        }
     }
 
     /// As [`Proxy::put_route`](super::Proxy::put_route).
@@ -251,6 +256,7 @@ impl External {
             program: self.program,
             settings: &self.settings,
             file: self.folder().join(self.way.file()),
+            beside: self.way.beside().map(|name| self.folder().join(name)),
             check: self.way.check(),
             reload: self.way.reload(),
         }

@@ -39,3 +39,34 @@ fn nginx_scratch() {
         }
     }
 }
+
+#[test]
+fn nginx_scratch_reload() {
+    let (world, _shop, repo) = live("nginx-reload", "instances = 1");
+    let mut load = crate::support::traffic::Load::default();
+    load.clients.extend([crate::support::traffic::Client::KeptGet; 6]);
+    load.clients.extend([crate::support::traffic::Client::Order; 10]);
+    load.pause =
+        std::time::Duration::from_millis(std::env::var("SCRATCH_PAUSE").map_or(5, |p| p.parse().unwrap()));
+    let traffic = world.traffic_with(load);
+    let mut instances = 1;
+    for n in 2..8 {
+        let next = if instances == 1 { 3 } else { 1 };
+        world.reconfigure(
+            &format!("instances = {instances}"),
+            &format!("instances = {next}"),
+        );
+        instances = next;
+        repo.version(&format!("v{n}"));
+        println!(
+            "{}",
+            repo.push(["green", "blue"][n % 2])
+                .said()
+                .lines()
+                .filter(|l| l.contains("flip") || l.contains("drain") || l.contains("live:"))
+                .collect::<Vec<_>>()
+                .join("\n")
+        );
+    }
+    println!("{}", traffic.stop());
+}

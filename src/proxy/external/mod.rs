@@ -174,12 +174,14 @@ impl External {
         Ok(kept.routes_as(&chosen))
     }
 
-    /// What is not as it should be beside the routes: a sentence each.
+    /// What is not as it should be beside the routes: a sentence each. Before the first route there is nothing to be.
     ///
     /// # Errors
     /// When what is kept cannot be read.
     pub async fn problems(&self) -> Result<Vec<String>, ProxyError> {
-        let kept = self.kept()?;
+        let Some(kept) = self.kept_already()? else {
+            return Ok(Vec::new());
+        };
         if kept.is_new() && self.is_flipping() {
             return Ok(Vec::new());
         }
@@ -267,10 +269,13 @@ impl External {
             .map_err(|error| ProxyError::refused(format!("the routes cannot be written: {error}")))
     }
 
+    fn kept_already(&self) -> Result<Option<Kept>, ProxyError> {
+        Ok(file::load(&self.state, ROUTES)?.content)
+    }
+
     /// What is kept; new where there is nothing yet.
     fn kept(&self) -> Result<Kept, ProxyError> {
-        let loaded = file::load(&self.state, ROUTES)?;
-        match loaded.content {
+        match self.kept_already()? {
             Some(kept) => Ok(kept),
             None => {
                 let check =

@@ -61,8 +61,12 @@ impl Configuration<'_> {
         if let Err(why) = self.take(&view.version, check, way).await {
             self.put_back(former.as_deref()).await;
             way.after_reload();
+            let hint = match self.version(check).await {
+                Err(ProxyError::Unreachable { hint, .. }) => format!(". Hint: {hint}"),
+                _ => String::new(),
+            };
             return Err(ProxyError::refused(format!(
-                "{} did not take its configuration, and the former one is back: {why}",
+                "{} did not take its configuration, and the former one is back: {why}{hint}",
                 self.program.name()
             )));
         }

@@ -58,8 +58,12 @@ impl Configuration<'_> {
             false => self.write(&text)?,
         }
         failpoint::at("configuration.written");
-        if let Err(why) = self.take(&view.version, check).await {
-            self.put_back(former.as_deref()).await;
+        let (why, was_read) = match command::run(&self.check).await {
+            Err(why) => (Some(why), false),
+            Ok(()) => (self.take(&view.version, check).await.err(), true),
+        };
+        if let Some(why) = why {
+            self.put_back(former.as_deref(), was_read).await;
             return Err(ProxyError::refused(format!(
                 "{} did not take its configuration, and the former one is back: {why}",
                 self.program.name()
@@ -69,9 +73,8 @@ impl Configuration<'_> {
         way.settled(view).await
     }
 
-    /// Checked, read, and answered by.
+    /// Read, and answered by.
     async fn take(&self, version: &str, check: &str) -> Result<(), String> {
-        command::run(&self.check).await?;
         command::run(&self.reload).await?;
         let began = Instant::now();
         while began.elapsed() < TAKES_EFFECT {
@@ -88,14 +91,14 @@ impl Configuration<'_> {
         ))
     }
 
-    /// The former file, in force again as far as the program takes it.
-    async fn put_back(&self, former: Option<&str>) {
+    /// The former file is back; and in force again, as far as the program takes it, where it `was_read` that there was
+    /// another one.
+    async fn put_back(&self, former: Option<&str>, was_read: bool) {
         let written = match former {
             Some(text) => self.write(text).is_ok(),
             None => fs::remove_file(&self.file).is_ok(),
         };
-        if written && command::run(&self.check).await.is_ok() {
-            // What served before a refused check serves still, and was never told to stop.
+        if written && was_read && command::run(&self.check).await.is_ok() {
             let _ = command::run(&self.reload).await;
         }
     }
@@ -183,8 +186,9 @@ impl Configuration<'_> {
     /// What the configuration needs to be taken, as empty as it can be.
     fn make_beside(&self) -> Result<(), ProxyError> {
         match &self.beside {
-            Some(beside) if !beside.exists() => file::replace(beside, b"", MODE)
-                .map_err(|error| ProxyError::refused(format!("{} cannot be written: {error}", beside.display()))),
+            Some(beside) if !beside.exists() => file::replace(beside, b"", MODE).map_err(|error| {
+                ProxyError::refused(format!("{} cannot be written: {error}", beside.display()))
+            }),
             _ => Ok(()),
         }
     }

@@ -86,12 +86,17 @@ impl External {
         self.settings.folder.join(self.program.as_str())
     }
 
-    /// Makes sure that the program answers.
+    /// Makes sure that the program answers. Before the first route nobody but deployer's part may listen at the public
+    /// port, so that its reload is what tells.
     ///
     /// # Errors
-    /// When it does not. One that has not got deployer's part of its configuration yet does.
+    /// When it does not.
     pub async fn ready(&self) -> Result<(), ProxyError> {
-        self.configuration().version(&self.kept()?.check).await.map(drop)
+        let kept = self.kept()?;
+        match kept.is_new() {
+            true => Ok(()),
+            false => self.configuration().version(&kept.check).await.map(drop),
+        }
     }
 
     /// As [`Proxy::put_route`](super::Proxy::put_route).

@@ -55,7 +55,7 @@ impl Configuration<'_> {
             self.write(&text)?;
         }
         failpoint::at("configuration.written");
-        if let Err(why) = self.take(&view.version, check).await {
+        if let Err(why) = self.take(view, check, way).await {
             self.put_back(former.as_deref()).await;
             return Err(ProxyError::refused(format!(
                 "{} did not take its configuration, and the former one is back: {why}",
@@ -67,12 +67,15 @@ impl Configuration<'_> {
     }
 
     /// Checked, read, and answered by.
-    async fn take(&self, version: &str, check: &str) -> Result<(), String> {
+    async fn take(&self, view: &View, check: &str, way: &dyn Way) -> Result<(), String> {
         command::run(&self.check).await?;
-        command::run(&self.reload).await?;
+        way.before_reload(view).await;
+        let reloaded = command::run(&self.reload).await;
+        way.after_reload(view);
+        reloaded?;
         let began = Instant::now();
         while began.elapsed() < TAKES_EFFECT {
-            if self.has(version, check).await {
+            if self.has(&view.version, check).await {
                 return Ok(());
             }
             tokio::time::sleep(LOOK).await;

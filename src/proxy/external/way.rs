@@ -23,6 +23,17 @@ pub(super) trait Way: Debug + Send + Sync {
     /// The command that has the program read its configuration again.
     fn reload(&self) -> Vec<String>;
 
+    /// Makes a reload harmless, as far as it can be made so. The configuration before that of `view` is in force.
+    fn before_reload<'a>(&'a self, view: &'a View) -> BoxFuture<'a, ()> {
+        let _ = view;
+        Box::pin(async {})
+    }
+
+    /// Takes back what [`Way::before_reload`] did, whatever became of the reload.
+    fn after_reload(&self, view: &View) {
+        let _ = view;
+    }
+
     /// Comes back when nothing of the program serves by a former configuration in a way that could be wrong after a
     /// flip, or when it has been waited for long enough. The new configuration is in force already.
     fn settled<'a>(&'a self, view: &'a View) -> BoxFuture<'a, Result<(), ProxyError>>;

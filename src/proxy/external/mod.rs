@@ -86,15 +86,16 @@ impl External {
         self.settings.folder.join(self.program.as_str())
     }
 
-    /// Makes sure that the program answers.
+    /// Makes sure that the program answers. Before the first route nobody but deployer's part may listen at the public
+    /// port, so that its reload is what tells.
     ///
     /// # Errors
-    /// When it does not. One that has not got deployer's part of its configuration yet does.
+    /// When it does not.
     pub async fn ready(&self) -> Result<(), ProxyError> {
         let configuration = self.configuration();
-        match configuration.file.exists() {
-            true => configuration.version(&self.kept()?.check).await.map(drop),
-            // It need not listen at the public port yet.
+        let kept = self.kept()?;
+        match configuration.file.exists() && !(self.is_flipping() && kept.is_new()) {
+            true => configuration.version(&kept.check).await.map(drop),
             false => Ok(()),
         }
     }

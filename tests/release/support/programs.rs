@@ -81,7 +81,7 @@ impl Program {
                 of.admin_socket
             ),
             Program::Caddy => format!(
-                "check = [\"caddy\", \"validate\", \"--config\", {main:?}, \"--adapter\", \"caddyfile\"]\n\
+                "check = [\"caddy\", \"adapt\", \"--config\", {main:?}, \"--adapter\", \"caddyfile\"]\n\
                  reload = [\"caddy\", \"reload\", \"--config\", {main:?}, \"--adapter\", \"caddyfile\", \"--address\", \
                  \"{0}\"]\nadmin = \"{0}\"",
                 world.program_admin()

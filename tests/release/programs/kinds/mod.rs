@@ -119,9 +119,8 @@ fn await_answers(so_far: impl Fn() -> Outcome, version: &str, more: u64) {
 #[track_caller]
 fn users_own_site_is_untouched(world: &World, kind: Kind) {
     if kind.program().is_some() {
-        let reply = world
-            .get_at(world.user_site(), "localhost", "/")
-            .expect("an answer");
+        let site = world.user_site();
+        let reply = world.get_at(site, &site.to_string(), "/").expect("an answer");
         assert_eq!((reply.status, reply.text().as_str()), (200, "mine"));
     }
 }

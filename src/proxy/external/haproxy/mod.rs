@@ -102,6 +102,8 @@ impl Haproxy {
             (Ok(Some(has)), false) => self.master.change(worker, &path, &has, wanted).await,
             // It is of a time before deployer's part, and has nothing of it.
             (Ok(None), true) => Ok(()),
+            // Deployer's part has left it.
+            (Ok(None), false) if wanted.is_empty() => Ok(()),
             (Ok(None), false) => Err(ProxyError::failed(
                 "HAProxy serves by a configuration without deployer's part. Hint: was it started with it, as `deployer \
                  install` has it? `deployer recover` has it read its configuration again",

@@ -47,12 +47,12 @@ pub(super) fn settings(program: Program, place: &Place) -> String {
              reload = [\"nginx\", \"-s\", \"reload\", \"-c\", {main:?}, \"-e\", \"stderr\"]"
         ),
         Program::Haproxy => format!(
-            "check = [\"haproxy\", \"-c\", \"-q\", \"-f\", {main:?}, \"-f\", {part:?}]\n\
+            "check = [\"haproxy\", \"-c\", \"-f\", {main:?}, \"-f\", {part:?}]\n\
              reload = [\"sh\", \"-c\", \"kill -USR2 $(cat {})\"]\nadmin = {socket:?}",
             pid.display()
         ),
         Program::Caddy => format!(
-            "check = [\"caddy\", \"validate\", \"--config\", {main:?}, \"--adapter\", \"caddyfile\"]\n\
+            "check = [\"caddy\", \"adapt\", \"--config\", {main:?}, \"--adapter\", \"caddyfile\"]\n\
              reload = [\"caddy\", \"reload\", \"--config\", {main:?}, \"--adapter\", \"caddyfile\", \"--address\", \
              \"127.0.0.1:{admin}\"]\nadmin = \"127.0.0.1:{admin}\""
         ),
@@ -118,7 +118,7 @@ fn main(program: Program, place: &Place) -> Result<String> {
             )
         }
         Program::Caddy => format!(
-            "{{\n  admin 127.0.0.1:{}\n  auto_https off\n  persist_config off\n  log {{\n    level ERROR\n  }}\n}}\n\
+            "{{\n  admin 127.0.0.1:{}\n  auto_https off\n  log {{\n    level ERROR\n  }}\n}}\n\
              http://{site} {{\n  respond mine\n}}\nimport {part}/*.caddyfile\n",
             place.admin
         ),

@@ -429,6 +429,11 @@ impl World {
         self.program = Some(daemon);
     }
 
+    /// Whether the embedded proxy is among what serves.
+    pub(crate) fn has_embedded_proxy(&self) -> bool {
+        self.options.kind.has_embedded()
+    }
+
     /// The program that serves the public port.
     pub(crate) fn program(&mut self) -> &mut Daemon {
         self.program.as_mut().expect("the program runs")

@@ -1,5 +1,7 @@
 //! What every kind of proxy must do: each behaviour is one function with the kind as its argument, and one test for each
 //! program that flips by itself.
+//!
+//! What a kind cannot do as the embedded proxy does it, its behaviour counts and prints.
 
 mod addresses;
 mod crashes;
@@ -66,10 +68,17 @@ macro_rules! kinds {
 }
 
 kinds! {
-    embedded: super::EMBEDDED,
     nginx: super::NGINX,
     haproxy: super::HAPROXY,
     caddy: super::CADDY,
+}
+
+/// What the others are compared with. All that is here holds for it; the rest has tests of its own elsewhere.
+mod embedded {
+    #[test]
+    fn heads_bodies_and_streams_pass_as_they_should() {
+        super::heads::pass_as_they_should(super::EMBEDDED);
+    }
 }
 
 /// Runs `behaviour` for `kind`, unless a developer does without its program.

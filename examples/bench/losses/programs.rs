@@ -1,13 +1,14 @@
 //! nginx, HAProxy and Caddy as their users run them: a main configuration that includes deployer's part.
 
 use std::fs;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
 use deployer::model::Program;
 
-use crate::process::Daemon;
+use crate::process::{Daemon, wait_for};
 
 /// Where a program's files are, and what it listens at beside deployer's part.
 pub(super) struct Place {
@@ -60,7 +61,7 @@ pub(super) fn settings(program: Program, place: &Place) -> String {
     format!("[proxy.{}]\n{lines}\n", program.as_str())
 }
 
-/// Starts it, without deployer's part as yet.
+/// Starts it, without deployer's part as yet, and waits until the user's own site is there.
 pub(super) fn start(program: Program, place: &Place, log: &Path) -> Result<Daemon> {
     fs::create_dir_all(place.part(program))?;
     fs::write(place.main(), main(program, place)?)?;
@@ -87,7 +88,11 @@ pub(super) fn start(program: Program, place: &Place, log: &Path) -> Result<Daemo
                 .arg(main)
         }
     };
-    Daemon::start(&mut command, log)
+    let process = Daemon::start(&mut command, log)?;
+    wait_for("the program did not start", log, || {
+        TcpStream::connect((Ipv4Addr::LOCALHOST, place.spare)).is_ok()
+    })?;
+    Ok(process)
 }
 
 fn main(program: Program, place: &Place) -> Result<String> {

@@ -16,7 +16,7 @@ use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 
 use self::map::Map;
 use self::master::{Master, Worker};
@@ -131,14 +131,15 @@ impl Haproxy {
                  its configuration again"
             )));
         }
-        for stat in stats.iter().filter(|stat| stat.is_down()) {
-            let is_wanted = wanted.backends().any(|backend| backend == stat.backend);
-            if let Some(address) = stat.server.filter(|_| is_wanted)
-                && accepts(address).await
-            {
-                let order = format!("set server {}/{address} health up", stat.backend);
-                self.master.order(worker, &order).await?;
-            }
+        let down = stats.iter().filter(|stat| stat.is_down());
+        let wanted = down.filter(|stat| wanted.backends().any(|backend| backend == stat.backend));
+        let orders = wanted.filter_map(|stat| {
+            let address = stat.server?;
+            let order = format!("set server {}/{address} health up", stat.backend);
+            Some(async move { accepts(address).await.then_some(order) })
+        });
+        for order in join_all(orders).await.into_iter().flatten() {
+            self.master.order(worker, &order).await?;
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 
 use self::map::Map;
 use self::master::{Master, Worker};
@@ -47,6 +47,9 @@ const ACCEPTS: Duration = Duration::from_millis(500);
 /// How long the master may take to begin anew after a reload, and how often it is asked meanwhile.
 const BEGINS_ANEW: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(20);
+
+/// How often the file and the worker are looked at again, where they differ.
+const LOOKS: u32 = 3;
 
 /// HAProxy, as the settings say that it runs.
 #[derive(Debug)]
@@ -128,16 +131,27 @@ impl Haproxy {
                  its configuration again"
             )));
         }
-        for stat in stats.iter().filter(|stat| stat.is_down()) {
-            let is_wanted = wanted.backends().any(|backend| backend == stat.backend);
-            if let Some(address) = stat.server.filter(|_| is_wanted)
-                && accepts(address).await
-            {
-                let order = format!("set server {}/{address} health up", stat.backend);
-                self.master.order(worker, &order).await?;
-            }
+        let down = stats.iter().filter(|stat| stat.is_down());
+        let wanted = down.filter(|stat| wanted.backends().any(|backend| backend == stat.backend));
+        let orders = wanted.filter_map(|stat| {
+            let address = stat.server?;
+            let order = format!("set server {}/{address} health up", stat.backend);
+            Some(async move { accepts(address).await.then_some(order) })
+        });
+        for order in join_all(orders).await.into_iter().flatten() {
+            self.master.order(worker, &order).await?;
         }
         Ok(())
+    }
+
+    /// The map as the newest worker has it, and as the file has it.
+    async fn maps(&self) -> Result<(Map, Map), ProxyError> {
+        let worker = self.master.current().await?;
+        let runs = self.master.map(worker, &self.map()).await?;
+        Ok((
+            runs.unwrap_or_default(),
+            Map::read(&self.map()).unwrap_or_default(),
+        ))
     }
 
     fn write(&self, wanted: &Map) -> Result<(), ProxyError> {
@@ -236,11 +250,17 @@ impl Way for Haproxy {
             if view.apps.is_empty() {
                 return Ok(Vec::new());
             }
-            let worker = self.master.current().await?;
-            let runs = self.master.map(worker, &self.map()).await?.unwrap_or_default();
-            let written = Map::read(&self.map()).unwrap_or_default();
-            let apps = view.apps.iter().map(|app| &app.name);
-            Ok(apps
+            let apps = || view.apps.iter().map(|app| &app.name);
+            let (mut runs, mut written) = self.maps().await?;
+            for _ in 0..LOOKS {
+                if apps().all(|app| runs.is_for_like(app, &written)) {
+                    break;
+                }
+                // A flip may be under way between the one and the other.
+                tokio::time::sleep(LOOK).await;
+                (runs, written) = self.maps().await?;
+            }
+            Ok(apps()
                 .filter(|app| runs.is_for_like(app, &written))
                 .map(|app| runs.choice(app))
                 .collect())

@@ -42,8 +42,11 @@ pub struct ProxyInfo {
     pub version: String,
     /// The process.
     pub pid: u32,
-    /// Where the public port is.
+    /// Where the public port is, whoever listens there.
     pub listen: SocketAddr,
+    /// The unix socket that it listens at in the public port's stead, where another program stands in front.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<PathBuf>,
     /// The address that slot ports listen on.
     pub slot_listen: IpAddr,
     /// When it started.

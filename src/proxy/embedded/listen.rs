@@ -5,54 +5,58 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustix::net::{SocketFlags, acceptfrom_with, listen, sockopt};
+use rustix::net::sockopt;
 use tokio::sync::{mpsc, watch};
 
 use super::connection::{Accepted, Plane, Worker};
+use super::listener::{Listener, Place};
 use super::notify;
 use super::table::Door;
 use super::upstream::lock;
 use crate::proxy::say;
-
-/// Connections that may wait to be accepted; the kernel caps it by net.core.somaxconn.
-const QUEUE: i32 = 4096;
 
 /// Pause after a failure to accept that a pause may cure, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Sockets that were there before us: a former proxy's, or systemd's.
 #[derive(Debug, Default)]
-pub(super) struct Inherited(HashMap<SocketAddr, TcpListener>);
+pub(super) struct Inherited(HashMap<Place, Listener>);
 
 impl Inherited {
-    pub(super) fn new(sockets: impl IntoIterator<Item = TcpListener>) -> Self {
-        let by_address = |socket: TcpListener| Some((socket.local_addr().ok()?, socket));
-        Self(sockets.into_iter().filter_map(by_address).collect())
+    pub(super) fn new(sockets: impl IntoIterator<Item = Listener>) -> Self {
+        let by_place = |socket: Listener| Some((socket.place().ok()?, socket));
+        Self(sockets.into_iter().filter_map(by_place).collect())
     }
 
-    /// Listens on `address`, with the socket that is there already or a new one.
-    pub(super) fn listen(&mut self, address: SocketAddr) -> io::Result<TcpListener> {
-        let listener = match self.0.remove(&address) {
+    /// Listens at `place`, with the socket that is there already or a new one.
+    pub(super) fn listen(&mut self, place: &Place) -> io::Result<Listener> {
+        let listener = match self.take(place)? {
             Some(listener) => listener,
             None => {
                 // One of another address may stand in the way.
-                self.close(|other| other.port() == address.port());
-                TcpListener::bind(address)?
+                self.close(|other| other.is_in_the_way_of(place));
+                Listener::bind(place)?
             }
         };
-        listener.set_nonblocking(true)?;
         notify::keep(&listener);
-        // Again, for a longer queue than the standard library's.
-        listen(&listener, QUEUE)?;
-        // What is accepted has these settings from its listener.
-        sockopt::set_tcp_nodelay(&listener, true)?;
-        keep_alive(&listener)?;
+        listener.prepare()?;
         Ok(listener)
+    }
+
+    /// The socket of `place` that is there already, unless clients find it no more.
+    fn take(&mut self, place: &Place) -> io::Result<Option<Listener>> {
+        match self.0.remove(place) {
+            Some(listener) if !listener.is_found()? => {
+                notify::forget(&listener);
+                Ok(None)
+            }
+            there => Ok(there),
+        }
     }
 
     /// Closes those that nobody has asked for: nobody would accept there.
@@ -60,8 +64,8 @@ impl Inherited {
         self.close(|_| true);
     }
 
-    fn close(&mut self, which: impl Fn(SocketAddr) -> bool) {
-        for (_, socket) in self.0.extract_if(|address, _| which(*address)) {
+    fn close(&mut self, which: impl Fn(&Place) -> bool) {
+        for (_, socket) in self.0.extract_if(|place, _| which(place)) {
             notify::forget(&socket);
         }
     }
@@ -86,7 +90,7 @@ pub(super) struct Doors {
 
 #[derive(Debug)]
 struct Open {
-    socket: Arc<TcpListener>,
+    socket: Arc<Listener>,
     /// Dropped, it ends the accepting.
     accepts: watch::Sender<()>,
     /// Closed once the last worker has stopped.
@@ -97,7 +101,7 @@ struct Open {
 #[derive(Debug)]
 pub(super) struct Accepting {
     door: Door,
-    socket: TcpListener,
+    socket: Listener,
     accepts: watch::Receiver<()>,
     _ended: mpsc::Sender<()>,
 }
@@ -119,24 +123,24 @@ impl Doors {
         &self,
         ports: &[u16],
         inherited: &mut Inherited,
-    ) -> Result<Vec<(Door, TcpListener)>, String> {
+    ) -> Result<Vec<(Door, Listener)>, String> {
         let open = lock(&self.open);
         let missing = ports
             .iter()
             .filter(|&&port| !open.contains_key(&Door::Slot(port)));
         missing
             .map(|&port| {
-                let address = SocketAddr::new(self.slot_listen, port);
-                let bound = inherited.listen(address);
+                let place = Place::Address(SocketAddr::new(self.slot_listen, port));
+                let bound = inherited.listen(&place);
                 bound
                     .map(|socket| (Door::Slot(port), socket))
-                    .map_err(|error| taken(address, &error))
+                    .map_err(|error| place.refused(&error))
             })
             .collect()
     }
 
     /// Accepts at `door` from now on.
-    pub(super) fn open(&self, door: Door, socket: TcpListener) -> io::Result<()> {
+    pub(super) fn open(&self, door: Door, socket: Listener) -> io::Result<()> {
         let (accepts, watched) = watch::channel(());
         let (last, ended) = mpsc::channel(1);
         self.plane.open(|| {
@@ -181,7 +185,7 @@ impl Doors {
     }
 
     /// Every socket that is open.
-    pub(super) fn sockets(&self) -> Vec<Arc<TcpListener>> {
+    pub(super) fn sockets(&self) -> Vec<Arc<Listener>> {
         lock(&self.open)
             .values()
             .map(|open| Arc::clone(&open.socket))
@@ -202,26 +206,48 @@ impl Doors {
             if forgets {
                 notify::forget(&socket);
             }
-            while let Ok((stream, peer)) = accept(&socket) {
-                self.plane.serve(stream, Accepted { peer, door });
+            while let Ok((connection, peer)) = socket.accept() {
+                self.plane.serve(connection, Accepted { peer, door });
             }
         }
     }
 }
 
-/// Why `address` cannot be listened on, as a sentence.
-pub(super) fn taken(address: SocketAddr, error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => format!("port {} is taken by another program", address.port()),
-        _ => format!("cannot listen on {address}: {error}"),
+/// A worker's share of a listening socket.
+enum Waiting {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+impl Waiting {
+    fn at(socket: Listener) -> io::Result<Self> {
+        match socket {
+            Listener::Tcp(socket) => tokio::net::TcpListener::from_std(socket).map(Self::Tcp),
+            Listener::Unix(socket) => tokio::net::UnixListener::from_std(socket).map(Self::Unix),
+        }
+    }
+
+    /// Accepts one connection, and has it served; `worker` is this thread's.
+    async fn accept(&self, door: Door, plane: &Arc<Plane>, worker: &Arc<Worker>) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => {
+                let (stream, peer) = socket.accept().await?;
+                let peer = Some(peer.ip());
+                plane.share(worker, stream, Accepted { peer, door })
+            }
+            Self::Unix(socket) => {
+                let (stream, _) = socket.accept().await?;
+                plane.share(worker, stream, Accepted { peer: None, door })
+            }
+        }
     }
 }
 
 impl Accepting {
     /// Accepts on `worker`'s thread, until the door is closed there.
     pub(super) async fn all(mut self, plane: Arc<Plane>, worker: Arc<Worker>) {
-        let socket = match tokio::net::TcpListener::from_std(self.socket) {
-            Ok(socket) => socket,
+        let waiting = match Waiting::at(self.socket) {
+            Ok(waiting) => waiting,
             Err(error) => {
                 say!("one of the threads cannot accept connections: {error}");
                 return;
@@ -229,14 +255,11 @@ impl Accepting {
         };
         let mut failing = false;
         loop {
-            let accepted = tokio::select! {
+            let shared = tokio::select! {
                 biased;
                 _ = self.accepts.changed() => return,
-                accepted = socket.accept() => accepted,
+                shared = waiting.accept(self.door, &plane, &worker) => shared,
             };
-            let door = self.door;
-            let shared =
-                accepted.and_then(|(stream, peer)| plane.share(&worker, stream, Accepted { peer, door }));
             match shared {
                 Ok(()) => failing = false,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -249,10 +272,4 @@ impl Accepting {
             }
         }
     }
-}
-
-fn accept(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let (stream, peer) = acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
-    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-    Ok((stream.into(), peer.ok_or(io::ErrorKind::ConnectionAborted)?))
 }

@@ -23,6 +23,7 @@ mod framing;
 pub(crate) mod fuzzing;
 mod head;
 mod listen;
+mod listener;
 mod metrics;
 mod notify;
 mod page;

@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, Notify};
 use super::connection::Plane;
 use super::control::ProxyInfo;
 use super::listen::{Doors, Inherited};
+use super::listener::Listener;
 use super::succession::Predecessor;
 use crate::failpoint;
 use crate::model::AppName;
@@ -40,7 +41,7 @@ pub(super) struct Server {
     pub(super) folder: PathBuf,
     info: ProxyInfo,
     /// The metrics' socket, to be handed over.
-    pub(super) metrics: Option<Arc<std::net::TcpListener>>,
+    pub(super) metrics: Option<Arc<Listener>>,
     /// Held by whoever changes the routes, or hands over.
     pub(super) changing: Mutex<()>,
     /// The lock of the folder; none once it was handed over.
@@ -64,7 +65,7 @@ impl Server {
         folder: PathBuf,
         info: ProxyInfo,
         lock: OwnedFd,
-        metrics: Option<Arc<std::net::TcpListener>>,
+        metrics: Option<Arc<Listener>>,
         predecessor: Option<Predecessor>,
     ) -> Self {
         Self {

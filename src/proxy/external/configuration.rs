@@ -33,6 +33,8 @@ pub(super) struct Configuration<'a> {
     pub(super) settings: &'a ProxySettings,
     /// Where it is.
     pub(super) file: PathBuf,
+    /// A file that must be there before it is checked.
+    pub(super) beside: Option<PathBuf>,
     /// The command that checks it with all the rest.
     pub(super) check: Vec<String>,
     /// The command that puts it in force.
@@ -51,32 +53,40 @@ impl Configuration<'_> {
         if is_written && self.has(&view.version, check).await {
             return Ok(());
         }
-        if !is_written {
-            self.write(&text)?;
+        match is_written {
+            true => self.make_beside()?,
+            false => self.write(&text)?,
         }
         failpoint::at("configuration.written");
-        if let Err(why) = self.take(&view.version, check, way).await {
-            self.put_back(former.as_deref()).await;
-            way.after_reload();
+        let (why, was_read) = match command::run(&self.check).await {
+            Err(why) => (Some(why), false),
+            Ok(()) => (self.take(view, check, way).await.err(), true),
+        };
+        if let Some(why) = why {
+            self.put_back(former.as_deref(), was_read).await;
+            way.after_reload(view);
+            let hint = match self.version(check).await {
+                Err(ProxyError::Unreachable { hint, .. }) => format!(". Hint: {hint}"),
+                _ => String::new(),
+            };
             return Err(ProxyError::refused(format!(
-                "{} did not take its configuration, and the former one is back: {why}",
+                "{} did not take its configuration, and the former one is back: {why}{hint}",
                 self.program.name()
             )));
         }
         failpoint::at("configuration.in-force");
         let settled = way.settled(view).await;
-        way.after_reload();
+        way.after_reload(view);
         settled
     }
 
-    /// Checked, read, and answered by.
-    async fn take(&self, version: &str, check: &str, way: &dyn Way) -> Result<(), String> {
-        command::run(&self.check).await?;
-        way.before_reload(check).await;
+    /// Read, and answered by.
+    async fn take(&self, view: &View, check: &str, way: &dyn Way) -> Result<(), String> {
+        way.before_reload(view).await;
         command::run(&self.reload).await?;
         let began = Instant::now();
         while began.elapsed() < TAKES_EFFECT {
-            if self.has(version, check).await {
+            if self.has(&view.version, check).await {
                 return Ok(());
             }
             tokio::time::sleep(LOOK).await;
@@ -89,14 +99,14 @@ impl Configuration<'_> {
         ))
     }
 
-    /// The former file, in force again as far as the program takes it.
-    async fn put_back(&self, former: Option<&str>) {
+    /// The former file is back; and in force again, as far as the program takes it, where it `was_read` that there was
+    /// another one.
+    async fn put_back(&self, former: Option<&str>, was_read: bool) {
         let written = match former {
             Some(text) => self.write(text).is_ok(),
             None => fs::remove_file(&self.file).is_ok(),
         };
-        if written && command::run(&self.check).await.is_ok() {
-            // What served before a refused check serves still, and was never told to stop.
+        if written && was_read && command::run(&self.check).await.is_ok() {
             let _ = command::run(&self.reload).await;
         }
     }
@@ -176,9 +186,19 @@ impl Configuration<'_> {
 
     fn write(&self, text: &str) -> Result<(), ProxyError> {
         let folder = self.file.parent().unwrap_or(Path::new("/"));
-        make_readable(folder)
-            .and_then(|()| file::replace(&self.file, text.as_bytes(), MODE))
-            .map_err(|error| self.failed("written", &error))
+        make_readable(folder).map_err(|error| self.failed("written", &error))?;
+        self.make_beside()?;
+        file::replace(&self.file, text.as_bytes(), MODE).map_err(|error| self.failed("written", &error))
+    }
+
+    /// What the configuration needs to be taken, as empty as it can be.
+    fn make_beside(&self) -> Result<(), ProxyError> {
+        match &self.beside {
+            Some(beside) if !beside.exists() => file::replace(beside, b"", MODE).map_err(|error| {
+                ProxyError::refused(format!("{} cannot be written: {error}", beside.display()))
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn failed(&self, what: &str, error: &io::Error) -> ProxyError {

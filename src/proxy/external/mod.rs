@@ -86,15 +86,16 @@ impl External {
         self.settings.folder.join(self.program.as_str())
     }
 
-    /// Makes sure that the program answers.
+    /// Makes sure that the program answers. Before the first route nobody but deployer's part may listen at the public
+    /// port, so that its reload is what tells.
     ///
     /// # Errors
-    /// When it does not. One that has not got deployer's part of its configuration yet does.
+    /// When it does not.
     pub async fn ready(&self) -> Result<(), ProxyError> {
         let configuration = self.configuration();
-        match configuration.file.exists() {
-            true => configuration.version(&self.kept()?.check).await.map(drop),
-            // It need not listen at the public port yet.
+        let kept = self.kept()?;
+        match configuration.file.exists() && !(self.is_flipping() && kept.is_new()) {
+            true => configuration.version(&kept.check).await.map(drop),
             false => Ok(()),
         }
     }
@@ -135,6 +136,7 @@ impl External {
     pub async fn put_front(&self) -> Result<(), ProxyError> {
         let _changing = self.lock().await?;
         let kept = self.kept()?;
+        self.keep_token(&kept)?;
         self.configuration()
             .put(&self.view(&kept), &kept.check, self.way.as_ref())
             .await?;
@@ -153,6 +155,7 @@ impl External {
     /// The configuration first, which changes nothing that is served; then what is kept, then what is chosen: a crash
     /// leaves a choice that differs from what is kept, and never one that nobody knows of.
     async fn put_in_force(&self, kept: &Kept) -> Result<(), ProxyError> {
+        self.keep_token(kept)?;
         let view = self.view(kept);
         self.configuration()
             .put(&view, &kept.check, self.way.as_ref())
@@ -174,12 +177,14 @@ impl External {
         Ok(kept.routes_as(&chosen))
     }
 
-    /// What is not as it should be beside the routes: a sentence each.
+    /// What is not as it should be beside the routes: a sentence each. Before the first route there is nothing to be.
     ///
     /// # Errors
     /// When what is kept cannot be read.
     pub async fn problems(&self) -> Result<Vec<String>, ProxyError> {
-        let kept = self.kept()?;
+        let Some(kept) = self.kept_already()? else {
+            return Ok(Vec::new());
+        };
         if kept.is_new() && self.is_flipping() {
             return Ok(Vec::new());
         }
@@ -256,6 +261,7 @@ impl External {
             program: self.program,
             settings: &self.settings,
             file: self.folder().join(self.way.file()),
+            beside: self.way.beside().map(|name| self.folder().join(name)),
             check: self.way.check(),
             reload: self.way.reload(),
         }
@@ -266,10 +272,22 @@ impl External {
             .map_err(|error| ProxyError::refused(format!("the routes cannot be written: {error}")))
     }
 
+    fn kept_already(&self) -> Result<Option<Kept>, ProxyError> {
+        Ok(file::load(&self.state, ROUTES)?.content)
+    }
+
+    /// The token stands in the configuration: one that nobody knew after a crash would be another configuration, and
+    /// another reload.
+    fn keep_token(&self, kept: &Kept) -> Result<(), ProxyError> {
+        match self.state.join(ROUTES).exists() {
+            true => Ok(()),
+            false => self.keep(&Kept::new(kept.check.clone())),
+        }
+    }
+
     /// What is kept; new where there is nothing yet.
     fn kept(&self) -> Result<Kept, ProxyError> {
-        let loaded = file::load(&self.state, ROUTES)?;
-        match loaded.content {
+        match self.kept_already()? {
             Some(kept) => Ok(kept),
             None => {
                 let check =

@@ -142,7 +142,6 @@ impl Connection {
     }
 
     /// Whether the peer has left it open, as far as is known here.
-    #[allow(dead_code, reason = "only the clients of script/bench ask")]
     pub(crate) fn is_open(&self) -> bool {
         let stream = &self.reader.get_ref().stream;
         let looked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
@@ -223,6 +222,18 @@ impl Connection {
         self.reader.get_mut().deadline = Instant::now() + timeout;
         let mut chunk = Vec::new();
         Ok(self.read_one_chunk(&mut chunk)?.then_some(chunk))
+    }
+
+    /// The next bytes of an answer that ends with its connection; none after the last. They may take `timeout`.
+    pub(crate) fn read_to_end(&mut self, timeout: Duration) -> Result<Option<Vec<u8>>, Failure> {
+        self.reader.get_mut().deadline = Instant::now() + timeout;
+        let came = self
+            .reader
+            .fill_buf()
+            .map_err(|error| cut_short(&error))?
+            .to_vec();
+        self.reader.consume(came.len());
+        Ok((!came.is_empty()).then_some(came))
     }
 
     /// Sends bytes as they are.

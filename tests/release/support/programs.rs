@@ -75,13 +75,13 @@ impl Program {
             ),
             // As Debian's unit reloads it: SIGUSR2 to the master.
             Program::Haproxy => format!(
-                "check = [\"haproxy\", \"-c\", \"-q\", \"-f\", {main:?}, \"-f\", {own:?}]\n\
+                "check = [\"haproxy\", \"-c\", \"-f\", {main:?}, \"-f\", {own:?}]\n\
                  reload = [\"sh\", \"-c\", \"kill -USR2 $(cat {})\"]\nadmin = {:?}",
                 pid.display(),
                 of.admin_socket
             ),
             Program::Caddy => format!(
-                "check = [\"caddy\", \"validate\", \"--config\", {main:?}, \"--adapter\", \"caddyfile\"]\n\
+                "check = [\"caddy\", \"adapt\", \"--config\", {main:?}, \"--adapter\", \"caddyfile\"]\n\
                  reload = [\"caddy\", \"reload\", \"--config\", {main:?}, \"--adapter\", \"caddyfile\", \"--address\", \
                  \"{0}\"]\nadmin = \"{0}\"",
                 world.program_admin()
@@ -118,7 +118,7 @@ impl Program {
                  frontend mine\n  bind {own}\n  http-request return status 200 content-type text/plain string mine\n"
             ),
             Program::Caddy => format!(
-                "{{\n  admin {}\n  auto_https off\n  persist_config off\n}}\nhttp://{own} {{\n  respond mine\n}}\n\
+                "{{\n  admin {}\n  auto_https off\n}}\nhttp://{own} {{\n  respond mine\n}}\n\
                  import {part}/*.caddyfile\n",
                 world.program_admin()
             ),

@@ -226,7 +226,7 @@ pub async fn remove(context: &Context, name: &AppName) -> Result<Vec<String>> {
 
 /// Whether a proxy has ever kept routes here.
 fn has_routes(proxy: &Path) -> bool {
-    ["routes.json", "external.json"]
-        .iter()
-        .any(|file| proxy.join(file).exists())
+    let programs = Program::ALL.map(|program| format!("{}/external.json", program.as_str()));
+    let files = programs.iter().map(String::as_str).chain(["routes.json"]);
+    files.into_iter().any(|file| proxy.join(file).exists())
 }

@@ -63,6 +63,15 @@ pub(super) struct Upstreams {
     pub(super) deadline: u64,
 }
 
+/// Which doors are open. Those that are not stay closed, whatever the routes say: another proxy has their ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct OpenDoors {
+    /// The public one.
+    pub public: bool,
+    /// The slot ports of every route.
+    pub slots: bool,
+}
+
 /// The body of an answer that is no success.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Reason {
@@ -124,6 +133,24 @@ impl Control {
     /// When the proxy does not answer, or is of a version that does not put instances out.
     pub async fn out(&self) -> Result<Vec<OutInstance>, ProxyError> {
         self.call(Method::GET, "/v1/out", &(), DEADLINE).await
+    }
+
+    /// Opens and closes doors, so that those of `open` and no others are open. A port that was closed is free when this
+    /// returns, and what was accepted there goes on.
+    ///
+    /// # Errors
+    /// [`ProxyError::Refused`] when a port is taken: nothing has changed then.
+    pub async fn doors(&self, open: OpenDoors) -> Result<(), ProxyError> {
+        self.call(Method::PUT, "/v1/doors", &open, DEADLINE).await
+    }
+
+    /// Has the proxy forget its routes, close every door for good, and end once what it has in flight has ended:
+    /// another kind of proxy serves. Returns at once.
+    ///
+    /// # Errors
+    /// When the proxy does not answer.
+    pub async fn leave(&self) -> Result<(), ProxyError> {
+        self.call(Method::POST, "/v1/leave", &(), DEADLINE).await
     }
 
     /// How many requests and upgraded connections are in flight on `upstreams`, routed or not.

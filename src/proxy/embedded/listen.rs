@@ -161,6 +161,21 @@ impl Doors {
         lock(&self.open).contains_key(&Door::Slot(port))
     }
 
+    /// Whether the public port is open.
+    pub(super) fn has_public(&self) -> bool {
+        lock(&self.open).contains_key(&Door::Public)
+    }
+
+    /// Closes the public port for good; it is free when this returns.
+    pub(super) async fn close_public(&self) {
+        self.close(true, |door| door == Door::Public).await;
+    }
+
+    /// Takes what waits in the queues, and closes every door for good.
+    pub(super) async fn close_for_good(&self) {
+        self.close(true, |_| true).await;
+    }
+
     /// Closes every slot port that is not among `ports`; they are free when this returns.
     pub(super) async fn close_others(&self, ports: &[u16]) {
         self.close(

@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Notify};
 
 use super::connection::Plane;
-use super::control::ProxyInfo;
-use super::listen::{Doors, Inherited};
+use super::control::{OpenDoors, ProxyInfo};
+use super::listen::{Doors, Inherited, taken};
 use super::succession::Predecessor;
+use super::table::Door;
+use super::upstream::lock;
 use crate::failpoint;
 use crate::model::AppName;
 use crate::proxy::answers::{Applied, Drained, OutInstance};
@@ -31,7 +33,7 @@ pub(super) const CUT_PATIENCE: Duration = Duration::from_secs(2);
 pub(super) const LOOK: Duration = Duration::from_millis(20);
 
 /// Where the routes are kept in the proxy's folder.
-pub(super) const ROUTES: &str = "routes.json";
+pub(in crate::proxy) const ROUTES: &str = "routes.json";
 
 /// A running proxy.
 pub(super) struct Server {
@@ -50,6 +52,10 @@ pub(super) struct Server {
     pub(super) taken_over: Notify,
     pub(super) successor_gone: AtomicBool,
     predecessor: Option<Predecessor>,
+    /// Which doors may be open.
+    open: SyncMutex<OpenDoors>,
+    /// Another kind of proxy serves, and this one ends.
+    pub(super) leaving: Notify,
     /// Callers at the control socket that have not had their answer.
     pub(super) calls: AtomicUsize,
     /// Drains that wait.
@@ -57,10 +63,16 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// A proxy that accepts, has the folder's `lock`, and took over from `predecessor` if from any.
+    /// A proxy that accepts at those of its `doors` that are `open`, has the folder's `lock`, and took over from
+    /// `predecessor` if from any.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "each is one of the things that a proxy has"
+    )]
     pub(super) fn new(
         plane: Arc<Plane>,
         doors: Doors,
+        open: OpenDoors,
         folder: PathBuf,
         info: ProxyInfo,
         lock: OwnedFd,
@@ -79,6 +91,8 @@ impl Server {
             taken_over: Notify::new(),
             successor_gone: AtomicBool::new(false),
             predecessor,
+            open: SyncMutex::new(open),
+            leaving: Notify::new(),
             calls: AtomicUsize::new(0),
             draining: AtomicUsize::new(0),
         }
@@ -197,17 +211,12 @@ impl Server {
 
     /// Ports first, since only they can be refused by somebody else; then the disk; then the table.
     async fn change(&self, routes: Vec<StoredRoute>) -> Result<(), ProxyError> {
-        let ports = ports(&routes);
+        let ports = self.open_ports(&routes);
         let new = self
             .doors
             .prepare(&ports, &mut Inherited::default())
             .map_err(ProxyError::refused)?;
-        let (folder, stored) = (self.folder.clone(), routes.clone());
-        tokio::task::spawn_blocking(move || file::store(&folder, ROUTES, &stored))
-            .await
-            .map_err(io::Error::other)
-            .flatten()
-            .map_err(|error| ProxyError::refused(format!("the routes cannot be written: {error}")))?;
+        self.store(routes.clone()).await?;
         self.plane.switch.set(routes.clone());
         failpoint::at("route.in-force");
         for (door, socket) in new {
@@ -219,6 +228,68 @@ impl Server {
         match self.predecessor() {
             Some(predecessor) => predecessor.follow(&routes).await,
             None => Ok(()),
+        }
+    }
+
+    /// Opens and closes doors, so that those of `wanted` and no others are open; none where a newer proxy has to be
+    /// asked.
+    pub(super) async fn set_doors(&self, wanted: OpenDoors) -> Result<Option<()>, ProxyError> {
+        let _changing = self.changing.lock().await;
+        if self.has_moved() {
+            return Ok(None);
+        }
+        let ports = match wanted.slots {
+            true => ports(&self.plane.switch.routes()),
+            false => Vec::new(),
+        };
+        let mut new = self
+            .doors
+            .prepare(&ports, &mut Inherited::default())
+            .map_err(ProxyError::refused)?;
+        if wanted.public && !self.doors.has_public() {
+            let socket = Inherited::default().listen(self.info.listen);
+            let socket = socket.map_err(|error| ProxyError::refused(taken(self.info.listen, &error)))?;
+            new.push((Door::Public, socket));
+        }
+        for (door, socket) in new {
+            let opened = self.doors.open(door, socket);
+            opened.map_err(|error| ProxyError::failed(format!("cannot accept connections: {error}")))?;
+        }
+        *lock(&self.open) = wanted;
+        self.doors.close_others(&ports).await;
+        if !wanted.public {
+            self.doors.close_public().await;
+        }
+        say!("{}", told(wanted));
+        Ok(Some(()))
+    }
+
+    /// Forgets the routes for good, and begins to end; none where a newer proxy has to be asked. What was routed goes
+    /// on as it was.
+    pub(super) async fn leave(&self) -> Result<Option<()>, ProxyError> {
+        let _changing = self.changing.lock().await;
+        if self.has_moved() {
+            return Ok(None);
+        }
+        self.store(Vec::new()).await?;
+        self.leaving.notify_one();
+        Ok(Some(()))
+    }
+
+    async fn store(&self, routes: Vec<StoredRoute>) -> Result<(), ProxyError> {
+        let folder = self.folder.clone();
+        tokio::task::spawn_blocking(move || file::store(&folder, ROUTES, &routes))
+            .await
+            .map_err(io::Error::other)
+            .flatten()
+            .map_err(|error| ProxyError::refused(format!("the routes cannot be written: {error}")))
+    }
+
+    /// The slot ports that are to be open with these routes.
+    fn open_ports(&self, routes: &[StoredRoute]) -> Vec<u16> {
+        match lock(&self.open).slots {
+            true => ports(routes),
+            false => Vec::new(),
         }
     }
 
@@ -323,6 +394,16 @@ pub(super) fn ports(routes: &[StoredRoute]) -> Vec<u16> {
         .iter()
         .flat_map(|stored| stored.route.slots.values().map(|slot| slot.port))
         .collect()
+}
+
+/// Which doors are open, in one line.
+fn told(open: OpenDoors) -> &'static str {
+    match (open.public, open.slots) {
+        (true, true) => "every port is open",
+        (true, false) => "the slot ports are closed: another kind of proxy takes them",
+        (false, true) => "the public port is closed: another kind of proxy takes it",
+        (false, false) => "no port is open: another kind of proxy serves",
+    }
 }
 
 /// What a route change is, in one line.

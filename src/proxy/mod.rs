@@ -18,7 +18,7 @@ mod route;
 mod side;
 
 pub use answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
-pub use embedded::{Control, Ended, OpenDoors, ProxyInfo, ServerOptions, nothing_to_do, run, serve};
+pub use embedded::{Control, DoorSet, Ended, ProxyInfo, ServerOptions, nothing_to_do, run, serve};
 pub use error::ProxyError;
 pub use external::External;
 pub use in_use::Place;

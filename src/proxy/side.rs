@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
-use super::embedded::{Control, OpenDoors};
+use super::embedded::{Control, DoorSet};
 use super::error::ProxyError;
 use super::external::External;
 use super::in_use::Place;
@@ -224,17 +224,34 @@ impl Side {
             applied = self.put_embedded(routes).await?;
             // Before a program sends anything there; its slot ports may be the program's until it is reloaded.
             let slots = slots && self.external.is_none();
-            self.open(OpenDoors { public: true, slots }).await?;
+            self.open(DoorSet {
+                slots,
+                ..self.public()
+            })
+            .await?;
         }
         if let Some(external) = &self.external {
             let check = external.put_all(routes).await?;
             if self.kind().has_embedded() {
-                self.open(OpenDoors { public: true, slots }).await?;
+                self.open(DoorSet {
+                    slots,
+                    ..self.public()
+                })
+                .await?;
             } else {
                 applied = routes.iter().map(|_| check.clone()).collect();
             }
         }
         Ok(applied)
+    }
+
+    /// The embedded proxy's own public door.
+    fn public(&self) -> DoorSet {
+        DoorSet {
+            listen: self.external.is_none().then_some(self.place.listen),
+            socket: self.external.is_some(),
+            slots: false,
+        }
     }
 
     /// Lets go of what `other`, which is to take them, cannot have meanwhile: slot ports, and with `public` the public
@@ -243,13 +260,17 @@ impl Side {
     /// # Errors
     /// When it does not answer, or cannot.
     pub async fn let_go(&self, other: &Side, public: bool) -> Result<(), ProxyError> {
-        let shares_embedded = self.kind().has_embedded() && other.kind().has_embedded();
         if self.kind().has_embedded() {
-            let doors = OpenDoors {
-                public: shares_embedded || !public || self.external.is_some(),
-                slots: shares_embedded,
-            };
-            self.control.doors(doors).await?;
+            let listen = self.public().listen.filter(|_| public);
+            let slots = !other.kind().has_embedded();
+            let socket = false;
+            self.control
+                .close(DoorSet {
+                    listen,
+                    socket,
+                    slots,
+                })
+                .await?;
         }
         match &self.external {
             Some(external) if public && !self.shares_program(other) => external.leave().await,
@@ -268,15 +289,24 @@ impl Side {
         {
             external.leave().await?;
         }
-        if !self.kind().has_embedded() || other.kind().has_embedded() {
+        if !self.kind().has_embedded() {
             return Ok(());
         }
-        let left = match wanted.has_embedded() {
-            true => self.control.doors(OpenDoors::default()).await,
+        let stays = wanted.has_embedded() || other.kind().has_embedded();
+        let left = match stays {
+            true => {
+                let slots = !other.kind().has_embedded();
+                self.control
+                    .close(DoorSet {
+                        slots,
+                        ..self.public()
+                    })
+                    .await
+            }
             false => self.control.leave().await,
         };
         match left {
-            Ok(()) if wanted.has_embedded() => Ok(()),
+            Ok(()) if stays => Ok(()),
             Ok(()) | Err(ProxyError::BrokeOff { .. }) => {
                 self.ended().await;
                 Ok(())
@@ -304,10 +334,10 @@ impl Side {
         Ok(applied)
     }
 
-    async fn open(&self, doors: OpenDoors) -> Result<(), ProxyError> {
+    async fn open(&self, doors: DoorSet) -> Result<(), ProxyError> {
         let began = Instant::now();
         loop {
-            match self.control.doors(doors).await {
+            match self.control.open(doors).await {
                 Err(ProxyError::Refused { .. }) if began.elapsed() < PORT_FREE => {
                     tokio::time::sleep(TRY).await;
                 }

@@ -12,7 +12,7 @@ use super::context::Context;
 use super::history;
 use super::say;
 use crate::git::{self, Hook};
-use crate::model::{AddressPlan, AppName, Slot, SlotName, SlotPorts};
+use crate::model::{AddressPlan, AppName, Program, Slot, SlotName, SlotPorts};
 use crate::proxy::ProxyError;
 use crate::store::AppFile;
 

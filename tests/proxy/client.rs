@@ -3,10 +3,40 @@
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long a test waits for bytes before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where a proxy is found.
+#[derive(Debug, Clone)]
+pub(crate) enum At {
+    Port(SocketAddr),
+    Socket(PathBuf),
+}
+
+impl From<SocketAddr> for At {
+    fn from(address: SocketAddr) -> Self {
+        Self::Port(address)
+    }
+}
+
+impl At {
+    fn connect(self) -> io::Result<TcpStream> {
+        match self {
+            Self::Port(address) => {
+                let stream = TcpStream::connect(address)?;
+                stream.set_nodelay(true)?;
+                Ok(stream)
+            }
+            // Bytes come and go through the one as through the other.
+            Self::Socket(path) => UnixStream::connect(path).map(|stream| OwnedFd::from(stream).into()),
+        }
+    }
+}
 
 /// One connection.
 pub(crate) struct Client {
@@ -33,13 +63,12 @@ impl Response {
 }
 
 impl Client {
-    pub(crate) fn open(address: SocketAddr) -> Self {
-        Self::try_open(address).expect("the proxy accepts")
+    pub(crate) fn open(at: impl Into<At>) -> Self {
+        Self::try_open(at).expect("the proxy accepts")
     }
 
-    pub(crate) fn try_open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
+    pub(crate) fn try_open(at: impl Into<At>) -> io::Result<Self> {
+        let stream = at.into().connect()?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Self {

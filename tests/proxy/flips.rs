@@ -10,7 +10,7 @@ use std::time::Duration;
 use deployer::model::Slot;
 use deployer::proxy::Drained;
 
-use crate::client::Client;
+use crate::client::{At, Client};
 use crate::support::{Proxy, until, wait};
 use crate::upstream::Upstream;
 
@@ -27,17 +27,12 @@ pub(crate) struct Count {
 
 impl Count {
     /// Sends requests until told to stop; `request` sends one and gives who has answered.
-    pub(crate) fn send(
-        &self,
-        address: std::net::SocketAddr,
-        keep: bool,
-        request: impl Fn(&mut Client) -> io::Result<String>,
-    ) {
+    pub(crate) fn send(&self, at: &At, keep: bool, request: impl Fn(&mut Client) -> io::Result<String>) {
         let mut client = None;
         while !self.stop.load(SeqCst) {
             let before = self.flips.load(SeqCst);
             self.sent.fetch_add(1, SeqCst);
-            let mut open = match client.take().map_or_else(|| Client::try_open(address), Ok) {
+            let mut open = match client.take().map_or_else(|| Client::try_open(at.clone()), Ok) {
                 Ok(open) => open,
                 Err(error) => {
                     eprintln!("cannot connect: {error}");
@@ -87,7 +82,7 @@ pub(crate) fn slow(client: &mut Client) -> io::Result<String> {
 }
 
 /// Keep-alive GETs and POSTs, slow answers, and a connection per request.
-pub(crate) fn clients(count: &Arc<Count>, address: std::net::SocketAddr) -> Vec<thread::JoinHandle<()>> {
+pub(crate) fn clients(count: &Arc<Count>, at: &At) -> Vec<thread::JoinHandle<()>> {
     type Request = fn(&mut Client) -> io::Result<String>;
     let kinds: [(bool, Request); 6] = [
         (true, get),
@@ -100,8 +95,8 @@ pub(crate) fn clients(count: &Arc<Count>, address: std::net::SocketAddr) -> Vec<
     kinds
         .into_iter()
         .map(|(keep, request)| {
-            let count = Arc::clone(count);
-            thread::spawn(move || count.send(address, keep, request))
+            let (count, at) = (Arc::clone(count), at.clone());
+            thread::spawn(move || count.send(&at, keep, request))
         })
         .collect()
 }
@@ -119,7 +114,7 @@ fn flips_under_traffic_fail_no_request_and_leave_none_on_the_old_side() {
     let flip = |slot| wait(proxy.control.put_route(&proxy.route(slot, &[&blue], &[&green]))).unwrap();
     flip(Slot::Blue);
     let count = Arc::new(Count::default());
-    let clients = clients(&count, proxy.public);
+    let clients = clients(&count, &proxy.at());
     let mut slot = Slot::Blue;
     for _ in 0..FLIPS {
         let sent = count.sent.load(SeqCst);

@@ -2,6 +2,7 @@
 
 mod client;
 mod flips;
+mod front;
 mod http;
 mod limits;
 mod restart;

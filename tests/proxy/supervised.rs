@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
@@ -13,12 +13,12 @@ use std::time::Duration;
 use deployer::model::Slot;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
-use crate::client::Client;
+use crate::client::{At, Client};
 use crate::support::{Proxy, end, terminate, until, wait};
 use crate::upstream::Upstream;
 
 /// As much of systemd as a service with a store of descriptors sees.
-struct Manager {
+pub(crate) struct Manager {
     folder: tempfile::TempDir,
     socket: UnixDatagram,
     /// By name.
@@ -26,7 +26,7 @@ struct Manager {
 }
 
 impl Manager {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
@@ -68,12 +68,12 @@ impl Manager {
         }
     }
 
-    fn start(&mut self, proxy: &Proxy) -> Child {
+    pub(crate) fn start(&mut self, proxy: &Proxy) -> Child {
         self.try_start(proxy).expect("the proxy starts")
     }
 
     /// Takes messages until the store has `count` sockets.
-    fn has(&mut self, count: usize) {
+    pub(crate) fn has(&mut self, count: usize) {
         until("the sockets in the store", || {
             self.hear();
             self.store.len() == count
@@ -107,10 +107,9 @@ impl Manager {
     }
 }
 
-/// A proxy under a manager, with blue live.
-fn start() -> (Manager, Proxy, Upstream) {
+/// `proxy` under a manager, with blue live.
+pub(crate) fn supervised(mut proxy: Proxy) -> (Manager, Proxy, Upstream) {
     let mut manager = Manager::new();
-    let mut proxy = Proxy::start();
     end(&mut proxy.child);
     proxy.child = manager.start(&proxy);
     let blue = Upstream::start("blue", "127.0.0.2");
@@ -120,15 +119,23 @@ fn start() -> (Manager, Proxy, Upstream) {
 }
 
 /// A connection with a request on it, made while nobody accepts.
-fn ask(address: SocketAddr) -> Client {
-    let mut client = Client::try_open(address).expect("no connection is refused");
+fn ask(at: impl Into<At>) -> Client {
+    let mut client = Client::try_open(at).expect("no connection is refused");
     client.say("GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
     client
 }
 
 #[test]
 fn a_restart_refuses_no_connection() {
-    let (mut manager, mut proxy, _blue) = start();
+    refuses_no_connection(supervised(Proxy::start()));
+}
+
+#[test]
+fn a_restart_behind_another_program_refuses_no_connection() {
+    refuses_no_connection(supervised(Proxy::start_behind()));
+}
+
+fn refuses_no_connection((mut manager, mut proxy, _blue): (Manager, Proxy, Upstream)) {
     for by_term in [true, false, true, false] {
         if by_term {
             terminate(&proxy.child);
@@ -136,7 +143,7 @@ fn a_restart_refuses_no_connection() {
         } else {
             end(&mut proxy.child);
         }
-        let mut waiting = [ask(proxy.public), ask(proxy.address_of(Slot::Blue))];
+        let mut waiting = [ask(proxy.at()), ask(proxy.address_of(Slot::Blue))];
 
         proxy.child = manager.start(&proxy);
 
@@ -148,7 +155,7 @@ fn a_restart_refuses_no_connection() {
 
 #[test]
 fn a_port_that_is_no_longer_wanted_is_kept_by_nobody() {
-    let (mut manager, proxy, _blue) = start();
+    let (mut manager, proxy, _blue) = supervised(Proxy::start());
 
     wait(proxy.control.remove_route(&"shop".parse().unwrap())).unwrap();
 
@@ -160,7 +167,7 @@ fn a_port_that_is_no_longer_wanted_is_kept_by_nobody() {
 
 #[test]
 fn a_socket_of_a_former_address_is_given_up() {
-    let (mut manager, mut proxy, _blue) = start();
+    let (mut manager, mut proxy, _blue) = supervised(Proxy::start());
     end(&mut proxy.child);
     let former = proxy.public;
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use deployer::model::{ReleaseId, Slot};
 use deployer::proxy::{AppRoute, Control, SlotRoute, Target};
 
-use crate::client::{Client, PATIENCE};
+use crate::client::{At, Client, PATIENCE};
 use crate::upstream::Upstream;
 
 pub(crate) struct Proxy {
@@ -20,6 +20,7 @@ pub(crate) struct Proxy {
     pub(crate) control: Control,
     folder: tempfile::TempDir,
     ports: [u16; 2],
+    is_behind: bool,
 }
 
 impl Proxy {
@@ -30,7 +31,20 @@ impl Proxy {
 
     /// A proxy with `settings` added to its `[proxy]`.
     pub(crate) fn start_with(settings: &str) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), settings)
+    }
+
+    /// A proxy behind another program: at a socket, in a folder that is not there yet.
+    pub(crate) fn start_behind() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("run/http.sock");
+        let settings = format!("kind = \"nginx\"\nmode = \"front\"\nsocket = {socket:?}");
+        let mut proxy = Self::start_in(folder, &settings);
+        proxy.is_behind = true;
+        proxy
+    }
+
+    fn start_in(folder: tempfile::TempDir, settings: &str) -> Self {
         let [public, green, blue] = free_ports();
         let public = SocketAddr::from(([127, 0, 0, 1], public));
         let state = folder.path().join("state");
@@ -46,6 +60,20 @@ impl Proxy {
             control,
             folder,
             ports: [blue, green],
+            is_behind: false,
+        }
+    }
+
+    /// The socket of one that is behind another program.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join("run/http.sock")
+    }
+
+    /// Where it listens for every app.
+    pub(crate) fn at(&self) -> At {
+        match self.is_behind {
+            true => At::Socket(self.socket()),
+            false => At::Port(self.public),
         }
     }
 
@@ -69,9 +97,13 @@ impl Proxy {
 
     /// Listens on another address from the next start on, with the port that it has.
     pub(crate) fn listen_on(&self, ip: &str) {
+        self.reconfigure(&self.public.to_string(), &format!("{ip}:{}", self.public.port()));
+    }
+
+    /// Replaces a text of its configuration, for the next start.
+    pub(crate) fn reconfigure(&self, from: &str, to: &str) {
         let config = self.folder.path().join("deployer.toml");
-        let (from, to) = (self.public.to_string(), format!("{ip}:{}", self.public.port()));
-        let text = fs::read_to_string(&config).unwrap().replace(&from, &to);
+        let text = fs::read_to_string(&config).unwrap().replace(from, to);
         fs::write(config, text).unwrap();
     }
 
@@ -124,7 +156,7 @@ impl Proxy {
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::open(self.public)
+        Client::open(self.at())
     }
 
     /// A client at the port of `slot`.

@@ -20,7 +20,11 @@ fn has_ended(older: &mut Child) -> bool {
 
 #[test]
 fn takeovers_under_traffic_fail_no_request() {
-    let mut proxy = Proxy::start();
+    takes_over(Proxy::start(), 6);
+}
+
+/// Newer proxies take over from `proxy`, one after another: traffic does not notice.
+pub(crate) fn takes_over(mut proxy: Proxy, times: usize) {
     let (blue, green) = (
         Upstream::start("blue", "127.0.0.2"),
         Upstream::start("green", "127.0.0.3"),
@@ -32,10 +36,10 @@ fn takeovers_under_traffic_fail_no_request() {
     )
     .unwrap();
     let count = Arc::new(Count::default());
-    let clients = clients(&count, proxy.public);
+    let clients = clients(&count, &proxy.at());
     let mut older = Vec::new();
     let mut slot = Slot::Blue;
-    for _ in 0..6 {
+    for _ in 0..times {
         older.push(proxy.upgrade());
         // A flip through the newer one is in force in the older ones, which still have kept connections.
         slot = slot.other();
@@ -48,7 +52,7 @@ fn takeovers_under_traffic_fail_no_request() {
     count.stop.store(true, SeqCst);
     clients.into_iter().for_each(|client| client.join().unwrap());
     let sent = count.sent.load(SeqCst);
-    println!("{sent} requests, 6 takeovers");
+    println!("{sent} requests, {times} takeovers");
     assert_eq!(count.failed.load(SeqCst), 0, "of {sent}");
     assert_eq!(count.late.load(SeqCst), 0, "of {sent}");
     until("the older ones have ended", || older.iter_mut().all(has_ended));

@@ -110,7 +110,7 @@ async fn called(
                 None => Ok(json(MOVED, &reason("a newer proxy has taken over"))),
             }
         }
-        (Method::PUT, "/v1/doors") => match server.set_doors(read(body).await?).await? {
+        (Method::PUT, "/v1/doors") => match server.change_doors(read(body).await?).await? {
             Some(()) => Ok(done(&())),
             None => Ok(json(MOVED, &reason("a newer proxy has taken over"))),
         },

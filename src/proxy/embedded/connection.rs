@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -14,14 +15,15 @@ use std::time::Duration;
 use http::HeaderValue;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rustix::net::sockopt;
+use rustix::net::{SendFlags, send, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 
 use super::forward;
 use super::framing::Framing;
 use super::listen::Accepting;
+use super::listener::Connection;
 use super::pulse::{Clock, Limits, Phase, Pulse, Ruling};
 use super::table::{Door, Switch};
 use super::upstream::{Upstream, lock};
@@ -59,13 +61,14 @@ pub(super) struct Worker {
 #[derive(Debug)]
 enum Order {
     Accept(Accepting),
-    Serve(std::net::TcpStream, Accepted),
+    Serve(Connection, Accepted),
 }
 
 /// Where a connection was accepted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Accepted {
-    pub(super) peer: SocketAddr,
+    /// None behind another program's unix socket.
+    pub(super) peer: Option<IpAddr>,
     pub(super) door: Door,
 }
 
@@ -76,8 +79,8 @@ pub(super) struct Client {
     pub(super) worker: Arc<Worker>,
     pub(super) pulse: Arc<Pulse>,
     pub(super) door: Door,
-    /// The client's address, as X-Forwarded-For has it.
-    pub(super) address: HeaderValue,
+    /// The client's address, as X-Forwarded-For has it; none where the program in front knows it, and we do not.
+    pub(super) address: Option<HeaderValue>,
 }
 
 impl Plane {
@@ -117,10 +120,10 @@ impl Plane {
     }
 
     /// Gives a connection to the worker that has the fewest.
-    pub(super) fn serve(&self, stream: std::net::TcpStream, accepted: Accepted) {
+    pub(super) fn serve(&self, connection: Connection, accepted: Accepted) {
         let worker = self.least_busy();
         worker.count.fetch_add(1, Relaxed);
-        worker.order(Order::Serve(stream, accepted));
+        worker.order(Order::Serve(connection, accepted));
     }
 
     /// Leaves a connection to the worker that has accepted it, or gives it to one that has clearly fewer: sockets wake
@@ -128,12 +131,12 @@ impl Plane {
     pub(super) fn share(
         self: &Arc<Self>,
         worker: &Arc<Worker>,
-        stream: TcpStream,
+        stream: impl Stream,
         accepted: Accepted,
     ) -> io::Result<()> {
         let fewest = self.least_busy().count.load(Relaxed);
         if worker.count.load(Relaxed) > fewest + LEAD {
-            self.serve(stream.into_std()?, accepted);
+            self.serve(stream.released()?, accepted);
         } else {
             worker.count.fetch_add(1, Relaxed);
             worker.begin(Arc::clone(self), stream, accepted);
@@ -237,10 +240,12 @@ impl Worker {
             let Some(plane) = plane.upgrade() else { return };
             match order {
                 Order::Accept(accepting) => drop(tokio::spawn(accepting.all(plane, Arc::clone(&self)))),
-                Order::Serve(stream, accepted) => match TcpStream::from_std(stream) {
-                    Ok(stream) => self.begin(plane, stream, accepted),
-                    Err(_) => drop(self.count.fetch_sub(1, Relaxed)),
-                },
+                Order::Serve(Connection::Tcp(stream), accepted) => {
+                    self.begin_given(plane, TcpStream::from_std(stream), accepted);
+                }
+                Order::Serve(Connection::Unix(stream), accepted) => {
+                    self.begin_given(plane, UnixStream::from_std(stream), accepted);
+                }
             }
         }
     }
@@ -250,8 +255,16 @@ impl Worker {
         let _ = self.inbox.send(order);
     }
 
+    /// Serves a connection that another worker has accepted.
+    fn begin_given(self: &Arc<Self>, plane: Arc<Plane>, stream: io::Result<impl Stream>, accepted: Accepted) {
+        match stream {
+            Ok(stream) => self.begin(plane, stream, accepted),
+            Err(_) => drop(self.count.fetch_sub(1, Relaxed)),
+        }
+    }
+
     /// Serves a connection, which was counted already. Only on the worker's own thread.
-    fn begin(self: &Arc<Self>, plane: Arc<Plane>, stream: TcpStream, accepted: Accepted) {
+    fn begin(self: &Arc<Self>, plane: Arc<Plane>, stream: impl Stream, accepted: Accepted) {
         let worker = Arc::clone(self);
         tokio::spawn(async move {
             // A connection that fails is closed; there is nobody to be told.
@@ -263,7 +276,7 @@ impl Worker {
     async fn serve(
         self: Arc<Self>,
         plane: Arc<Plane>,
-        stream: TcpStream,
+        stream: impl Stream,
         accepted: Accepted,
     ) -> io::Result<()> {
         let pulse = Arc::new(Pulse::new(Arc::clone(&plane.clock), Phase::Fresh));
@@ -273,7 +286,7 @@ impl Worker {
             worker: self,
             pulse: Arc::clone(&pulse),
             door: accepted.door,
-            address: address_of(accepted.peer),
+            address: accepted.peer.map(address_of),
         });
         let watched = Watched {
             stream,
@@ -339,26 +352,44 @@ impl Drop for Registered {
     }
 }
 
-fn address_of(peer: SocketAddr) -> HeaderValue {
-    let text = match peer.ip().to_canonical() {
+fn address_of(peer: IpAddr) -> HeaderValue {
+    let text = match peer.to_canonical() {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => ip.to_string(),
     };
     HeaderValue::from_str(&text).expect("an address is a header's value")
 }
 
+/// A client's stream: over TCP, or through a unix socket from the program in front.
+pub(super) trait Stream: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static {
+    /// Takes it out of its runtime, for another one.
+    fn released(self) -> io::Result<Connection>;
+}
+
+impl Stream for TcpStream {
+    fn released(self) -> io::Result<Connection> {
+        self.into_std().map(Connection::Tcp)
+    }
+}
+
+impl Stream for UnixStream {
+    fn released(self) -> io::Result<Connection> {
+        self.into_std().map(Connection::Unix)
+    }
+}
+
 /// A client's stream that keeps its connection's pulse, and follows the framing of what comes.
-struct Watched {
-    stream: TcpStream,
+struct Watched<S: Stream> {
+    stream: S,
     pulse: Arc<Pulse>,
     framing: Framing,
 }
 
-impl AsyncRead for Watched {
+impl<S: Stream> AsyncRead for Watched<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.pulse.is_late() {
-            let _ = this.stream.try_write(LATE);
+            let _ = send(&this.stream, LATE, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         let before = buf.filled().len();
@@ -377,7 +408,7 @@ impl AsyncRead for Watched {
 
 const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-impl Watched {
+impl<S: Stream> Watched<S> {
     fn note(&self, polled: &Poll<io::Result<usize>>) {
         match polled {
             Poll::Ready(Ok(_)) => self.pulse.wrote(true),
@@ -387,8 +418,9 @@ impl Watched {
     }
 }
 
-impl Drop for Watched {
+impl<S: Stream> Drop for Watched<S> {
     /// An answer that is broken off must not look whole: where only the connection's end tells, it ends by a reset.
+    /// A unix socket knows no such end; the program in front is told to speak HTTP/1.1, where an answer tells its own.
     fn drop(&mut self) {
         if self.pulse.would_look_whole() {
             let _ = sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO));
@@ -396,7 +428,7 @@ impl Drop for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl<S: Stream> AsyncWrite for Watched<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_write(cx, buf);

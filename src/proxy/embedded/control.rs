@@ -42,8 +42,11 @@ pub struct ProxyInfo {
     pub version: String,
     /// The process.
     pub pid: u32,
-    /// Where the public port is.
+    /// Where the public port is, whoever listens there.
     pub listen: SocketAddr,
+    /// The unix socket that it listens at in the public port's stead, where another program stands in front.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<PathBuf>,
     /// The address that slot ports listen on.
     pub slot_listen: IpAddr,
     /// When it started.
@@ -63,13 +66,22 @@ pub(super) struct Upstreams {
     pub(super) deadline: u64,
 }
 
-/// Which doors are open. Those that are not stay closed, whatever the routes say: another proxy has their ports.
+/// Some of the doors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct OpenDoors {
-    /// The public one.
-    pub public: bool,
-    /// The slot ports of every route.
+pub struct DoorSet {
+    /// The public port at this address.
+    pub listen: Option<SocketAddr>,
+    /// The unix socket for a program in front.
+    pub socket: bool,
+    /// The slot ports of every route, also of those to come.
     pub slots: bool,
+}
+
+/// The body of a change of the doors.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct DoorChange {
+    pub(super) open: DoorSet,
+    pub(super) close: DoorSet,
 }
 
 /// The body of an answer that is no success.
@@ -135,13 +147,25 @@ impl Control {
         self.call(Method::GET, "/v1/out", &(), DEADLINE).await
     }
 
-    /// Opens and closes doors, so that those of `open` and no others are open. A port that was closed is free when this
-    /// returns, and what was accepted there goes on.
+    /// Opens doors; those that are open stay so.
     ///
     /// # Errors
     /// [`ProxyError::Refused`] when a port is taken: nothing has changed then.
-    pub async fn doors(&self, open: OpenDoors) -> Result<(), ProxyError> {
-        self.call(Method::PUT, "/v1/doors", &open, DEADLINE).await
+    pub async fn open(&self, open: DoorSet) -> Result<(), ProxyError> {
+        let close = DoorSet::default();
+        self.call(Method::PUT, "/v1/doors", &DoorChange { open, close }, DEADLINE)
+            .await
+    }
+
+    /// Closes doors, which are another proxy's from then on: their ports are free when this returns, and what was
+    /// accepted there goes on.
+    ///
+    /// # Errors
+    /// When the proxy does not answer.
+    pub async fn close(&self, close: DoorSet) -> Result<(), ProxyError> {
+        let open = DoorSet::default();
+        self.call(Method::PUT, "/v1/doors", &DoorChange { open, close }, DEADLINE)
+            .await
     }
 
     /// Has the proxy forget its routes, close every door for good, and end once what it has in flight has ended:

@@ -59,7 +59,7 @@ async fn relay(
     let host = examine(&mut parts, conflicting).inspect_err(|_| client.count_unrouted())?;
     let check = parts.headers.remove(head::CHECK);
     let version = parts.version;
-    head::forward_request(&mut parts, &host, &client.address);
+    head::forward_request(&mut parts, &host, client.address.as_ref());
     if let Some(upgrade) = &upgrade {
         upgrade.put_into(&mut parts.headers);
     }

@@ -136,8 +136,8 @@ pub(super) fn wanted_upgrade(version: Version, headers: &HeaderMap) -> Option<He
 }
 
 /// Makes a request's head fit to go on: its hop's own headers out, ours in. `host` is the host as the client
-/// wrote it.
-pub(super) fn forward_request(parts: &mut Parts, host: &Host, client: &HeaderValue) {
+/// wrote it; `client` is its address, where it is known here: else the program in front has written it down.
+pub(super) fn forward_request(parts: &mut Parts, host: &Host, client: Option<&HeaderValue>) {
     let headers = &mut parts.headers;
     let trailers =
         headers.contains_key(TE) && tokens(headers, TE).any(|token| token.eq_ignore_ascii_case("trailers"));
@@ -146,11 +146,11 @@ pub(super) fn forward_request(parts: &mut Parts, host: &Host, client: &HeaderVal
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-    let chain = match headers.get(FORWARDED_FOR) {
-        None => client.clone(),
-        Some(_) => chain(headers, client),
-    };
-    headers.insert(FORWARDED_FOR, chain);
+    match (headers.contains_key(FORWARDED_FOR), client) {
+        (false, None) => {}
+        (false, Some(client)) => drop(headers.insert(FORWARDED_FOR, client.clone())),
+        (true, client) => drop(headers.insert(FORWARDED_FOR, chain(headers, client))),
+    }
     // TLS usually ends before us, at something that says so.
     headers
         .entry(FORWARDED_PROTO)
@@ -220,14 +220,16 @@ fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
         .filter(|token| !token.is_empty())
 }
 
-fn chain(headers: &HeaderMap, client: &HeaderValue) -> HeaderValue {
+/// All that was written of the way so far in one line, and where it came from last.
+fn chain(headers: &HeaderMap, client: Option<&HeaderValue>) -> HeaderValue {
     let mut chain = Vec::new();
-    for value in headers.get_all(FORWARDED_FOR) {
+    for value in headers.get_all(FORWARDED_FOR).into_iter().chain(client) {
+        if !chain.is_empty() {
+            chain.extend_from_slice(b", ");
+        }
         chain.extend_from_slice(value.as_bytes());
-        chain.extend_from_slice(b", ");
     }
-    chain.extend_from_slice(client.as_bytes());
-    HeaderValue::from_bytes(&chain).unwrap_or_else(|_| client.clone())
+    HeaderValue::from_bytes(&chain).expect("values of headers, and commas, are the value of a header")
 }
 
 /// An id that no other request has: 16 hexadecimal digits, without a system call.
@@ -312,7 +314,7 @@ mod tests {
                 .header("x-forwarded-for", "2.2.2.2"),
         );
         let host = host(&mut parts).unwrap();
-        forward_request(&mut parts, &host, &HeaderValue::from_static("3.3.3.3"));
+        forward_request(&mut parts, &host, Some(&HeaderValue::from_static("3.3.3.3")));
         let headers = &parts.headers;
         for gone in ["connection", "x-mine", "keep-alive", "expect"] {
             assert!(!headers.contains_key(gone), "{gone}");
@@ -326,6 +328,25 @@ mod tests {
     }
 
     #[test]
+    fn behind_another_program_the_way_so_far_is_what_that_one_wrote() {
+        for (written, kept) in [
+            (&["1.1.1.1, 2.2.2.2"][..], Some("1.1.1.1, 2.2.2.2")),
+            (&["1.1.1.1", "2.2.2.2"], Some("1.1.1.1, 2.2.2.2")),
+            (&[], None),
+        ] {
+            let mut request = Request::get("/").header(HOST, "a");
+            for line in written {
+                request = request.header("x-forwarded-for", *line);
+            }
+            let mut parts = parts(request);
+            let host = host(&mut parts).unwrap();
+            forward_request(&mut parts, &host, None);
+            let lines: Vec<_> = parts.headers.get_all("x-forwarded-for").iter().collect();
+            assert_eq!(lines, Vec::from_iter(kept), "{written:?}");
+        }
+    }
+
+    #[test]
     fn a_request_id_is_kept_where_it_is_printable_and_made_where_it_is_not() {
         let long = "x".repeat(129);
         for (given, kept) in [
@@ -336,7 +357,7 @@ mod tests {
         ] {
             let mut parts = parts(Request::get("/").header(HOST, "a").header("x-request-id", given));
             let host = host(&mut parts).unwrap();
-            forward_request(&mut parts, &host, &HeaderValue::from_static("1"));
+            forward_request(&mut parts, &host, Some(&HeaderValue::from_static("1")));
             assert_eq!(parts.headers["x-request-id"] == given, kept, "{given:?}");
         }
         assert_ne!(request_id(), request_id());

@@ -5,54 +5,58 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustix::net::{SocketFlags, acceptfrom_with, listen, sockopt};
+use rustix::net::sockopt;
 use tokio::sync::{mpsc, watch};
 
 use super::connection::{Accepted, Plane, Worker};
+use super::listener::{Listener, Place};
 use super::notify;
 use super::table::Door;
 use super::upstream::lock;
 use crate::proxy::say;
-
-/// Connections that may wait to be accepted; the kernel caps it by net.core.somaxconn.
-const QUEUE: i32 = 4096;
 
 /// Pause after a failure to accept that a pause may cure, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Sockets that were there before us: a former proxy's, or systemd's.
 #[derive(Debug, Default)]
-pub(super) struct Inherited(HashMap<SocketAddr, TcpListener>);
+pub(super) struct Inherited(HashMap<Place, Listener>);
 
 impl Inherited {
-    pub(super) fn new(sockets: impl IntoIterator<Item = TcpListener>) -> Self {
-        let by_address = |socket: TcpListener| Some((socket.local_addr().ok()?, socket));
-        Self(sockets.into_iter().filter_map(by_address).collect())
+    pub(super) fn new(sockets: impl IntoIterator<Item = Listener>) -> Self {
+        let by_place = |socket: Listener| Some((socket.place().ok()?, socket));
+        Self(sockets.into_iter().filter_map(by_place).collect())
     }
 
-    /// Listens on `address`, with the socket that is there already or a new one.
-    pub(super) fn listen(&mut self, address: SocketAddr) -> io::Result<TcpListener> {
-        let listener = match self.0.remove(&address) {
+    /// Listens at `place`, with the socket that is there already or a new one.
+    pub(super) fn listen(&mut self, place: &Place) -> io::Result<Listener> {
+        let listener = match self.take(place)? {
             Some(listener) => listener,
             None => {
                 // One of another address may stand in the way.
-                self.close(|other| other.port() == address.port());
-                TcpListener::bind(address)?
+                self.close(|other| other.is_in_the_way_of(place));
+                Listener::bind(place)?
             }
         };
-        listener.set_nonblocking(true)?;
         notify::keep(&listener);
-        // Again, for a longer queue than the standard library's.
-        listen(&listener, QUEUE)?;
-        // What is accepted has these settings from its listener.
-        sockopt::set_tcp_nodelay(&listener, true)?;
-        keep_alive(&listener)?;
+        listener.prepare()?;
         Ok(listener)
+    }
+
+    /// The socket of `place` that is there already, unless clients find it no more.
+    fn take(&mut self, place: &Place) -> io::Result<Option<Listener>> {
+        match self.0.remove(place) {
+            Some(listener) if !listener.is_found()? => {
+                notify::forget(&listener);
+                Ok(None)
+            }
+            there => Ok(there),
+        }
     }
 
     /// Closes those that nobody has asked for: nobody would accept there.
@@ -60,8 +64,8 @@ impl Inherited {
         self.close(|_| true);
     }
 
-    fn close(&mut self, which: impl Fn(SocketAddr) -> bool) {
-        for (_, socket) in self.0.extract_if(|address, _| which(*address)) {
+    fn close(&mut self, which: impl Fn(&Place) -> bool) {
+        for (_, socket) in self.0.extract_if(|place, _| which(place)) {
             notify::forget(&socket);
         }
     }
@@ -81,12 +85,13 @@ pub(super) fn keep_alive(socket: impl AsFd) -> io::Result<()> {
 pub(super) struct Doors {
     plane: Arc<Plane>,
     slot_listen: IpAddr,
-    open: Mutex<HashMap<Door, Open>>,
+    open: Mutex<HashMap<Place, Open>>,
 }
 
 #[derive(Debug)]
 struct Open {
-    socket: Arc<TcpListener>,
+    door: Door,
+    socket: Arc<Listener>,
     /// Dropped, it ends the accepting.
     accepts: watch::Sender<()>,
     /// Closed once the last worker has stopped.
@@ -97,7 +102,7 @@ struct Open {
 #[derive(Debug)]
 pub(super) struct Accepting {
     door: Door,
-    socket: TcpListener,
+    socket: Listener,
     accepts: watch::Receiver<()>,
     _ended: mpsc::Sender<()>,
 }
@@ -119,24 +124,37 @@ impl Doors {
         &self,
         ports: &[u16],
         inherited: &mut Inherited,
-    ) -> Result<Vec<(Door, TcpListener)>, String> {
+    ) -> Result<Vec<(Door, Listener)>, String> {
         let open = lock(&self.open);
-        let missing = ports
-            .iter()
-            .filter(|&&port| !open.contains_key(&Door::Slot(port)));
-        missing
-            .map(|&port| {
-                let address = SocketAddr::new(self.slot_listen, port);
-                let bound = inherited.listen(address);
+        let places = ports.iter().map(|&port| (port, self.slot(port)));
+        places
+            .filter(|(_, place)| !open.contains_key(place))
+            .map(|(port, place)| {
+                let bound = inherited.listen(&place);
                 bound
                     .map(|socket| (Door::Slot(port), socket))
-                    .map_err(|error| taken(address, &error))
+                    .map_err(|error| place.refused(&error))
             })
             .collect()
     }
 
+    /// Binds the public door at `place`, where it is not open yet, without accepting.
+    ///
+    /// # Errors
+    /// When it cannot be had, as a sentence.
+    pub(super) fn prepare_public(&self, place: &Place) -> Result<Option<(Door, Listener)>, String> {
+        if lock(&self.open).contains_key(place) {
+            return Ok(None);
+        }
+        let bound = Inherited::default().listen(place);
+        bound
+            .map(|socket| Some((Door::Public, socket)))
+            .map_err(|error| place.refused(&error))
+    }
+
     /// Accepts at `door` from now on.
-    pub(super) fn open(&self, door: Door, socket: TcpListener) -> io::Result<()> {
+    pub(super) fn open(&self, door: Door, socket: Listener) -> io::Result<()> {
+        let place = socket.place()?;
         let (accepts, watched) = watch::channel(());
         let (last, ended) = mpsc::channel(1);
         self.plane.open(|| {
@@ -148,46 +166,51 @@ impl Doors {
             })
         })?;
         let open = Open {
+            door,
             socket: Arc::new(socket),
             accepts,
             ended,
         };
-        lock(&self.open).insert(door, open);
+        lock(&self.open).insert(place, open);
         Ok(())
+    }
+
+    fn slot(&self, port: u16) -> Place {
+        Place::Address(SocketAddr::new(self.slot_listen, port))
     }
 
     /// Whether a slot port is open.
     pub(super) fn has_slot_port(&self, port: u16) -> bool {
-        lock(&self.open).contains_key(&Door::Slot(port))
+        lock(&self.open).contains_key(&self.slot(port))
     }
 
-    /// Whether the public port is open.
-    pub(super) fn has_public(&self) -> bool {
-        lock(&self.open).contains_key(&Door::Public)
+    /// Where the public port is open.
+    pub(super) fn public_address(&self) -> Option<SocketAddr> {
+        let open = lock(&self.open);
+        open.iter().find_map(|(place, open)| match (open.door, place) {
+            (Door::Public, Place::Address(address)) => Some(*address),
+            _ => None,
+        })
     }
 
-    /// Closes the public port for good; it is free when this returns.
-    pub(super) async fn close_public(&self) {
-        self.close(true, |door| door == Door::Public).await;
-    }
-
-    /// Takes what waits in the queues, and closes every door for good.
-    pub(super) async fn close_for_good(&self) {
-        self.close(true, |_| true).await;
+    /// Takes what waits in the queues of the doors that `which` names, and closes them for good; their ports are free
+    /// when this returns.
+    pub(super) async fn close_for_good(&self, which: impl Fn(Door, &Place) -> bool) {
+        self.close(true, which).await;
     }
 
     /// Closes every slot port that is not among `ports`; they are free when this returns.
     pub(super) async fn close_others(&self, ports: &[u16]) {
         self.close(
             true,
-            |door| matches!(door, Door::Slot(port) if !ports.contains(&port)),
+            |door, _| matches!(door, Door::Slot(port) if !ports.contains(&port)),
         )
         .await;
     }
 
     /// Takes what waits in the queues, and closes every door.
     pub(super) async fn close_all(&self) {
-        self.close(false, |_| true).await;
+        self.close(false, |_, _| true).await;
     }
 
     /// Stops accepting, without touching what waits in the queues: another proxy has the same sockets.
@@ -196,7 +219,7 @@ impl Doors {
     }
 
     /// Every socket that is open.
-    pub(super) fn sockets(&self) -> Vec<Arc<TcpListener>> {
+    pub(super) fn sockets(&self) -> Vec<Arc<Listener>> {
         lock(&self.open)
             .values()
             .map(|open| Arc::clone(&open.socket))
@@ -204,10 +227,14 @@ impl Doors {
     }
 
     /// Closes the doors that `which` names; `forgets`: for good, and not for the next process to open them again.
-    async fn close(&self, forgets: bool, which: impl Fn(Door) -> bool) {
-        let closing: Vec<(Door, Open)> = lock(&self.open).extract_if(|&door, _| which(door)).collect();
-        for (door, open) in closing {
+    async fn close(&self, forgets: bool, which: impl Fn(Door, &Place) -> bool) {
+        let closing: Vec<Open> = lock(&self.open)
+            .extract_if(|place, open| which(open.door, place))
+            .map(|(_, open)| open)
+            .collect();
+        for open in closing {
             let Open {
+                door,
                 socket,
                 accepts,
                 mut ended,
@@ -217,26 +244,48 @@ impl Doors {
             if forgets {
                 notify::forget(&socket);
             }
-            while let Ok((stream, peer)) = accept(&socket) {
-                self.plane.serve(stream, Accepted { peer, door });
+            while let Ok((connection, peer)) = socket.accept() {
+                self.plane.serve(connection, Accepted { peer, door });
             }
         }
     }
 }
 
-/// Why `address` cannot be listened on, as a sentence.
-pub(super) fn taken(address: SocketAddr, error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => format!("port {} is taken by another program", address.port()),
-        _ => format!("cannot listen on {address}: {error}"),
+/// A worker's share of a listening socket.
+enum Waiting {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+impl Waiting {
+    fn at(socket: Listener) -> io::Result<Self> {
+        match socket {
+            Listener::Tcp(socket) => tokio::net::TcpListener::from_std(socket).map(Self::Tcp),
+            Listener::Unix(socket) => tokio::net::UnixListener::from_std(socket).map(Self::Unix),
+        }
+    }
+
+    /// Accepts one connection, and has it served; `worker` is this thread's.
+    async fn accept(&self, door: Door, plane: &Arc<Plane>, worker: &Arc<Worker>) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => {
+                let (stream, peer) = socket.accept().await?;
+                let peer = Some(peer.ip());
+                plane.share(worker, stream, Accepted { peer, door })
+            }
+            Self::Unix(socket) => {
+                let (stream, _) = socket.accept().await?;
+                plane.share(worker, stream, Accepted { peer: None, door })
+            }
+        }
     }
 }
 
 impl Accepting {
     /// Accepts on `worker`'s thread, until the door is closed there.
     pub(super) async fn all(mut self, plane: Arc<Plane>, worker: Arc<Worker>) {
-        let socket = match tokio::net::TcpListener::from_std(self.socket) {
-            Ok(socket) => socket,
+        let waiting = match Waiting::at(self.socket) {
+            Ok(waiting) => waiting,
             Err(error) => {
                 say!("one of the threads cannot accept connections: {error}");
                 return;
@@ -244,14 +293,11 @@ impl Accepting {
         };
         let mut failing = false;
         loop {
-            let accepted = tokio::select! {
+            let shared = tokio::select! {
                 biased;
                 _ = self.accepts.changed() => return,
-                accepted = socket.accept() => accepted,
+                shared = waiting.accept(self.door, &plane, &worker) => shared,
             };
-            let door = self.door;
-            let shared =
-                accepted.and_then(|(stream, peer)| plane.share(&worker, stream, Accepted { peer, door }));
             match shared {
                 Ok(()) => failing = false,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -264,10 +310,4 @@ impl Accepting {
             }
         }
     }
-}
-
-fn accept(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let (stream, peer) = acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
-    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-    Ok((stream.into(), peer.ok_or(io::ErrorKind::ConnectionAborted)?))
 }

@@ -23,6 +23,7 @@ mod framing;
 pub(crate) mod fuzzing;
 mod head;
 mod listen;
+mod listener;
 mod metrics;
 mod notify;
 mod page;
@@ -39,7 +40,7 @@ mod upstream;
 mod watch;
 mod websocket;
 
-pub use control::{Control, OpenDoors, ProxyInfo};
+pub use control::{Control, DoorSet, ProxyInfo};
 pub(super) use server::ROUTES;
 pub use start::{ServerOptions, nothing_to_do, run, serve};
 pub use succession::Ended;

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Notify};
 
 use super::connection::Plane;
-use super::control::{OpenDoors, ProxyInfo};
-use super::listen::{Doors, Inherited, taken};
+use super::control::{DoorChange, DoorSet, ProxyInfo};
+use super::listen::{Doors, Inherited};
+use super::listener::{Listener, Place};
 use super::succession::Predecessor;
 use super::table::Door;
-use super::upstream::lock;
 use crate::failpoint;
 use crate::model::AppName;
 use crate::proxy::answers::{Applied, Drained, OutInstance};
@@ -42,7 +42,7 @@ pub(super) struct Server {
     pub(super) folder: PathBuf,
     info: ProxyInfo,
     /// The metrics' socket, to be handed over.
-    pub(super) metrics: Option<Arc<std::net::TcpListener>>,
+    pub(super) metrics: Option<Arc<Listener>>,
     /// Held by whoever changes the routes, or hands over.
     pub(super) changing: Mutex<()>,
     /// The lock of the folder; none once it was handed over.
@@ -52,8 +52,10 @@ pub(super) struct Server {
     pub(super) taken_over: Notify,
     pub(super) successor_gone: AtomicBool,
     predecessor: Option<Predecessor>,
-    /// Which doors may be open.
-    open: SyncMutex<OpenDoors>,
+    /// Where the socket for a program in front is.
+    socket: PathBuf,
+    /// Whether the slot ports of every route are open: another kind of proxy may have them.
+    has_slots: AtomicBool,
     /// Another kind of proxy serves, and this one ends.
     pub(super) leaving: Notify,
     /// Callers at the control socket that have not had their answer.
@@ -63,8 +65,8 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// A proxy that accepts at those of its `doors` that are `open`, has the folder's `lock`, and took over from
-    /// `predecessor` if from any.
+    /// A proxy that accepts at its doors, has the folder's `lock`, and took over from `predecessor` if from any. With
+    /// `waits` no door is open yet; `socket` is where one for a program in front is.
     #[allow(
         clippy::too_many_arguments,
         reason = "each is one of the things that a proxy has"
@@ -72,11 +74,12 @@ impl Server {
     pub(super) fn new(
         plane: Arc<Plane>,
         doors: Doors,
-        open: OpenDoors,
+        socket: PathBuf,
+        waits: bool,
         folder: PathBuf,
         info: ProxyInfo,
         lock: OwnedFd,
-        metrics: Option<Arc<std::net::TcpListener>>,
+        metrics: Option<Arc<Listener>>,
         predecessor: Option<Predecessor>,
     ) -> Self {
         Self {
@@ -91,7 +94,8 @@ impl Server {
             taken_over: Notify::new(),
             successor_gone: AtomicBool::new(false),
             predecessor,
-            open: SyncMutex::new(open),
+            socket,
+            has_slots: AtomicBool::new(!waits),
             leaving: Notify::new(),
             calls: AtomicUsize::new(0),
             draining: AtomicUsize::new(0),
@@ -107,6 +111,7 @@ impl Server {
     /// What the proxy says of itself.
     pub(super) fn info(&self) -> ProxyInfo {
         let mut info = self.info.clone();
+        info.listen = self.doors.public_address().unwrap_or(info.listen);
         let wanted = ports(&self.plane.switch.routes());
         info.closed_ports
             .retain(|closed| wanted.contains(&closed.port) && !self.doors.has_slot_port(closed.port));
@@ -231,36 +236,39 @@ impl Server {
         }
     }
 
-    /// Opens and closes doors, so that those of `wanted` and no others are open; none where a newer proxy has to be
-    /// asked.
-    pub(super) async fn set_doors(&self, wanted: OpenDoors) -> Result<Option<()>, ProxyError> {
+    /// Opens and closes doors; none where a newer proxy has to be asked. Where a port is taken, nothing has changed.
+    pub(super) async fn change_doors(&self, change: DoorChange) -> Result<Option<()>, ProxyError> {
         let _changing = self.changing.lock().await;
         if self.has_moved() {
             return Ok(None);
         }
-        let ports = match wanted.slots {
-            true => ports(&self.plane.switch.routes()),
-            false => Vec::new(),
-        };
-        let mut new = self
-            .doors
-            .prepare(&ports, &mut Inherited::default())
-            .map_err(ProxyError::refused)?;
-        if wanted.public && !self.doors.has_public() {
-            let socket = Inherited::default().listen(self.info.listen);
-            let socket = socket.map_err(|error| ProxyError::refused(taken(self.info.listen, &error)))?;
-            new.push((Door::Public, socket));
+        let DoorChange { open, close } = change;
+        let mut new = Vec::new();
+        if open.slots {
+            let ports = ports(&self.plane.switch.routes());
+            let slots = self.doors.prepare(&ports, &mut Inherited::default());
+            new = slots.map_err(ProxyError::refused)?;
+        }
+        let socket = open.socket.then(|| Place::Path(self.socket.clone()));
+        for place in open.listen.map(Place::Address).into_iter().chain(socket) {
+            let public = self.doors.prepare_public(&place);
+            new.extend(public.map_err(ProxyError::refused)?);
         }
         for (door, socket) in new {
             let opened = self.doors.open(door, socket);
             opened.map_err(|error| ProxyError::failed(format!("cannot accept connections: {error}")))?;
         }
-        *lock(&self.open) = wanted;
-        self.doors.close_others(&ports).await;
-        if !wanted.public {
-            self.doors.close_public().await;
+        if open.slots || close.slots {
+            self.has_slots.store(open.slots, SeqCst);
         }
-        say!("{}", told(wanted));
+        self.doors
+            .close_for_good(|door, place| match (door, place) {
+                (Door::Slot(_), _) => close.slots,
+                (Door::Public, Place::Address(_)) => close.listen.is_some(),
+                (Door::Public, Place::Path(_)) => close.socket,
+            })
+            .await;
+        say!("{}", told(open, close));
         Ok(Some(()))
     }
 
@@ -287,7 +295,7 @@ impl Server {
 
     /// The slot ports that are to be open with these routes.
     fn open_ports(&self, routes: &[StoredRoute]) -> Vec<u16> {
-        match lock(&self.open).slots {
+        match self.has_slots.load(SeqCst) {
             true => ports(routes),
             false => Vec::new(),
         }
@@ -396,13 +404,23 @@ pub(super) fn ports(routes: &[StoredRoute]) -> Vec<u16> {
         .collect()
 }
 
-/// Which doors are open, in one line.
-fn told(open: OpenDoors) -> &'static str {
-    match (open.public, open.slots) {
-        (true, true) => "every port is open",
-        (true, false) => "the slot ports are closed: another kind of proxy takes them",
-        (false, true) => "the public port is closed: another kind of proxy takes it",
-        (false, false) => "no port is open: another kind of proxy serves",
+/// Which doors were opened and closed, in one line.
+fn told(open: DoorSet, close: DoorSet) -> String {
+    let names = |set: DoorSet| {
+        let names = [
+            (set.listen.is_some(), "the public port"),
+            (set.socket, "the socket for a program in front"),
+            (set.slots, "the slot ports"),
+        ];
+        let names = names
+            .into_iter()
+            .filter_map(|(is_in, name)| is_in.then_some(name));
+        names.collect::<Vec<_>>().join(", ")
+    };
+    match (names(open), names(close)) {
+        (opened, closed) if closed.is_empty() => format!("opened: {opened}"),
+        (opened, closed) if opened.is_empty() => format!("closed, for another kind of proxy: {closed}"),
+        (opened, closed) => format!("opened: {opened}; closed: {closed}"),
     }
 }
 

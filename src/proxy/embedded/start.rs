@@ -15,8 +15,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::api::{self, Caller};
 use super::connection::Plane;
-use super::control::{OpenDoors, ProxyInfo};
-use super::listen::{Doors, Inherited, taken};
+use super::control::ProxyInfo;
+use super::listen::{Doors, Inherited};
+use super::listener::{Listener, Place};
 use super::notify;
 use super::pulse::{Limits, SWEEP};
 use super::server::{ROUTES, Server, ports};
@@ -25,7 +26,7 @@ use super::table::Door;
 use super::takeover::{self, Handover};
 use super::watch;
 use crate::failpoint;
-use crate::model::ProxySettings;
+use crate::model::{ProxyKind, ProxySettings};
 use crate::proxy::answers::ClosedPort;
 use crate::proxy::error::ProxyError;
 use crate::proxy::file;
@@ -48,7 +49,8 @@ pub struct ServerOptions {
 }
 
 /// Runs the proxy in this process until SIGTERM or SIGINT, or until a newer one has taken over, and everything
-/// in flight has ended. Says `proxy ready on ADDRESS (pid NUMBER)` on stdout once it accepts connections.
+/// in flight has ended. Says `proxy ready on PLACE (pid NUMBER)` on stdout once it accepts connections: at
+/// the public port or, where another program stands in front, at the unix socket.
 ///
 /// On SIGTERM the listening sockets are closed at once, since nobody would serve what is accepted later; where systemd
 /// keeps them, connections wait there for the next process. The requests in flight have 30 seconds, event streams and
@@ -90,10 +92,7 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
         threads,
         waits,
     } = options;
-    let open = OpenDoors {
-        public: !waits,
-        slots: !waits,
-    };
+
     prepare_folder(&state)?;
     let mut possession = Possession::take(&state, upgrade)?;
 
@@ -106,16 +105,20 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
     plane.switch.set(routes.clone());
     tokio::spawn(sweep(Arc::clone(&plane)));
 
-    let public = match open.public {
-        true => Some(listen(&mut possession.inherited, settings.listen)?),
-        false => None,
+    let wanted = match settings.kind {
+        ProxyKind::Front(_) => Place::Path(settings.socket.clone()),
+        _ => Place::Address(settings.listen),
     };
-    let bound = public.as_ref().and_then(|public| public.local_addr().ok());
-    let address = bound.unwrap_or(settings.listen);
+    let public = match waits {
+        false => Some(listen(&mut possession.inherited, &wanted)?),
+        true => None,
+    };
+    let bound = public.as_ref().and_then(|public| public.place().ok());
+    let place = bound.unwrap_or(wanted);
     let doors = Doors::new(Arc::clone(&plane), settings.slot_listen);
-    let (slot_sockets, closed_ports) = match open.slots {
-        true => slot_sockets(&doors, &routes, &mut possession.inherited),
-        false => (Vec::new(), Vec::new()),
+    let (slot_sockets, closed_ports) = match waits {
+        false => slot_sockets(&doors, &routes, &mut possession.inherited),
+        true => (Vec::new(), Vec::new()),
     };
     let metrics = match settings.metrics_listen {
         Some(address) => Some(metrics_socket(&mut possession.inherited, address)?),
@@ -135,7 +138,14 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
     let info = ProxyInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
-        listen: address,
+        listen: match place {
+            Place::Address(address) => address,
+            Place::Path(_) => settings.listen,
+        },
+        socket: match &place {
+            Place::Address(_) => None,
+            Place::Path(path) => Some(path.clone()),
+        },
         slot_listen: settings.slot_listen,
         started: jiff::Timestamp::now(),
         recovered_from: loaded.aside,
@@ -151,7 +161,8 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
     let server = Arc::new(Server::new(
         plane,
         doors,
-        open,
+        settings.socket,
+        waits,
         state,
         info,
         possession.lock,
@@ -169,7 +180,7 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
 
     let pid = std::process::id();
     let _ = match waits {
-        false => writeln!(io::stdout(), "proxy ready on {address} (pid {pid})"),
+        false => writeln!(io::stdout(), "proxy ready on {place} (pid {pid})"),
         true => writeln!(
             io::stdout(),
             "proxy waits for `deployer proxy switch` (pid {pid})"
@@ -266,19 +277,23 @@ fn prepare_folder(folder: &Path) -> Result<(), ProxyError> {
         .map_err(|error| ProxyError::failed(format!("cannot use the folder {}: {error}", folder.display())))
 }
 
-fn listen(inherited: &mut Inherited, address: SocketAddr) -> Result<std::net::TcpListener, ProxyError> {
+fn listen(inherited: &mut Inherited, place: &Place) -> Result<Listener, ProxyError> {
     inherited
-        .listen(address)
-        .map_err(|error| ProxyError::failed(taken(address, &error)))
+        .listen(place)
+        .map_err(|error| ProxyError::failed(place.refused(&error)))
 }
 
 fn metrics_socket(
     inherited: &mut Inherited,
     address: SocketAddr,
-) -> Result<(TcpListener, Arc<std::net::TcpListener>), ProxyError> {
-    let socket = listen(inherited, address)?;
-    let copy = socket.try_clone().and_then(TcpListener::from_std);
-    let copy = copy.map_err(|error| ProxyError::failed(taken(address, &error)))?;
+) -> Result<(TcpListener, Arc<Listener>), ProxyError> {
+    let place = Place::Address(address);
+    let socket = listen(inherited, &place)?;
+    let copy = match &socket {
+        Listener::Tcp(tcp) => tcp.try_clone().and_then(TcpListener::from_std),
+        Listener::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+    };
+    let copy = copy.map_err(|error| ProxyError::failed(place.refused(&error)))?;
     Ok((copy, Arc::new(socket)))
 }
 
@@ -287,7 +302,7 @@ fn slot_sockets(
     doors: &Doors,
     routes: &[StoredRoute],
     inherited: &mut Inherited,
-) -> (Vec<(Door, std::net::TcpListener)>, Vec<ClosedPort>) {
+) -> (Vec<(Door, Listener)>, Vec<ClosedPort>) {
     let (mut sockets, mut closed) = (Vec::new(), Vec::new());
     for port in ports(routes) {
         match doors.prepare(&[port], inherited) {

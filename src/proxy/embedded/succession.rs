@@ -110,7 +110,7 @@ impl Server {
             () = self.leaving.notified() => {
                 say!("another kind of proxy serves: no connection is accepted any more");
                 tasks.takeover.abort();
-                self.doors.close_for_good().await;
+                self.doors.close_for_good(|_, _| true).await;
                 self.end(LEFT, pin!(std::future::pending())).await;
                 self.remove_sockets();
                 say!("ended");

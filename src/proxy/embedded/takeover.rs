@@ -15,7 +15,6 @@
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -28,6 +27,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::listener::Listener;
 use crate::proxy::error::ProxyError;
 
 /// The conversation above; another number is another conversation.
@@ -61,7 +61,7 @@ pub(super) struct Offer {
 pub(super) struct Handover {
     pub(super) offer: Offer,
     pub(super) lock: OwnedFd,
-    pub(super) sockets: Vec<TcpListener>,
+    pub(super) sockets: Vec<Listener>,
     stream: UnixStream,
 }
 
@@ -117,10 +117,11 @@ fn receive(mut stream: UnixStream) -> io::Result<Handover> {
         receive_batch(&stream, &mut descriptors)?;
     }
     let lock = descriptors.remove(0);
+    let sockets: io::Result<_> = descriptors.into_iter().map(Listener::try_from).collect();
     Ok(Handover {
         offer,
         lock,
-        sockets: descriptors.into_iter().map(TcpListener::from).collect(),
+        sockets: sockets?,
         stream,
     })
 }
@@ -163,7 +164,7 @@ pub(super) fn give(
     mut stream: UnixStream,
     control: PathBuf,
     lock: &OwnedFd,
-    sockets: &[Arc<TcpListener>],
+    sockets: &[Arc<Listener>],
 ) -> io::Result<UnixStream> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(PATIENCE))?;

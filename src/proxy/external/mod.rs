@@ -86,6 +86,22 @@ impl External {
         self.settings.folder.join(self.program.as_str())
     }
 
+    /// The commands that deployer gives the program as root: those that the settings do not name. Caddy takes them from
+    /// anybody on this machine.
+    pub fn commands_as_root(&self) -> Vec<Vec<String>> {
+        if self.program == Program::Caddy {
+            return Vec::new();
+        }
+        let own = self.settings.programs.get(&self.program);
+        let check = own
+            .is_none_or(|own| own.check.is_none())
+            .then(|| self.way.check());
+        let reload = own
+            .is_none_or(|own| own.reload.is_none())
+            .then(|| self.way.reload());
+        check.into_iter().chain(reload).collect()
+    }
+
     /// Makes sure that the program answers.
     ///
     /// # Errors

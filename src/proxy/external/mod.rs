@@ -107,7 +107,12 @@ impl External {
     /// # Errors
     /// When it does not. One that has not got deployer's part of its configuration yet does.
     pub async fn ready(&self) -> Result<(), ProxyError> {
-        self.configuration().version(&self.kept()?.check).await.map(drop)
+        let configuration = self.configuration();
+        match configuration.file.exists() {
+            true => configuration.version(&self.kept()?.check).await.map(drop),
+            // It need not listen at the public port yet.
+            false => Ok(()),
+        }
     }
 
     /// As [`Proxy::put_route`](super::Proxy::put_route).

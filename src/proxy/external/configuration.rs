@@ -33,6 +33,8 @@ pub(super) struct Configuration<'a> {
     pub(super) settings: &'a ProxySettings,
     /// Where it is.
     pub(super) file: PathBuf,
+    /// A file that must be there before it is checked.
+    pub(super) beside: Option<PathBuf>,
     /// The command that checks it with all the rest.
     pub(super) check: Vec<String>,
     /// The command that puts it in force.
@@ -51,8 +53,9 @@ impl Configuration<'_> {
         if is_written && self.has(&view.version, check).await {
             return Ok(());
         }
-        if !is_written {
-            self.write(&text)?;
+        match is_written {
+            true => self.make_beside()?,
+            false => self.write(&text)?,
         }
         failpoint::at("configuration.written");
         if let Err(why) = self.take(&view.version, check).await {
@@ -224,9 +227,18 @@ impl Configuration<'_> {
 
     fn write(&self, text: &str) -> Result<(), ProxyError> {
         let folder = self.file.parent().unwrap_or(Path::new("/"));
-        make_readable(folder)
-            .and_then(|()| file::replace(&self.file, text.as_bytes(), MODE))
-            .map_err(|error| self.failed("written", &error))
+        make_readable(folder).map_err(|error| self.failed("written", &error))?;
+        self.make_beside()?;
+        file::replace(&self.file, text.as_bytes(), MODE).map_err(|error| self.failed("written", &error))
+    }
+
+    /// What the configuration needs to be taken, as empty as it can be.
+    fn make_beside(&self) -> Result<(), ProxyError> {
+        match &self.beside {
+            Some(beside) if !beside.exists() => file::replace(beside, b"", MODE)
+                .map_err(|error| ProxyError::refused(format!("{} cannot be written: {error}", beside.display()))),
+            _ => Ok(()),
+        }
     }
 
     fn failed(&self, what: &str, error: &io::Error) -> ProxyError {

@@ -326,6 +326,7 @@ impl External {
             program: self.program,
             settings: &self.settings,
             file: self.folder().join(self.way.file()),
+            beside: self.way.beside().map(|name| self.folder().join(name)),
             check: self.way.check(),
             reload: self.way.reload(),
         }

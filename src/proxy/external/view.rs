@@ -1,6 +1,8 @@
 //! What a template is given.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -12,6 +14,9 @@ use crate::proxy::route::HttpProbe;
 
 /// The host that deployer asks which configuration the program has. No name ends in `invalid` (RFC 2606).
 pub(super) const VERSION_HOST: &str = "deployer.invalid";
+
+/// The most bytes of a snippet that is read.
+const SNIPPET_MAX: u64 = 256 << 10;
 
 /// Hexadecimal digits of a version.
 const VERSION_DIGITS: usize = 16;
@@ -47,6 +52,9 @@ pub(super) struct View {
     pub(super) apps: Vec<AppView>,
     #[serde(skip)]
     template: &'static str,
+    /// Why there is no text of it.
+    #[serde(skip)]
+    unreadable: Option<String>,
 }
 
 /// One app.
@@ -57,6 +65,8 @@ pub(super) struct AppView {
     pub(super) hosts: Vec<String>,
     /// Where what the user adds to this app's part is; it need not be there.
     pub(super) snippet: PathBuf,
+    /// What is in it, for a program that cannot include it; none where there is nothing.
+    pub(super) snippet_text: Option<String>,
     /// How its instances tell that they are well.
     pub(super) probe: Option<HttpProbe>,
     /// Blue first.
@@ -111,7 +121,11 @@ impl View {
             response_timeout: milliseconds(settings.response_timeout),
             apps: apps.map(|kept| AppView::of(kept, program, settings)).collect(),
             template,
+            unreadable: None,
         };
+        if program == Program::Haproxy {
+            view.read_snippets();
+        }
         view.version = view.digest();
         view
     }
@@ -119,8 +133,11 @@ impl View {
     /// The text that the template gives.
     ///
     /// # Errors
-    /// When the template is wrong, which a test of it shows.
+    /// When a snippet cannot be read, or the template is wrong, which a test of it shows.
     pub(super) fn text(&self) -> Result<String, ProxyError> {
+        if let Some(why) = &self.unreadable {
+            return Err(ProxyError::refused(why));
+        }
         let mut environment = minijinja::Environment::new();
         environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
         let lines = minijinja::syntax::SyntaxConfig::builder()
@@ -133,6 +150,18 @@ impl View {
         environment
             .render_str(self.template, minijinja::value::Serde(self))
             .map_err(failed)
+    }
+
+    /// HAProxy includes no file.
+    fn read_snippets(&mut self) {
+        for app in &mut self.apps {
+            match read_snippet(&app.snippet) {
+                Ok(text) => app.snippet_text = text,
+                Err(error) => {
+                    self.unreadable = Some(format!("{} cannot be read: {error}", app.snippet.display()));
+                }
+            }
+        }
     }
 
     /// Of the template and of all that it is given, but the version.
@@ -159,6 +188,7 @@ impl AppView {
             snippet: settings
                 .snippets
                 .join(format!("{}.{}", route.app, program.as_str())),
+            snippet_text: None,
             probe: probe.chain(targets).find_map(|target| target.probe.clone()),
             slots: Slot::BOTH
                 .into_iter()
@@ -172,6 +202,21 @@ impl AppView {
                 .collect(),
         }
     }
+}
+
+/// The lines of the file at `path`; none where there is no such file, or nothing in it.
+fn read_snippet(path: &Path) -> io::Result<Option<String>> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let mut text = String::new();
+    file.take(SNIPPET_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > SNIPPET_MAX {
+        return Err(io::Error::other(format!("it has more than {SNIPPET_MAX} bytes")));
+    }
+    let text = text.trim_end();
+    Ok((!text.is_empty()).then(|| text.to_owned()))
 }
 
 fn lanes(kept: &KeptRoute, slot: Slot) -> Vec<LaneView> {

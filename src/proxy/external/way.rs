@@ -17,6 +17,12 @@ pub(super) trait Way: Debug + Send + Sync {
     /// The template of that file: for flipping, or for standing in front of the embedded proxy.
     fn template(&self, flips: bool) -> &'static str;
 
+    /// The name of a file beside it that the configuration needs to be taken at all; an empty one is made where there is
+    /// none.
+    fn beside(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The command that checks the whole configuration.
     fn check(&self) -> Vec<String>;
 

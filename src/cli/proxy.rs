@@ -1,11 +1,15 @@
 //! `deployer proxy`
 
+use std::time::Duration;
+
 use clap::Subcommand;
 
 use super::{Code, Failure, Result, audited, output, wait};
+use crate::config::units::duration;
 use crate::model::{Program, ProxyKind, Slot};
 use crate::proxy::{self, AppRoute, Ended, ServerOptions};
-use crate::release::{Context, switch};
+use crate::release::Context;
+use crate::release::switch::{self, Terms};
 
 /// Run the embedded proxy, show what the proxy routes, and change the kind of proxy
 #[derive(Debug, Subcommand)]
@@ -32,7 +36,15 @@ pub(super) enum Command {
         /// Do it although both listen at one address, so that for a moment nobody listens there
         #[arg(long)]
         with_pause: bool,
+        /// How long both serve, where they listen at two addresses, before the old one leaves: the time to let clients
+        /// come to the new one
+        #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = overlap)]
+        overlap: Duration,
     },
+}
+
+fn overlap(text: &str) -> std::result::Result<Duration, String> {
+    duration(text).map_err(|refusal| refusal.to_string())
 }
 
 /// A kind of proxy on the command line.
@@ -64,10 +76,18 @@ impl Command {
         match self {
             Command::Run { upgrade } => run(context, upgrade),
             Command::Routes { json } => routes(context, json),
-            Command::Switch { kind, with_pause } => audited::audited(context, |_| {
-                let lines = wait(switch::switch(context, kind.program(), with_pause))??;
-                output::lines(lines)
-            }),
+            Command::Switch {
+                kind,
+                with_pause,
+                overlap,
+            } => {
+                let terms = Terms { with_pause, overlap };
+                // A reader that has gone does not end a switch.
+                let say = |line| drop(output::lines([line]));
+                audited::audited(context, |_| {
+                    Ok(wait(switch::switch(context, kind.program(), terms, say))??)
+                })
+            }
         }
     }
 }

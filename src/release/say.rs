@@ -454,6 +454,17 @@ pub fn switched(old: Place, new: Place, apps: usize, took: Duration, pause: Opti
     )
 }
 
+/// Both sides of a switch serve for a while.
+pub fn both_serve(old: Place, new: Place, overlap: Duration) -> String {
+    format!(
+        "both serve for {}: let clients come to {} now, before {} leaves {}",
+        time(overlap),
+        new.listen,
+        old.kind,
+        old.listen
+    )
+}
+
 /// A switch failed, and the old side has everything again.
 pub fn not_switched(old: Place) -> String {
     format!("traffic goes through {} at {}, as before", old.kind, old.listen)

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::context::{App, Context};
 use super::route::{asked_for, goes_to_the_same, route_of};
-use super::{busy, say, turn};
+use super::{busy, say as told, turn};
 use crate::failpoint;
 use crate::model::{Program, ProxyKind};
 use crate::proxy::{AppRoute, Applied, Place, Side};
@@ -30,31 +30,44 @@ struct Held {
     _no_new_app: std::fs::File,
 }
 
+/// How a switch is to go.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// Although both listen at one address, so that for a moment nobody does.
+    pub with_pause: bool,
+    /// How long both serve, where they listen at two addresses, before the old one leaves.
+    pub overlap: Duration,
+}
+
 /// Has traffic go through the kind of proxy that the configuration names, which must be the one that was asked for:
-/// `program`, or the embedded one. Gives what is to be said about it.
+/// `program`, or the embedded one. Tells `say` about it, a sentence at a time.
 ///
 /// # Errors
 /// When it is not possible, or the new one does not serve every app: then the old one serves as before.
-pub async fn switch(context: &Context, program: Option<Program>, with_pause: bool) -> Result<Vec<String>> {
+pub async fn switch(
+    context: &Context,
+    program: Option<Program>,
+    terms: Terms,
+    mut say: impl FnMut(String),
+) -> Result<()> {
     let new = context.proxy.side(named(context, program)?);
     if let Some(missing) = context.proxy.missing() {
         bail!(missing);
     }
     let held = Held::take(context).await?;
-    let mut told = match context.proxy.broken_off()? {
-        Some(other) => settle(context, &held, other).await?,
-        None => Vec::new(),
-    };
+    if let Some(other) = context.proxy.broken_off()? {
+        say(settle(context, &held, other).await?);
+    }
     let old = used(context).await?;
     if old.place().kind == new.place().kind {
-        told.push(format!("traffic goes through {} already", old.place().kind));
-        return Ok(told);
+        say(format!("traffic goes through {} already", old.place().kind));
+        return Ok(());
     }
     held.are_as_routed_by(&old).await?;
     answers(&new).await?;
     let takes_the_port = has_one_port(&old, &new);
-    if takes_the_port && !with_pause {
-        bail!(say::one_port(old.place(), new.place()));
+    if takes_the_port && !terms.with_pause {
+        bail!(told::one_port(old.place(), new.place()));
     }
     let began = Instant::now();
     context.proxy.use_now(old.place(), Some(new.place()))?;
@@ -66,31 +79,34 @@ pub async fn switch(context: &Context, program: Option<Program>, with_pause: boo
     };
     context.proxy.use_now(new.place(), Some(old.place()))?;
     failpoint::at("switch.in-use");
-    told.push(say::switched(
+    say(told::switched(
         old.place(),
         new.place(),
         held.apps.len(),
         began.elapsed(),
         pause,
     ));
+    if old.place().listen != new.place().listen && !terms.overlap.is_zero() {
+        say(told::both_serve(old.place(), new.place(), terms.overlap));
+        tokio::time::sleep(terms.overlap).await;
+    }
     finish(context, &held, &new, &old)
         .await
-        .with_context(|| say::not_left(new.place(), old.place()))?;
-    Ok(told)
+        .with_context(|| told::not_left(new.place(), old.place()))
 }
 
 /// Brings a switch that was broken off to one of its ends; gives a sentence where there was one.
 ///
 /// # Errors
 /// When an app is busy, or one of the two sides does not do its part.
-pub async fn mend(context: &Context) -> Result<Vec<String>> {
+pub async fn mend(context: &Context) -> Result<Option<String>> {
     if context.proxy.broken_off()?.is_none() {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let held = Held::take(context).await?;
     match context.proxy.broken_off()? {
-        Some(other) => settle(context, &held, other).await,
-        None => Ok(Vec::new()),
+        Some(other) => settle(context, &held, other).await.map(Some),
+        None => Ok(None),
     }
 }
 
@@ -199,19 +215,19 @@ fn parked(routes: &[AppRoute]) -> Result<Vec<AppRoute>> {
     Ok(parked)
 }
 
-/// The old side serves as before, and the new one leaves. Gives what is to be said.
+/// The old side serves as before, and the new one leaves. Gives why, and what is so now.
 async fn back(context: &Context, held: &Held, old: &Side, new: &Side, why: anyhow::Error) -> anyhow::Error {
     match finish(context, held, old, new).await {
-        Ok(()) => why.context(say::not_switched(old.place())),
-        Err(error) => why.context(say::not_back(old.place(), &error)),
+        Ok(()) => why.context(told::not_switched(old.place())),
+        Err(error) => why.context(told::not_back(old.place(), &error)),
     }
 }
 
 /// Brings a switch to the end that its file names.
-async fn settle(context: &Context, held: &Held, other: Place) -> Result<Vec<String>> {
+async fn settle(context: &Context, held: &Held, other: Place) -> Result<String> {
     let serves = context.proxy.side(context.proxy.in_use()?);
     finish(context, held, &serves, &context.proxy.side(other)).await?;
-    Ok(vec![say::switch_settled(serves.place(), other)])
+    Ok(told::switch_settled(serves.place(), other))
 }
 
 /// `serves` has everything, `other` has left, and the file says so.

@@ -235,8 +235,9 @@ impl Configuration<'_> {
     /// What the configuration needs to be taken, as empty as it can be.
     fn make_beside(&self) -> Result<(), ProxyError> {
         match &self.beside {
-            Some(beside) if !beside.exists() => file::replace(beside, b"", MODE)
-                .map_err(|error| ProxyError::refused(format!("{} cannot be written: {error}", beside.display()))),
+            Some(beside) if !beside.exists() => file::replace(beside, b"", MODE).map_err(|error| {
+                ProxyError::refused(format!("{} cannot be written: {error}", beside.display()))
+            }),
             _ => Ok(()),
         }
     }

@@ -413,9 +413,13 @@ impl World {
     /// answers.
     #[track_caller]
     pub(crate) fn start_program(&mut self) {
-        let Some(program) = self.options.kind.program() else {
-            return;
-        };
+        if let Some(program) = self.options.kind.program() {
+            self.start(program);
+        }
+    }
+
+    #[track_caller]
+    fn start(&mut self, program: programs::Program) {
         program.need();
         program.prepare(self);
         let log = self.path(&format!("{}.log", program.name()));
@@ -458,6 +462,13 @@ impl World {
     pub(crate) fn launch_proxy(&mut self) {
         let proxy = Daemon::start(self.command().args(["proxy", "run"]), &self.proxy_log());
         self.proxy = Some(proxy);
+    }
+
+    /// Waits until the proxy has ended by itself; gives its exit code.
+    #[track_caller]
+    pub(crate) fn await_proxys_end(&mut self) -> Option<i32> {
+        let proxy = self.proxy.take().expect("a proxy ran");
+        proxy.await_end(DAEMON_DEADLINE)
     }
 
     /// SIGTERM for the proxy; waits until it has ended.

@@ -197,6 +197,16 @@ impl Files {
 }
 
 impl World {
+    /// Starts a program beside the proxy that the world has, as its user has it, and tells the configuration how it is
+    /// checked and reloaded.
+    #[track_caller]
+    pub(crate) fn add_program(&mut self, program: Program) {
+        let mut text = fs::read_to_string(self.config()).expect("the configuration is read");
+        text += &format!("\n{}", program.lines(self));
+        fs::write(self.config(), text).expect("the configuration is written");
+        self.start(program);
+    }
+
     /// The folder of deployer's part of a program's configuration.
     pub(crate) fn part_of(&self, program: Program) -> std::path::PathBuf {
         self.path("state-proxy").join(program.name())

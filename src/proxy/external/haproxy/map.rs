@@ -64,10 +64,12 @@ impl Map {
     }
 
     fn text(&self) -> String {
-        self.entries.iter().fold(String::new(), |mut text, (door, backend)| {
-            let _ = writeln!(text, "{door} {backend}");
-            text
-        })
+        self.entries
+            .iter()
+            .fold(String::new(), |mut text, (door, backend)| {
+                let _ = writeln!(text, "{door} {backend}");
+                text
+            })
     }
 
     /// The backends that doors go to.
@@ -94,14 +96,19 @@ impl Map {
                 None => orders.push(format!("add map {path} {door} {backend}")),
             }
         }
-        let gone = self.entries.keys().filter(|door| !wanted.entries.contains_key(*door));
+        let gone = self
+            .entries
+            .keys()
+            .filter(|door| !wanted.entries.contains_key(*door));
         orders.extend(gone.map(|door| format!("del map {path} {door}")));
         orders
     }
 
     /// Whether the doors of `app` go where they do in `other`.
     pub(super) fn is_for_like(&self, app: &AppName, other: &Self) -> bool {
-        doors(app).iter().all(|door| self.entries.get(door) == other.entries.get(door))
+        doors(app)
+            .iter()
+            .all(|door| self.entries.get(door) == other.entries.get(door))
     }
 
     /// What is chosen for `app`. A public port that goes to no lane of a slot that the slot's own port goes to has no
@@ -114,7 +121,9 @@ impl Map {
                 .strip_prefix(&format!("deployer.{app}."))?
                 .split_once('.')?;
             let slot: Slot = slot.parse().ok()?;
-            let lane = [Lane::A, Lane::B].into_iter().find(|known| known.to_string() == lane)?;
+            let lane = [Lane::A, Lane::B]
+                .into_iter()
+                .find(|known| known.to_string() == lane)?;
             Some((slot, lane))
         };
         let lanes: BTreeMap<Slot, Lane> = Slot::BOTH

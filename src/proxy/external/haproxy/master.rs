@@ -68,7 +68,9 @@ impl Master {
     /// # Errors
     /// When the worker does not answer.
     pub(super) async fn map(&self, worker: Worker, path: &Path) -> Result<Option<Map>, ProxyError> {
-        let answer = self.ask_worker(worker, &format!("show map {}", path.display())).await?;
+        let answer = self
+            .ask_worker(worker, &format!("show map {}", path.display()))
+            .await?;
         if answer.starts_with("Unknown map") {
             return Ok(None);
         }
@@ -123,7 +125,10 @@ impl Master {
     async fn ask_worker(&self, worker: Worker, order: &str) -> Result<String, ProxyError> {
         let answer = self.ask(&format!("@!{} {order}", worker.pid)).await?;
         match answer.starts_with("Can't find the target") {
-            true => Err(ProxyError::failed(format!("HAProxy's worker {} has ended", worker.pid))),
+            true => Err(ProxyError::failed(format!(
+                "HAProxy's worker {} has ended",
+                worker.pid
+            ))),
             false => Ok(answer),
         }
     }

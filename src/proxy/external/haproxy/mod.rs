@@ -90,7 +90,11 @@ impl Haproxy {
     async fn tell_one(&self, worker: Worker, wanted: &Map) -> Result<(), ProxyError> {
         let path = self.map();
         let told = match (self.master.map(worker, &path).await, worker.is_old) {
-            (Ok(Some(has)), true) => self.master.change(worker, &path, &has, &wanted.all_to(AGAIN, &has)).await,
+            (Ok(Some(has)), true) => {
+                self.master
+                    .change(worker, &path, &has, &wanted.all_to(AGAIN, &has))
+                    .await
+            }
             (Ok(Some(has)), false) => self.master.change(worker, &path, &has, wanted).await,
             // It is of a time before deployer's part, and has nothing of it.
             (Ok(None), true) => Ok(()),
@@ -198,11 +202,7 @@ impl Way for Haproxy {
         })
     }
 
-    fn choose<'a>(
-        &'a self,
-        _view: &'a View,
-        choices: &'a [Choice],
-    ) -> BoxFuture<'a, Result<(), ProxyError>> {
+    fn choose<'a>(&'a self, _view: &'a View, choices: &'a [Choice]) -> BoxFuture<'a, Result<(), ProxyError>> {
         Box::pin(async {
             let wanted = Map::of(choices);
             self.trust(&wanted).await?;

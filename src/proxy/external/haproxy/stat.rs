@@ -29,7 +29,16 @@ impl Stat {
         let head = lines.next().unwrap_or_default().trim_start_matches("# ");
         let names: Vec<&str> = head.split(',').collect();
         let at = |name: &str| names.iter().position(|known| *known == name);
-        let columns = ["pxname", "svname", "scur", "status", "lastchg", "check_desc", "last_chk"].map(at);
+        let columns = [
+            "pxname",
+            "svname",
+            "scur",
+            "status",
+            "lastchg",
+            "check_desc",
+            "last_chk",
+        ]
+        .map(at);
         lines
             .filter_map(|line| {
                 let fields = fields(line);
@@ -77,7 +86,9 @@ impl Stat {
         Some(Down {
             app: app.parse().ok()?,
             address,
-            since: since.checked_sub(Duration::from_secs(self.changed)).unwrap_or(since),
+            since: since
+                .checked_sub(Duration::from_secs(self.changed))
+                .unwrap_or(since),
             why,
         })
     }
@@ -87,7 +98,9 @@ impl Stat {
 /// to any of them, and counts.
 pub(super) fn in_flight(stats: &[Stat], upstreams: &[SocketAddrV4]) -> u64 {
     let backends = stats.iter().filter(|stat| stat.server.is_none());
-    backends.map(|backend| in_flight_of(backend, stats, upstreams)).sum()
+    backends
+        .map(|backend| in_flight_of(backend, stats, upstreams))
+        .sum()
 }
 
 fn in_flight_of(backend: &Stat, stats: &[Stat], upstreams: &[SocketAddrV4]) -> u64 {
@@ -140,13 +153,24 @@ deployer.shop.green.b,BACKEND,0,DOWN,7,,,
     fn an_instance_that_is_down_is_told_with_its_reason() {
         let stats = Stat::parse(ANSWER);
         let down: Vec<_> = stats.iter().filter_map(Stat::down).collect();
-        let told: Vec<_> = down.iter().map(|down| (down.address, down.why.as_str())).collect();
+        let told: Vec<_> = down
+            .iter()
+            .map(|down| (down.address, down.why.as_str()))
+            .collect();
         assert_eq!(
             told,
-            [(address(2), "Connection refused, twice"), (address(17), "Layer4 timeout")]
+            [
+                (address(2), "Connection refused, twice"),
+                (address(17), "Layer4 timeout")
+            ]
         );
         assert!(down[0].since < down[1].since);
-        assert!(stats.iter().filter(|stat| stat.is_down()).all(|stat| stat.down().is_some()));
+        assert!(
+            stats
+                .iter()
+                .filter(|stat| stat.is_down())
+                .all(|stat| stat.down().is_some())
+        );
     }
 
     #[test]

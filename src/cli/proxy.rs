@@ -109,7 +109,10 @@ fn run(context: &Context, upgrade: bool) -> Result {
         (ProxyKind::Embedded, ProxyKind::Embedded) => wanted,
         _ => place,
     };
-    context.proxy.embedded_starts()?;
+    if let Err(error) = context.proxy.embedded_starts() {
+        // It serves all the same.
+        eprintln!("proxy: {error}");
+    }
     let mut settings = context.settings.proxy.clone();
     (settings.kind, settings.listen) = (place.kind, place.listen);
     let ended = proxy::run(ServerOptions {

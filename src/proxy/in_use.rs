@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -80,7 +81,9 @@ pub(super) fn of(folder: &Path, settings: &ProxySettings) -> Result<InUse, Proxy
 /// # Errors
 /// When it cannot be written: it is as before.
 pub(super) fn write(folder: &Path, used: &InUse) -> Result<(), ProxyError> {
-    file::replace(&folder.join(FILE), &sealed::seal(FORMAT, used), 0o600).map_err(|error| {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    let written = made.and_then(|()| file::replace(&folder.join(FILE), &sealed::seal(FORMAT, used), 0o600));
+    written.map_err(|error| {
         ProxyError::refused(format!(
             "{} cannot be written: {error}",
             folder.join(FILE).display()

@@ -58,20 +58,24 @@ impl Configuration<'_> {
             false => self.write(&text)?,
         }
         failpoint::at("configuration.written");
-        if let Err(why) = self.take(&view.version, check).await {
+        if let Err(why) = self.take(&view.version, check, way).await {
             self.put_back(former.as_deref()).await;
+            way.after_reload();
             return Err(ProxyError::refused(format!(
                 "{} did not take its configuration, and the former one is back: {why}",
                 self.program.name()
             )));
         }
         failpoint::at("configuration.in-force");
-        way.settled(view).await
+        let settled = way.settled(view).await;
+        way.after_reload();
+        settled
     }
 
     /// Checked, read, and answered by.
-    async fn take(&self, version: &str, check: &str) -> Result<(), String> {
+    async fn take(&self, version: &str, check: &str, way: &dyn Way) -> Result<(), String> {
         command::run(&self.check).await?;
+        way.before_reload().await;
         command::run(&self.reload).await?;
         let began = Instant::now();
         while began.elapsed() < TAKES_EFFECT {

@@ -6,7 +6,8 @@
 //! - `live.on`: the public port is served; `live.green`: by green, and else by blue.
 //! - `green.on`, `blue.on`: the slot is served; `green.b`, `blue.b`: by its lane b, and else by its lane a.
 //!
-//! A request is to look at `live.*` first, and then at its slot's alone.
+//! A request is to look at `live.*` first, and then at its slot's alone; at `*.on` each time first, since what is there
+//! when something begins to be served stands already by then.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -78,6 +79,11 @@ impl Marks {
             File::open(&self.folder)?.sync_all()?;
         }
         Ok(())
+    }
+
+    /// Whether anything was ever chosen.
+    pub(super) fn are_any(&self) -> bool {
+        fs::read_dir(&self.folder).is_ok_and(|mut apps| apps.next().is_some())
     }
 
     /// What the markers of `apps` say.

@@ -29,7 +29,7 @@ const LIMIT_MAX: u64 = 1 << 15;
 
 /// A request that is counted has its connection within this time. Where there is none for longer, it is the count of a
 /// worker that was killed, which nobody takes back.
-const CONNECTS: Duration = Duration::from_secs(5);
+const CONNECTS: Duration = Duration::from_secs(2);
 
 /// Between how many and how many there are, both included.
 #[derive(Debug, Clone, Copy, Default)]

@@ -4,7 +4,10 @@ mod connections;
 mod in_flight;
 mod workers;
 
+use std::fs::{self, File};
 use std::net::{SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
@@ -17,11 +20,18 @@ use super::way::Way;
 use crate::model::{Program, ProgramSettings, ProxySettings};
 use crate::proxy::error::ProxyError;
 
+/// The file that has nginx keep no connection, while it is there.
+const CLOSING: &str = "closing";
+
+/// How long it is there before a reload: whoever sends more than a request in this time has left its connection.
+const CLOSES: Duration = Duration::from_secs(1);
+
 /// nginx, as the settings say that it runs.
 #[derive(Debug)]
 pub(super) struct Nginx {
     settings: ProgramSettings,
     listen: SocketAddr,
+    folder: PathBuf,
     marks: Marks,
     unconnected: Unconnected,
 }
@@ -29,10 +39,12 @@ pub(super) struct Nginx {
 impl Nginx {
     pub(super) fn new(settings: &ProxySettings) -> Self {
         let own = settings.programs.get(&Program::Nginx).cloned();
+        let folder = settings.folder.join(Program::Nginx.as_str());
         Self {
             settings: own.unwrap_or_default(),
             listen: settings.listen,
-            marks: Marks::new(&settings.folder.join(Program::Nginx.as_str())),
+            marks: Marks::new(&folder),
+            folder,
             unconnected: Unconnected::default(),
         }
     }
@@ -60,6 +72,19 @@ impl Way for Nginx {
         own.unwrap_or_else(|| as_root(&["nginx", "-s", "reload"]))
     }
 
+    /// nginx closes the idle connections of former workers, also one on which a request is under way to it.
+    fn before_reload(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            if self.marks.are_any() && File::create(self.folder.join(CLOSING)).is_ok() {
+                tokio::time::sleep(CLOSES).await;
+            }
+        })
+    }
+
+    fn after_reload(&self) {
+        let _ = fs::remove_file(self.folder.join(CLOSING));
+    }
+
     fn settled<'a>(&'a self, view: &'a View) -> BoxFuture<'a, Result<(), ProxyError>> {
         Box::pin(async {
             workers::former_ones_accept_nothing(self.listen, view).await;
@@ -70,6 +95,8 @@ impl Way for Nginx {
     fn choose<'a>(&'a self, _view: &'a View, choices: &'a [Choice]) -> BoxFuture<'a, Result<(), ProxyError>> {
         Box::pin(async {
             let chosen = self.marks.choose(choices);
+            // Of a deployer that was killed while nginx was reloaded.
+            self.after_reload();
             chosen.map_err(|error| ProxyError::failed(format!("the markers cannot be set: {error}")))
         })
     }

@@ -58,8 +58,12 @@ impl Configuration<'_> {
             false => self.write(&text)?,
         }
         failpoint::at("configuration.written");
-        if let Err(why) = self.take(&view.version, check, way).await {
-            self.put_back(former.as_deref()).await;
+        let (why, was_read) = match command::run(&self.check).await {
+            Err(why) => (Some(why), false),
+            Ok(()) => (self.take(&view.version, check, way).await.err(), true),
+        };
+        if let Some(why) = why {
+            self.put_back(former.as_deref(), was_read).await;
             way.after_reload();
             return Err(ProxyError::refused(format!(
                 "{} did not take its configuration, and the former one is back: {why}",
@@ -72,9 +76,8 @@ impl Configuration<'_> {
         settled
     }
 
-    /// Checked, read, and answered by.
+    /// Read, and answered by.
     async fn take(&self, version: &str, check: &str, way: &dyn Way) -> Result<(), String> {
-        command::run(&self.check).await?;
         way.before_reload().await;
         command::run(&self.reload).await?;
         let began = Instant::now();
@@ -92,14 +95,14 @@ impl Configuration<'_> {
         ))
     }
 
-    /// The former file, in force again as far as the program takes it.
-    async fn put_back(&self, former: Option<&str>) {
+    /// The former file is back; and in force again, as far as the program takes it, where it `was_read` that there was
+    /// another one.
+    async fn put_back(&self, former: Option<&str>, was_read: bool) {
         let written = match former {
             Some(text) => self.write(text).is_ok(),
             None => fs::remove_file(&self.file).is_ok(),
         };
-        if written && command::run(&self.check).await.is_ok() {
-            // What served before a refused check serves still, and was never told to stop.
+        if written && was_read && command::run(&self.check).await.is_ok() {
             let _ = command::run(&self.reload).await;
         }
     }

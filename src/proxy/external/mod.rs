@@ -151,6 +151,7 @@ impl External {
     pub async fn put_front(&self) -> Result<(), ProxyError> {
         let _changing = self.lock().await?;
         let kept = self.kept()?;
+        self.keep_token(&kept)?;
         self.configuration()
             .put(&self.view(&kept), &kept.check, self.way.as_ref())
             .await?;
@@ -223,6 +224,7 @@ impl External {
     /// The configuration first, which changes nothing that is served; then what is kept, then what is chosen: a crash
     /// leaves a choice that differs from what is kept, and never one that nobody knows of.
     async fn put_in_force(&self, kept: &Kept) -> Result<(), ProxyError> {
+        self.keep_token(kept)?;
         let view = self.view(kept);
         self.configuration()
             .put(&view, &kept.check, self.way.as_ref())
@@ -335,6 +337,15 @@ impl External {
     fn keep(&self, kept: &Kept) -> Result<(), ProxyError> {
         file::store(&self.state, ROUTES, kept)
             .map_err(|error| ProxyError::refused(format!("the routes cannot be written: {error}")))
+    }
+
+    /// The token stands in the configuration: one that nobody knew after a crash would be another configuration, and
+    /// another reload.
+    fn keep_token(&self, kept: &Kept) -> Result<(), ProxyError> {
+        match self.state.join(ROUTES).exists() {
+            true => Ok(()),
+            false => self.keep(&Kept::new(kept.check.clone())),
+        }
     }
 
     /// What is kept; new where there is nothing yet.

@@ -75,7 +75,7 @@ impl Program {
             ),
             // As Debian's unit reloads it: SIGUSR2 to the master.
             Program::Haproxy => format!(
-                "check = [\"haproxy\", \"-c\", \"-q\", \"-f\", {main:?}, \"-f\", {own:?}]\n\
+                "check = [\"haproxy\", \"-c\", \"-f\", {main:?}, \"-f\", {own:?}]\n\
                  reload = [\"sh\", \"-c\", \"kill -USR2 $(cat {})\"]\nadmin = {:?}",
                 pid.display(),
                 of.admin_socket

@@ -14,7 +14,7 @@ mod stat;
 use std::io;
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 
@@ -43,6 +43,10 @@ const MASTER: &str = "/run/haproxy-master.sock";
 
 /// How long an instance may take to accept a connection, where HAProxy says that it is down.
 const ACCEPTS: Duration = Duration::from_millis(500);
+
+/// How long the master may take to begin anew after a reload, and how often it is asked meanwhile.
+const BEGINS_ANEW: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// HAProxy, as the settings say that it runs.
 #[derive(Debug)]
@@ -181,7 +185,7 @@ impl Way for Haproxy {
 
     fn check(&self) -> Vec<String> {
         let folder = self.folder.display().to_string();
-        let usual = || as_root(&["haproxy", "-c", "-q", "-f", MAIN, "-f", &folder]);
+        let usual = || as_root(&["haproxy", "-c", "-f", MAIN, "-f", &folder]);
         self.settings.check.clone().unwrap_or_else(usual)
     }
 
@@ -198,7 +202,19 @@ impl Way for Haproxy {
             }
             // The file is what the newest worker has read, so this changes what the former ones do, and that alone.
             let has = Map::read(&self.map()).map_err(|error| ProxyError::failed(error.to_string()))?;
-            self.tell(&has).await
+            let began = Instant::now();
+            loop {
+                match self.tell(&has).await {
+                    // The worker serves before the master has begun anew. Whoever had it reloaded again by then would
+                    // not be heard.
+                    Err(ProxyError::Unreachable { .. } | ProxyError::BrokeOff { .. })
+                        if began.elapsed() < BEGINS_ANEW =>
+                    {
+                        tokio::time::sleep(LOOK).await;
+                    }
+                    told => return told,
+                }
+            }
         })
     }
 

@@ -15,7 +15,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const OUTPUT_MAX: u64 = 64 << 10;
 
 /// The most characters of each of its lines, and the most lines, that are repeated.
-const LINE_MAX: usize = 300;
+const LINE_MAX: usize = 600;
 const LINES_MAX: usize = 6;
 
 /// Where programs are looked for.
@@ -88,11 +88,11 @@ async fn bytes(from: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>>
     Ok(bytes)
 }
 
-/// The last lines that it said, fit to be repeated.
+/// The last lines that it said, fit to be repeated; without what Caddy logs beside its error.
 fn last_lines(said: &[u8]) -> String {
     let lines: Vec<&[u8]> = said
         .split(|byte| *byte == b'\n')
-        .filter(|line| !line.trim_ascii().is_empty())
+        .filter(|line| !line.trim_ascii().is_empty() && !line.starts_with(b"{\"level\":"))
         .collect();
     let last = &lines[lines.len().saturating_sub(LINES_MAX)..];
     let last: Vec<String> = last.iter().map(|line| escaped(line, LINE_MAX)).collect();

@@ -105,7 +105,7 @@ impl External {
     /// Makes sure that the program answers.
     ///
     /// # Errors
-    /// When it does not. One that has not got deployer's part of its configuration yet does.
+    /// When it does not.
     pub async fn ready(&self) -> Result<(), ProxyError> {
         let configuration = self.configuration();
         match configuration.file.exists() {
@@ -198,7 +198,10 @@ impl External {
     pub async fn leave(&self) -> Result<(), ProxyError> {
         let _changing = self.lock().await?;
         let former = self.kept()?;
-        self.configuration().remove(&former.check).await?;
+        self.way.before_reload().await;
+        let removed = self.configuration().remove(&former.check).await;
+        self.way.after_reload();
+        removed?;
         let kept = Kept::new(former.check);
         self.keep(&kept)?;
         // Of markers without a configuration nothing follows: what cannot be removed is put right by the next choice.

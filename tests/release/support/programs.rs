@@ -81,7 +81,7 @@ impl Program {
                 of.admin_socket
             ),
             Program::Caddy => format!(
-                "check = [\"caddy\", \"validate\", \"--config\", {main:?}, \"--adapter\", \"caddyfile\"]\n\
+                "check = [\"caddy\", \"adapt\", \"--config\", {main:?}, \"--adapter\", \"caddyfile\"]\n\
                  reload = [\"caddy\", \"reload\", \"--config\", {main:?}, \"--adapter\", \"caddyfile\", \"--address\", \
                  \"{0}\"]\nadmin = \"{0}\"",
                 world.program_admin()
@@ -118,7 +118,7 @@ impl Program {
                  frontend mine\n  bind {own}\n  http-request return status 200 content-type text/plain string mine\n"
             ),
             Program::Caddy => format!(
-                "{{\n  admin {}\n  auto_https off\n  persist_config off\n}}\nhttp://{own} {{\n  respond mine\n}}\n\
+                "{{\n  admin {}\n  auto_https off\n}}\nhttp://{own} {{\n  respond mine\n}}\n\
                  import {part}/*.caddyfile\n",
                 world.program_admin()
             ),

@@ -198,7 +198,9 @@ impl External {
     pub async fn leave(&self) -> Result<(), ProxyError> {
         let _changing = self.lock().await?;
         let former = self.kept()?;
-        self.way.before_reload().await;
+        if self.configuration().file.exists() {
+            self.way.before_reload().await;
+        }
         let removed = self.configuration().remove(&former.check).await;
         self.way.after_reload();
         removed?;
@@ -249,12 +251,14 @@ impl External {
         Ok(kept.routes_as(&chosen))
     }
 
-    /// What is not as it should be beside the routes: a sentence each.
+    /// What is not as it should be beside the routes: a sentence each. Before the first route there is nothing to be.
     ///
     /// # Errors
     /// When what is kept cannot be read.
     pub async fn problems(&self) -> Result<Vec<String>, ProxyError> {
-        let kept = self.kept()?;
+        let Some(kept) = self.kept_already()? else {
+            return Ok(Vec::new());
+        };
         if kept.is_new() && self.is_flipping() {
             return Ok(Vec::new());
         }
@@ -351,10 +355,13 @@ impl External {
         }
     }
 
+    fn kept_already(&self) -> Result<Option<Kept>, ProxyError> {
+        Ok(file::load(&self.state, ROUTES)?.content)
+    }
+
     /// What is kept; new where there is nothing yet.
     fn kept(&self) -> Result<Kept, ProxyError> {
-        let loaded = file::load(&self.state, ROUTES)?;
-        match loaded.content {
+        match self.kept_already()? {
             Some(kept) => Ok(kept),
             None => {
                 let check =

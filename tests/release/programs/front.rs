@@ -1,1 +1,321 @@
-//! A program in front of the embedded proxy.
+//! A program in front of the embedded proxy: configured once, and every promise is the embedded proxy's.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixListener;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use deployer::model::{ReleaseId, Slot};
+use deployer::proxy::{AppRoute, Control, SlotRoute, Target};
+
+use crate::support::http::{Failure, Request, request};
+use crate::support::programs::{Kind, Program};
+use crate::support::traffic::{Client, Load, Traffic};
+use crate::support::{App, DEPLOYER, Options, Repo, World, wait_for};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A test for each program.
+macro_rules! for_each_program {
+    ($($story:ident),* $(,)?) => {
+        for_each_program!(@ nginx, Nginx, $($story),*);
+        for_each_program!(@ haproxy, Haproxy, $($story),*);
+        for_each_program!(@ caddy, Caddy, $($story),*);
+    };
+    (@ $name:ident, $program:ident, $($story:ident),*) => {
+        mod $name {
+            $(
+                #[test]
+                fn $story() {
+                    super::$story(super::Program::$program);
+                }
+            )*
+        }
+    };
+}
+
+for_each_program!(
+    releases_and_upgrades_drop_no_request,
+    heads_pass_and_restarts_are_survived,
+);
+
+/// A world with `program` in front, and one release live.
+fn live(name: &str, program: Program) -> (World, App, Repo) {
+    let kind = Kind::Front(program);
+    let options = Options {
+        kind,
+        ..Options::default()
+    };
+    let mut world = World::with(&format!("front-{name}-{}", program.name()), options);
+    let shop = world.app("shop", "drain_deadline = \"1s\"");
+    assert_eq!(problems(&world), Vec::<String>::new(), "before the first release");
+    let repo = world.repo(&shop);
+    repo.version("v1");
+    repo.push("green").live();
+    assert_eq!(world.version(), "v1");
+    (world, shop, repo)
+}
+
+fn problems(world: &World) -> Vec<String> {
+    let status = world.json(&["status"]);
+    let told = |problem: &serde_json::Value| problem.as_str().expect("a sentence").to_owned();
+    let of_the_app = status["apps"][0]["problems"].as_array().into_iter().flatten();
+    let of_all = status["problems"].as_array().into_iter().flatten();
+    of_the_app.chain(of_all).map(told).collect()
+}
+
+/// What a reload changes: the file, the processes, and what Caddy says of it.
+fn loaded(world: &mut World, program: Program) -> (u64, String, usize) {
+    let mut files = fs::read_dir(world.part_of(program)).expect("deployer's part is there");
+    let file = files.next().expect("one file").expect("a file").path();
+    let pid = world.program().pid();
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    (
+        fs::metadata(file).expect("the file is there").ino(),
+        children.expect("the program runs"),
+        world.program().log().matches("/load").count(),
+    )
+}
+
+fn comes(traffic: &Traffic, version: &str) {
+    let before = traffic.so_far().of(version);
+    wait_for(&format!("traffic at {version}"), PATIENCE, || {
+        (traffic.so_far().of(version) > before + 50).then_some(())
+    });
+}
+
+fn releases_and_upgrades_drop_no_request(program: Program) {
+    if program.is_skipped() {
+        return;
+    }
+    let (mut world, _, repo) = live("flips", program);
+    let before = loaded(&mut world, program);
+    let mut load = Load::default();
+    load.clients.extend([
+        Client::Expecting,
+        Client::Head,
+        Client::Download,
+        Client::BigUpload,
+        Client::WebSocket,
+        Client::Events,
+    ]);
+    let traffic = world.traffic_with(load);
+    comes(&traffic, "v1");
+
+    traffic.expect(&["v1", "v2"]);
+    repo.version("v2");
+    repo.push("green").live();
+    traffic.expect(&["v2"]);
+    comes(&traffic, "v2");
+    let older = world.upgrade_proxy();
+    traffic.expect(&["v2", "v3"]);
+    repo.version("v3");
+    repo.push("blue").live();
+    traffic.expect(&["v3"]);
+    // Until it has let go of the connections that the program keeps.
+    older.await_end(PATIENCE);
+    comes(&traffic, "v3");
+
+    let outcome = traffic.stop();
+    assert_eq!(outcome.failures(), 0, "{outcome}");
+    assert!(
+        outcome.closed >= 4,
+        "a stream and a WebSocket at each flip: {}",
+        outcome.closed
+    );
+    assert_eq!(loaded(&mut world, program), before, "no flip reloads it");
+    assert_eq!(problems(&world), Vec::<String>::new());
+}
+
+fn heads_pass_and_restarts_are_survived(program: Program) {
+    if program.is_skipped() {
+        return;
+    }
+    let (mut world, _, _) = live("restarts", program);
+    heads_pass(&world);
+    restarts_drop_no_request(&mut world);
+    away_is_503(&mut world);
+    what_is_lost_is_told_and_mended(&mut world, program);
+}
+
+/// The proxy ends by SIGTERM and is started again, and its socket is kept meanwhile as systemd keeps it.
+fn restarts_drop_no_request(world: &mut World) {
+    let kept = kept_socket(world);
+    let config = world.config();
+    let start = || {
+        // The shell puts the socket where systemd would, and keeps its process id for the program.
+        let script = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh", DEPLOYER, "--config"]);
+        command.arg(&config).args(["proxy", "run"]);
+        command
+    };
+    world.restart_proxy_with(&mut start(), copy(&kept));
+    let traffic = world.traffic();
+    comes(&traffic, "v1");
+    for _ in 0..2 {
+        world.restart_proxy_with(&mut start(), copy(&kept));
+        comes(&traffic, "v1");
+    }
+    let outcome = traffic.stop();
+    assert_eq!(outcome.failures(), 0, "{outcome}");
+}
+
+fn copy(socket: &OwnedFd) -> Stdio {
+    socket.try_clone().expect("a copy").into()
+}
+
+fn kept_socket(world: &World) -> OwnedFd {
+    fs::remove_file(world.socket()).expect("the former socket goes");
+    UnixListener::bind(world.socket()).expect("a socket").into()
+}
+
+/// Where nobody keeps the socket, what comes while nobody listens is refused, with a status that says so.
+fn away_is_503(world: &mut World) {
+    let traffic = world.traffic();
+    comes(&traffic, "v1");
+    world.stop_proxy();
+    assert_eq!(world.get("/").expect("an answer of the program's").status, 503);
+    world.start_proxy();
+    comes(&traffic, "v1");
+    let outcome = traffic.stop();
+    println!("restart without systemd: {outcome}");
+    let lost: Vec<Failure> = outcome.failed.keys().copied().collect();
+    assert_eq!(lost, [Failure::Status(503)], "{outcome}");
+}
+
+/// The program loses deployer's part of its configuration, and then its life.
+fn what_is_lost_is_told_and_mended(world: &mut World, program: Program) {
+    for file in fs::read_dir(world.part_of(program))
+        .expect("deployer's part")
+        .flatten()
+    {
+        fs::remove_file(file.path()).expect("deployer's part is removed");
+    }
+    let said = problems(world).join("\n");
+    assert!(said.contains("is not what it should be"), "{said}");
+    world.kill_program();
+    world.start_program();
+    let said = problems(world).join("\n");
+    assert!(said.contains("does not answer at"), "{said}");
+
+    world.deployer(&["recover"]).good();
+
+    assert_eq!(world.version(), "v1");
+    assert_eq!(problems(world), Vec::<String>::new());
+    world.kill_program();
+    world.start_program();
+    assert_eq!(world.version(), "v1");
+    let own = world.user_site();
+    let mine = world.get_at(own, &own.to_string(), "/");
+    assert_eq!(mine.expect("the user's own site").text(), "mine");
+}
+
+/// What the app sees is what the client has sent, and the way that it took.
+fn heads_pass(world: &World) {
+    let mirror = mirror();
+    let route = AppRoute {
+        app: "mirror".parse().expect("a name"),
+        hosts: vec!["mirror.example".into()],
+        live: Some(Slot::Blue),
+        slots: [(
+            Slot::Blue,
+            SlotRoute {
+                port: world.spare().port(),
+                target: Some(Target {
+                    release: ReleaseId(1),
+                    upstreams: vec![mirror],
+                    probe: None,
+                }),
+            },
+        )]
+        .into(),
+    };
+    let control = Control::new(&world.state("proxy/control.sock"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let put = runtime.expect("a runtime").block_on(control.put_route(&route));
+    put.expect("the route is taken");
+    let head = |headers: &[(&str, &str)]| {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let asks = Request {
+            path: "/a%2Fb//c?d=%20e".into(),
+            host: "Mirror.Example:81".into(),
+            headers: headers.iter().map(owned).collect(),
+            ..Request::default()
+        };
+        let reply = request(world.public(), &asks, PATIENCE).expect("an answer");
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert_eq!(reply.header("x-accel-redirect"), Some("/elsewhere"));
+        reply.text()
+    };
+    let line = |head: &str, wanted: &str| {
+        let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+        let found = lines.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        found.map(|(_, value)| value.to_owned())
+    };
+
+    let came = head(&[]);
+    assert!(came.starts_with("GET /a%2Fb//c?d=%20e HTTP/1.1"), "{came}");
+    for (name, value) in [
+        ("host", "Mirror.Example:81"),
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-proto", "http"),
+        ("x-forwarded-host", "Mirror.Example:81"),
+    ] {
+        assert_eq!(line(&came, name).as_deref(), Some(value), "{name} in\n{came}");
+    }
+    assert_eq!(line(&came, "x-request-id").map(|id| id.len()), Some(16), "{came}");
+    assert_eq!(line(&came, "accept-encoding"), None, "{came}");
+
+    let long = "x".repeat(10_000);
+    let given = [
+        ("X-Forwarded-For", "9.9.9.9"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Host", "elsewhere.example"),
+        ("X-Request-Id", "mine"),
+        ("x_under.score", "kept"),
+        ("x-long", &long),
+    ];
+    let came = head(&given);
+    assert_eq!(
+        line(&came, "x-forwarded-for").as_deref(),
+        Some("9.9.9.9, 127.0.0.1"),
+        "{came}"
+    );
+    for (name, value) in &given[1..] {
+        assert_eq!(line(&came, name).as_deref(), Some(*value), "{name} in\n{came}");
+    }
+}
+
+/// An instance that answers with the head of the request as it came.
+fn mirror() -> SocketAddrV4 {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let Ok(SocketAddr::V4(address)) = socket.local_addr() else {
+        unreachable!("asked for IPv4")
+    };
+    std::thread::spawn(move || {
+        for stream in socket.incoming().flatten() {
+            std::thread::spawn(move || reflect(&stream));
+        }
+    });
+    address
+}
+
+fn reflect(mut stream: &TcpStream) {
+    let mut head = String::new();
+    for line in BufReader::new(stream).lines().map_while(Result::ok) {
+        if line.is_empty() {
+            break;
+        }
+        head += &format!("{line}\n");
+    }
+    let _ = write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nX-Accel-Redirect: /elsewhere\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{head}",
+        head.len()
+    );
+}

@@ -78,7 +78,7 @@ fn kind_lines(world: &World) -> String {
     format!(
         "kind = {:?}\nmode = {mode:?}\nsocket = {:?}\n",
         program.name(),
-        world.path("http.sock")
+        world.socket()
     )
 }
 

@@ -142,7 +142,6 @@ impl Connection {
     }
 
     /// Whether the peer has left it open, as far as is known here.
-    #[allow(dead_code, reason = "only the clients of script/bench ask")]
     pub(crate) fn is_open(&self) -> bool {
         let stream = &self.reader.get_ref().stream;
         let looked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));

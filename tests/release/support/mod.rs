@@ -30,9 +30,10 @@ pub(crate) mod traffic;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,7 @@ use fail_points::FailPoints;
 use http::{Failure, Reply, Request};
 use lease::Lease;
 use process::{Daemon, Output, run};
+use programs::Kind;
 pub(crate) use repo::{Push, Repo};
 use traffic::{Load, Traffic};
 
@@ -453,7 +455,18 @@ impl World {
     #[track_caller]
     fn start_proxy_as(&mut self, command: &mut Command) {
         let mut proxy = Daemon::start(command, &self.proxy_log());
-        self.await_answer("the proxy", self.public(), &mut proxy);
+        match self.options.kind {
+            Kind::Front(_) => self.await_socket(&mut proxy),
+            _ => self.await_answer("the proxy", self.public(), &mut proxy),
+        }
+        self.proxy = Some(proxy);
+    }
+
+    /// Stops the proxy and starts another, by `command` and with a descriptor as its standard input.
+    #[track_caller]
+    pub(crate) fn restart_proxy_with(&mut self, command: &mut Command, input: Stdio) {
+        self.stop_proxy();
+        let proxy = Daemon::start_with(command, input, &self.proxy_log());
         self.proxy = Some(proxy);
     }
 
@@ -530,6 +543,19 @@ impl World {
     /// Stops the registry: its port refuses connections.
     pub(crate) fn stop_registry(&mut self) {
         self.registry.take().expect("the registry runs").kill();
+    }
+
+    /// Where the proxy is found by the program in front of it.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path("http.sock")
+    }
+
+    #[track_caller]
+    fn await_socket(&self, proxy: &mut Daemon) {
+        wait_for("the proxy to listen at its socket", DAEMON_DEADLINE, || {
+            assert!(proxy.is_running(), "the proxy ended at once:\n{}", proxy.log());
+            UnixStream::connect(self.socket()).ok()
+        });
     }
 
     #[track_caller]

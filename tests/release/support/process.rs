@@ -76,6 +76,11 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts `command`, its output appended to `log`.
     pub(crate) fn start(command: &mut Command, log: &Path) -> Self {
+        Self::start_with(command, Stdio::null(), log)
+    }
+
+    /// The same with a standard input.
+    pub(crate) fn start_with(command: &mut Command, input: Stdio, log: &Path) -> Self {
         let open = || {
             File::options()
                 .append(true)
@@ -83,7 +88,7 @@ impl Daemon {
                 .open(log)
                 .expect("the log opens")
         };
-        command.stdin(Stdio::null()).stdout(open()).stderr(open());
+        command.stdin(input).stdout(open()).stderr(open());
         let child = command
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));

@@ -44,7 +44,8 @@ pub(super) fn events(shared: &Shared, connection: &mut Connection) -> Result<Goo
             return Ok(good(version, false));
         }
     }
-    if came.is_empty() && connection.ends(shared.load.timeout) {
+    // A program in front of the proxy may keep the connection behind a whole answer.
+    if came.is_empty() && (connection.is_open() || connection.ends(shared.load.timeout)) {
         Ok(good(version, true))
     } else {
         Err(Failure::Truncated)

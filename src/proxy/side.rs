@@ -4,9 +4,12 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use tokio::net::TcpStream;
+
 use super::answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
 use super::embedded::{Control, DoorSet};
 use super::error::ProxyError;
+use super::exchange;
 use super::external::External;
 use super::in_use::Place;
 use super::route::AppRoute;
@@ -60,6 +63,13 @@ impl Side {
             ProxyKind::Embedded => Ok(self.control.info().await?.listen),
             _ => Ok(self.place.listen),
         }
+    }
+
+    /// Whether somebody listens at its public port.
+    pub async fn is_listened_at(&self) -> bool {
+        TcpStream::connect(exchange::dialled(self.place.listen))
+            .await
+            .is_ok()
     }
 
     /// Makes sure that the embedded proxy runs, whichever ports it has.

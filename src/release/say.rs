@@ -442,7 +442,7 @@ pub fn one_port(old: Place, new: Place) -> String {
 pub fn switched(old: Place, new: Place, apps: usize, took: Duration, pause: Option<Duration>) -> String {
     let apps = count(apps as u64, "app");
     let pause = pause.map_or(String::new(), |pause| {
-        format!("; nobody listened there for at most {}", time(pause))
+        format!("; nobody listened there for {}", time(pause))
     });
     format!(
         "switched: {apps} from {} at {} to {} at {} in {}{pause}",

@@ -8,9 +8,12 @@
 //! one of the two ends, which is always the same: the one that serves takes everything, the other one leaves.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use tokio::task::JoinHandle;
 
 use super::context::{App, Context};
 use super::route::{asked_for, goes_to_the_same, route_of};
@@ -19,6 +22,9 @@ use crate::failpoint;
 use crate::model::{Program, ProxyKind};
 use crate::proxy::{AppRoute, Applied, Place, Side};
 use crate::store::AppLock;
+
+/// How often it is looked whether somebody listens.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// What a holder of an app's lock is called.
 const WHAT: &str = "proxy switch";
@@ -72,7 +78,7 @@ pub async fn switch(
     let began = Instant::now();
     context.proxy.use_now(old.place(), Some(new.place()))?;
     failpoint::at("switch.intended");
-    let went = go(&held, &old, &new, takes_the_port).await;
+    let went = go(context, &held, &old, &new, takes_the_port).await;
     let pause = match went {
         Ok(pause) => pause,
         Err(why) => return Err(back(context, &held, &old, &new, why).await),
@@ -155,23 +161,86 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
         && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
 }
 
-/// Until the new side serves every app. Gives how long nobody may have listened at the public port, at most.
-async fn go(held: &Held, old: &Side, new: &Side, takes_the_port: bool) -> Result<Option<Duration>> {
+/// Looks how long nobody listens at a public port.
+struct Silence {
+    until: Arc<AtomicBool>,
+    longest: JoinHandle<Duration>,
+}
+
+impl Silence {
+    fn at(side: Side) -> Self {
+        let until = Arc::new(AtomicBool::new(false));
+        let longest = tokio::spawn(longest_silence(side, Arc::clone(&until)));
+        Self { until, longest }
+    }
+
+    async fn end(self) -> Duration {
+        self.until.store(true, Ordering::Relaxed);
+        self.longest.await.unwrap_or_default()
+    }
+}
+
+/// From the last connection that was taken to the next one, where one was refused in between.
+async fn longest_silence(side: Side, until: Arc<AtomicBool>) -> Duration {
+    let (mut longest, mut is_silent, mut last) = (Duration::ZERO, false, Instant::now());
+    loop {
+        if side.is_listened_at().await {
+            if is_silent {
+                longest = longest.max(last.elapsed());
+            }
+            (is_silent, last) = (false, Instant::now());
+            if until.load(Ordering::Relaxed) {
+                return longest;
+            }
+        } else if until.load(Ordering::Relaxed) {
+            return longest.max(last.elapsed());
+        } else {
+            is_silent = true;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Until the new side serves every app. Gives how long nobody listened at the public port.
+async fn go(
+    context: &Context,
+    held: &Held,
+    old: &Side,
+    new: &Side,
+    takes_the_port: bool,
+) -> Result<Option<Duration>> {
     let routes = held.routes();
     new.prepare(&routes).await?;
     failpoint::at("switch.prepared");
-    let began = Instant::now();
-    old.let_go(new, takes_the_port).await?;
-    failpoint::at("switch.let-go");
+    let silence = takes_the_port.then(|| Silence::at(context.proxy.side(old.place())));
     // A program that keeps its public port keeps its slot ports too, until it leaves.
     let keeps_slots = matches!(old.place().kind, ProxyKind::Flip(_))
         && !takes_the_port
         && old.place().kind.program() != new.place().kind.program();
-    let applied = match (keeps_slots, new.place().kind) {
-        (true, ProxyKind::Flip(_)) => new.take(&parked(&routes)?, true).await?,
-        _ => new.take(&routes, !keeps_slots).await?,
+    let let_go = async {
+        old.let_go(new, takes_the_port).await?;
+        failpoint::at("switch.let-go");
+        anyhow::Ok(())
     };
-    let pause = takes_the_port.then(|| began.elapsed());
+    let applied = match (keeps_slots, new.place().kind) {
+        // It tries until it has the port, and has it as soon as it is free.
+        (_, ProxyKind::Embedded) => {
+            let take = async { Ok(new.take(&routes, !keeps_slots).await?) };
+            tokio::try_join!(let_go, take)?.1
+        }
+        (true, ProxyKind::Flip(_)) => {
+            let_go.await?;
+            new.take(&parked(&routes)?, true).await?
+        }
+        _ => {
+            let_go.await?;
+            new.take(&routes, !keeps_slots).await?
+        }
+    };
+    let pause = match silence {
+        Some(silence) => Some(silence.end().await),
+        None => None,
+    };
     failpoint::at("switch.taken");
     serves(held, new, &applied).await?;
     Ok(pause)

@@ -322,7 +322,10 @@ mod tests {
         let wanted = route(Some(Slot::Green), Some(blue), Some(green));
         let kept = kept(&wanted);
         let mut choice = kept.choices().remove(0);
-        assert_eq!(kept.routes_as(std::slice::from_ref(&choice)), [wanted.clone()]);
+        assert_eq!(
+            kept.routes_as(std::slice::from_ref(&choice)),
+            std::slice::from_ref(&wanted)
+        );
         choice.live = Some(Slot::Blue);
         choice.lanes.insert(Slot::Green, Lane::A);
         let seen = kept.routes_as(&[choice]).remove(0);

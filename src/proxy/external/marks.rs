@@ -159,7 +159,7 @@ mod tests {
             for after in &choices {
                 for choice in [before, after] {
                     marks.choose(std::slice::from_ref(choice)).unwrap();
-                    assert_eq!(marks.chosen([&app].into_iter()), [choice.clone()]);
+                    assert_eq!(marks.chosen([&app].into_iter()), std::slice::from_ref(choice));
                 }
             }
         }

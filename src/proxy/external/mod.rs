@@ -167,6 +167,7 @@ impl External {
     pub async fn prepare(&self, routes: &[AppRoute]) -> Result<(), ProxyError> {
         let _changing = self.lock().await?;
         let kept = self.kept_of(routes)?;
+        self.keep_token(&kept)?;
         self.configuration().prepare(&self.view(&kept)).await
     }
 
@@ -177,6 +178,7 @@ impl External {
     pub async fn put_all(&self, routes: &[AppRoute]) -> Result<Applied, ProxyError> {
         let _changing = self.lock().await?;
         let kept = self.kept_of(routes)?;
+        self.keep_token(&kept)?;
         match self.is_flipping() {
             true => self.put_in_force(&kept).await?,
             false => {

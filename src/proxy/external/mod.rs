@@ -23,6 +23,7 @@ use std::io::{self, Read};
 use std::net::SocketAddrV4;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
@@ -60,6 +61,8 @@ pub struct External {
     /// `STATE/proxy/nginx`: what is nobody's but deployer's, and no other program's.
     state: PathBuf,
     way: Box<dyn Way>,
+    /// The version of the configuration that was prepared.
+    prepared: Mutex<Option<String>>,
 }
 
 impl External {
@@ -78,6 +81,7 @@ impl External {
             subnet: settings.engine.subnet,
             state: state.join(program.as_str()),
             way,
+            prepared: Mutex::new(None),
         }
     }
 
@@ -168,7 +172,10 @@ impl External {
         let _changing = self.lock().await?;
         let kept = self.kept_of(routes)?;
         self.keep_token(&kept)?;
-        self.configuration().prepare(&self.view(&kept)).await
+        let view = self.view(&kept);
+        self.configuration().prepare(&view).await?;
+        *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some(view.version);
+        Ok(())
     }
 
     /// Puts `routes`, and no others, in force, by one reload where the configuration differs.
@@ -340,6 +347,11 @@ impl External {
             beside: self.way.beside().map(|name| self.folder().join(name)),
             check: self.way.check(),
             reload: self.way.reload(),
+            checked: self
+                .prepared
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::fail_points::{Kind as Process, Point};
-use crate::support::programs::Program;
+use crate::support::programs::{Kind, Program};
 use crate::support::traffic::Outcome;
 use crate::support::{App, Options, Repo, World, wait_for};
 
@@ -294,6 +294,38 @@ fn a_program_comes_in_front_of_the_embedded_proxy_flips_by_itself_and_leaves() {
         .good();
     serve_as_before(&world, public);
     assert!(world.get_at(spare, "localhost", "/").is_err(), "nginx has left");
+}
+
+#[test]
+fn traffic_moves_from_one_program_to_another_and_the_slot_ports_with_it() {
+    if Program::Nginx.is_skipped() || Program::Haproxy.is_skipped() {
+        return;
+    }
+    let options = Options {
+        kind: Kind::Flip(Program::Nginx),
+        ..Options::default()
+    };
+    let mut world = World::with("switch-programs", options);
+    world.add_program(Program::Haproxy);
+    let shop = world.app("shop", "");
+    let repo = world.repo(&shop);
+    repo.version("v1");
+    repo.push("green").live();
+    let (listen, kind) = (format!("\"{}\"", world.public()), "kind = \"nginx\"");
+    world.reconfigure(
+        &format!("listen = {listen}\n{kind}"),
+        &format!("listen = \"{}\"\nkind = \"haproxy\"", world.spare()),
+    );
+
+    switched_under_traffic(&world, "haproxy", true);
+
+    assert!(world.get("/version").is_err(), "nginx has left");
+    assert_eq!(world.version_at(world.spare()), "v1");
+    assert_eq!(world.version_at(shop.green), "v1");
+    repo.version("v2");
+    repo.push("blue").live();
+    assert_eq!(world.version_at(world.spare()), "v2");
+    world.recovers("after the switch");
 }
 
 #[test]

@@ -87,6 +87,8 @@ pub(crate) struct World {
     registry: Option<Daemon>,
     proxy: Option<Daemon>,
     program: Option<Daemon>,
+    /// Programs that were started before it, and run too.
+    others: Vec<Daemon>,
 }
 
 impl World {
@@ -121,6 +123,7 @@ impl World {
             registry: None,
             proxy: None,
             program: None,
+            others: Vec::new(),
         };
         docker.remove_all(&world.network(), &world.registry_address().to_string());
         fs::create_dir(world.path("home")).expect("a home");
@@ -429,8 +432,8 @@ impl World {
         // A master that is killed leaves its workers, which hold its ports.
         command.process_group(0);
         let mut daemon = Daemon::start(&mut command, &log);
-        self.await_answer(program.name(), self.user_site(), &mut daemon);
-        self.program = Some(daemon);
+        self.await_answer(program.name(), self.new_user_site(), &mut daemon);
+        self.others.extend(self.program.replace(daemon));
     }
 
     /// The program that serves the public port.
@@ -601,6 +604,9 @@ impl Drop for World {
         }
         self.proxy = None;
         self.kill_program();
+        for other in self.others.drain(..) {
+            process::kill_group(other.pid());
+        }
         match self.engine.take() {
             Some(engine) => drop(engine),
             None => self

@@ -99,7 +99,7 @@ impl Program {
     }
 
     fn main(self, world: &World, of: &Files) -> String {
-        let (own, folder, pid) = (world.user_site(), world.path(""), of.pid.display());
+        let (own, folder, pid) = (world.new_user_site(), world.path(""), of.pid.display());
         let (part, folder) = (of.part.display(), folder.display());
         match self {
             Program::Nginx => {
@@ -215,6 +215,14 @@ impl World {
     /// Where the user's own site answers `mine`, whatever deployer does.
     pub(crate) fn user_site(&self) -> SocketAddr {
         self.address(14)
+    }
+
+    /// The same of a program that is about to start: a second one has a site of its own.
+    pub(super) fn new_user_site(&self) -> SocketAddr {
+        match self.program {
+            Some(_) => self.address(13),
+            None => self.user_site(),
+        }
     }
 
     /// Where Caddy is told things.

@@ -165,3 +165,33 @@ fn a_program_that_is_not_there_is_told() {
     let said = root.run(&["/usr/local/bin/deployer", "config", "check"]).good();
     assert!(said.contains("there is no caddy on this machine"), "{said}");
 }
+
+#[test]
+fn a_proxy_that_has_nothing_to_do_ends_well_and_is_not_started_again() {
+    let root = Root::booted();
+    wants(&root, "nginx");
+    install(&root);
+
+    let said = root.run(&["systemctl", "start", "deployer-proxy"]);
+
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let told = root
+        .sh(
+            "until ! systemctl is-active -q deployer-proxy; do sleep 0.05; done; \
+             systemctl show -p ActiveState,NRestarts,ExecMainStatus deployer-proxy",
+        )
+        .good();
+    for property in ["ActiveState=inactive", "NRestarts=0", "ExecMainStatus=7"] {
+        assert!(told.contains(property), "{told}");
+    }
+    // Recovery may use sudo: what the unit usually takes away is there.
+    root.sh(
+        "printf '[Service]\\nExecStart=\\nExecStart=cp /proc/self/status /var/lib/deployer/seen\\n' \
+         >/etc/systemd/system/deployer-recover.service.d/99-test.conf; systemctl daemon-reload; \
+         systemctl start deployer-recover",
+    )
+    .good();
+    let seen = root.read("/var/lib/deployer/seen");
+    assert!(seen.contains("NoNewPrivs:\t0\n"), "{seen}");
+    assert!(!seen.contains("CapBnd:\t0000000000000000\n"), "{seen}");
+}

@@ -84,7 +84,7 @@ impl Configuration<'_> {
 
     /// Read, and answered by.
     async fn take(&self, version: &str, check: &str, way: &dyn Way) -> Result<(), String> {
-        way.before_reload().await;
+        way.before_reload(check).await;
         command::run(&self.reload).await?;
         let began = Instant::now();
         while began.elapsed() < TAKES_EFFECT {

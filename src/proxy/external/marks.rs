@@ -48,18 +48,15 @@ impl Marks {
                 fs::remove_dir_all(entry.path())?;
             }
         }
-        Ok(())
+        File::open(&self.folder)?.sync_all()?;
+        File::open(self.folder.parent().unwrap_or(Path::new("/")))?.sync_all()
     }
 
     /// Where nothing is served yet, first which and then that it is; so no reader is led to a lane that is not meant.
     fn choose_one(&self, choice: &Choice) -> io::Result<()> {
         let folder = self.folder.join(choice.app.as_str());
         make_readable(&folder)?;
-        let mut changed = false;
-        let mut set = |name: &str, is_there: bool| -> io::Result<()> {
-            changed |= put(&folder.join(name), is_there)?;
-            Ok(())
-        };
+        let set = |name: &str, is_there: bool| put(&folder.join(name), is_there);
         for slot in Slot::BOTH {
             if let Some(lane) = choice.lanes.get(&slot) {
                 set(&format!("{slot}.b"), *lane == Lane::B)?;
@@ -74,11 +71,8 @@ impl Marks {
             set(&format!("{slot}.on"), choice.lanes.contains_key(&slot))?;
         }
         failpoint::at("marks.set");
-        if changed {
-            File::open(&folder)?.sync_all()?;
-            File::open(&self.folder)?.sync_all()?;
-        }
-        Ok(())
+        // Also what stood so already: whoever set it may have been killed before it was durable.
+        File::open(&folder)?.sync_all()
     }
 
     /// Whether anything was ever chosen.
@@ -115,16 +109,13 @@ impl Marks {
     }
 }
 
-/// Makes `path` be there or not; gives whether it was otherwise.
-fn put(path: &Path, is_there: bool) -> io::Result<bool> {
-    if path.exists() == is_there {
-        return Ok(false);
+/// Makes `path` be there or not.
+fn put(path: &Path, is_there: bool) -> io::Result<()> {
+    match (path.exists(), is_there) {
+        (false, true) => File::create(path).map(drop),
+        (true, false) => fs::remove_file(path),
+        _ => Ok(()),
     }
-    match is_there {
-        true => File::create(path).map(drop)?,
-        false => fs::remove_file(path)?,
-    }
-    Ok(true)
 }
 
 #[cfg(test)]

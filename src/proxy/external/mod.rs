@@ -208,7 +208,7 @@ impl External {
         let _changing = self.lock().await?;
         let former = self.kept()?;
         if self.configuration().file.exists() {
-            self.way.before_reload().await;
+            self.way.before_reload(&former.check).await;
         }
         let removed = self.configuration().remove(&former.check).await;
         self.way.after_reload();

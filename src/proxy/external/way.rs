@@ -30,8 +30,9 @@ pub(super) trait Way: Debug + Send + Sync {
     fn reload(&self) -> Vec<String>;
 
     /// Prepares the program for a reload, which follows. A program that closes kept connections when it reloads has its
-    /// clients leave them before.
-    fn before_reload(&self) -> BoxFuture<'_, ()> {
+    /// clients leave them before. `check` is the token for a check.
+    fn before_reload<'a>(&'a self, check: &'a str) -> BoxFuture<'a, ()> {
+        let _ = check;
         Box::pin(async {})
     }
 

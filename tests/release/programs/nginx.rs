@@ -164,3 +164,42 @@ fn nginx_drains_what_is_in_flight_and_counts_no_idle_connection() {
     assert!(said.contains("0 cut"), "{said}");
     assert_eq!(world.version(), "v2");
 }
+
+#[test]
+fn nginx_serves_the_hosts_of_its_apps_beside_those_of_the_user() {
+    // Longer than nginx's table of names takes, which only the user can make larger.
+    let long = format!("{}.shop.example", "l".repeat(60));
+    let hosts = format!("hosts = [\"shop.example\", \"{long}\"]");
+    let (mut world, _, repo) = live("nginx-hosts", &hosts);
+    let status = |world: &World, host: &str| {
+        let answer = world.get_at(world.public(), host, "/version");
+        answer.expect("an answer").status
+    };
+    assert_eq!(status(&world, "Shop.Example:80"), 200);
+    assert_eq!(status(&world, &long), 200);
+    assert_eq!(status(&world, &long.replacen(".shop", "-shop", 1)), 404);
+    assert_eq!(status(&world, "other.example"), 404);
+    assert_eq!(status(&world, "deployer.invalid"), 404);
+
+    // The port has a default of the user's own: what is nobody's is the user's.
+    let main = world.path("nginx.main");
+    let text = fs::read_to_string(&main).expect("the main configuration");
+    let own = format!(
+        "access_log off; server {{ listen {} default_server; return 200 theirs; }}",
+        world.public()
+    );
+    fs::write(&main, text.replacen("access_log off;", &own, 1)).expect("the main configuration is written");
+    signal(world.program().pid(), Signal::HUP);
+    wait_for("the user's default", DEADLINE, || {
+        (status(&world, "other.example") == 200).then_some(())
+    });
+    assert_eq!(status(&world, "shop.example"), 200);
+
+    // An app for every host would be a second default.
+    world.reconfigure(&hosts, "");
+    repo.version("v2");
+    let said = repo.push("green").failed();
+    assert!(said.contains("a duplicate default server"), "{said}");
+    let version = world.get_at(world.public(), "shop.example", "/version");
+    assert_eq!(version.expect("an answer").text(), "v1");
+}

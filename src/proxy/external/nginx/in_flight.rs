@@ -6,14 +6,14 @@
 //! had in flight is told apart from what came by the slot's own port.
 
 use std::net::SocketAddrV4;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
 use super::super::CHECK;
 use super::super::view::{LaneView, VERSION_HOST, View};
-use super::{Nginx, connections, workers};
+use super::{Nginx, connections, lock, workers};
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange;
 
@@ -45,7 +45,7 @@ pub(super) struct Unconnected(Mutex<Option<Instant>>);
 impl Unconnected {
     /// Notes whether it is so now; true where it has been so for longer than a request may take to be connected.
     fn is_lasting(&self, is_so: bool) -> bool {
-        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut since = lock(&self.0);
         match is_so {
             true => since.get_or_insert_with(Instant::now).elapsed() > CONNECTS,
             false => {
@@ -65,7 +65,7 @@ impl Nginx {
             counted.least += bounds.least;
             counted.most += bounds.most;
         }
-        let connected = match workers::worker(self.listen, view).await {
+        let connected = match workers::any(self.listen, &view.check).await {
             Some(pid) if counted.least > 0 => connections::to(upstreams, pid).ok(),
             _ => None,
         };

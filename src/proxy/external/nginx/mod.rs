@@ -7,6 +7,7 @@ mod workers;
 use std::fs::{self, File};
 use std::net::{SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -34,6 +35,8 @@ pub(super) struct Nginx {
     folder: PathBuf,
     marks: Marks,
     unconnected: Unconnected,
+    /// The workers that accepted connections before the reload that is under way.
+    former: Mutex<Option<Vec<u32>>>,
 }
 
 impl Nginx {
@@ -46,6 +49,7 @@ impl Nginx {
             marks: Marks::new(&folder),
             folder,
             unconnected: Unconnected::default(),
+            former: Mutex::default(),
         }
     }
 }
@@ -73,8 +77,10 @@ impl Way for Nginx {
     }
 
     /// nginx closes the idle connections of former workers, also one on which a request is under way to it.
-    fn before_reload(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {
+    fn before_reload<'a>(&'a self, check: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let former = workers::accepting(self.listen, check).await;
+            *lock(&self.former) = former;
             if self.marks.are_any() && File::create(self.folder.join(CLOSING)).is_ok() {
                 tokio::time::sleep(CLOSES).await;
             }
@@ -85,9 +91,10 @@ impl Way for Nginx {
         let _ = fs::remove_file(self.folder.join(CLOSING));
     }
 
-    fn settled<'a>(&'a self, view: &'a View) -> BoxFuture<'a, Result<(), ProxyError>> {
+    fn settled<'a>(&'a self, _view: &'a View) -> BoxFuture<'a, Result<(), ProxyError>> {
         Box::pin(async {
-            workers::former_ones_accept_nothing(self.listen, view).await;
+            let former = lock(&self.former).take();
+            workers::accept_no_more(former).await;
             Ok(())
         })
     }
@@ -113,4 +120,8 @@ impl Way for Nginx {
     ) -> BoxFuture<'a, Result<u64, ProxyError>> {
         Box::pin(self.count(view, upstreams))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

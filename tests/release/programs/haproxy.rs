@@ -96,7 +96,8 @@ fn version(connection: &mut Connection) -> String {
 
 #[test]
 fn flips_reload_nothing_and_every_start_agrees_with_them() {
-    let Some((mut world, _, repo)) = live("haproxy-flips", "") else {
+    let Some((mut world, _, repo)) = live("haproxy-flips", "probe = { path = \"/healthz?it's=$HOME\" }")
+    else {
         return;
     };
     let worker = workers(&world);

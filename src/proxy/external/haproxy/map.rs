@@ -48,6 +48,11 @@ impl Map {
         }
     }
 
+    /// Whether every door answers 503.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Reads the file.
     pub(super) fn read(path: &Path) -> io::Result<Self> {
         Ok(Self::parse(std::fs::read_to_string(path)?.lines()))

@@ -48,6 +48,9 @@ const ACCEPTS: Duration = Duration::from_millis(500);
 const BEGINS_ANEW: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How often the file and the worker are looked at again, where they differ.
+const LOOKS: u32 = 3;
+
 /// HAProxy, as the settings say that it runs.
 #[derive(Debug)]
 pub(super) struct Haproxy {
@@ -102,6 +105,8 @@ impl Haproxy {
             (Ok(Some(has)), false) => self.master.change(worker, &path, &has, wanted).await,
             // It is of a time before deployer's part, and has nothing of it.
             (Ok(None), true) => Ok(()),
+            // Deployer's part has left it.
+            (Ok(None), false) if wanted.is_empty() => Ok(()),
             (Ok(None), false) => Err(ProxyError::failed(
                 "HAProxy serves by a configuration without deployer's part. Hint: was it started with it, as `deployer \
                  install` has it? `deployer recover` has it read its configuration again",
@@ -136,6 +141,16 @@ impl Haproxy {
             }
         }
         Ok(())
+    }
+
+    /// The map as the newest worker has it, and as the file has it.
+    async fn maps(&self) -> Result<(Map, Map), ProxyError> {
+        let worker = self.master.current().await?;
+        let runs = self.master.map(worker, &self.map()).await?;
+        Ok((
+            runs.unwrap_or_default(),
+            Map::read(&self.map()).unwrap_or_default(),
+        ))
     }
 
     fn write(&self, wanted: &Map) -> Result<(), ProxyError> {
@@ -234,11 +249,17 @@ impl Way for Haproxy {
             if view.apps.is_empty() {
                 return Ok(Vec::new());
             }
-            let worker = self.master.current().await?;
-            let runs = self.master.map(worker, &self.map()).await?.unwrap_or_default();
-            let written = Map::read(&self.map()).unwrap_or_default();
-            let apps = view.apps.iter().map(|app| &app.name);
-            Ok(apps
+            let apps = || view.apps.iter().map(|app| &app.name);
+            let (mut runs, mut written) = self.maps().await?;
+            for _ in 0..LOOKS {
+                if apps().all(|app| runs.is_for_like(app, &written)) {
+                    break;
+                }
+                // A flip may be under way between the one and the other.
+                tokio::time::sleep(LOOK).await;
+                (runs, written) = self.maps().await?;
+            }
+            Ok(apps()
                 .filter(|app| runs.is_for_like(app, &written))
                 .map(|app| runs.choice(app))
                 .collect())

@@ -18,6 +18,7 @@
 //! |---|---|
 //! | `/` | `index.html` of the working directory, else the version |
 //! | `/healthz`, `/version`, `/instance`, `/env` | `ok`, the version, the host name, the environment |
+//! | `/head` | the request's head as it came: its first line, and each header's |
 //! | `/slow?ms=N` | the version, after N milliseconds |
 //! | `/upload` | `LENGTH HASH` of the body: bytes, and FNV-1a of 64 bits in hexadecimal |
 //! | `/download?bytes=N[&chunked=1]` | N bytes; byte `i` is `i * 31 + i / 256`, cut to 8 bits |
@@ -96,6 +97,8 @@ struct Request {
     path: String,
     query: HashMap<String, String>,
     headers: HashMap<String, String>,
+    /// As it came, line by line.
+    head: String,
     body: Vec<u8>,
 }
 
@@ -158,6 +161,7 @@ impl App {
                 lines.sort();
                 self.reply(request, to, 200, lines.concat().as_bytes())
             }
+            "/head" => self.reply(request, to, 200, request.head.as_bytes()),
             "/slow" => {
                 thread::sleep(Duration::from_millis(argument("ms")));
                 self.reply(request, to, 200, version.as_bytes())
@@ -305,10 +309,12 @@ fn read_request(from: &mut BufReader<TcpStream>, mut to: &TcpStream) -> io::Resu
             .map(|(k, v)| (k.into(), v.into()))
             .collect(),
         headers: HashMap::new(),
+        head: format!("{first}\n"),
         body: Vec::new(),
     };
     loop {
         let line = read_line(from)?;
+        request.head += &format!("{line}\n");
         match line.split_once(':') {
             Some((name, value)) => request
                 .headers

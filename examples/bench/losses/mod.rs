@@ -1,38 +1,144 @@
-//! What a flip costs the requests that are under way: the same traffic for all, flipped by each proxy's own means.
+//! What a flip costs the requests that are under way: the same traffic for all, flipped by deployer, whichever proxy it
+//! flips, and by each program's own means.
 
 mod clients;
+mod deployed;
+mod programs;
+mod sides;
 
-use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use deployer::model::{Lane, Program, ProxyKind};
 
-use crate::ports;
-use crate::process::{Daemon, wait_for};
 use crate::proxy::contestant::{Contestant, Kind, Setup};
 use crate::report::{Line, Report, Samples, Table};
 use crate::world::{World, milliseconds};
 use clients::{Answer, Clients};
+use deployed::Deployed;
+use sides::Side;
 
 /// From the start of a flip to the start of the next.
 const PAUSE: Duration = Duration::from_millis(300);
 
+/// What deployer can flip.
+const OURS: [ProxyKind; 7] = [
+    ProxyKind::Embedded,
+    ProxyKind::Flip(Program::Nginx),
+    ProxyKind::Flip(Program::Haproxy),
+    ProxyKind::Flip(Program::Caddy),
+    ProxyKind::Front(Program::Nginx),
+    ProxyKind::Front(Program::Haproxy),
+    ProxyKind::Front(Program::Caddy),
+];
+
+/// What can be flipped without deployer.
+const OTHERS: [Kind; 3] = [Kind::Nginx, Kind::Haproxy, Kind::Caddy];
+
+/// As many instances as each side has in turn where their number changes: whatever side and turn it is, it is another
+/// one than that side had before.
+const COUNTS: [u8; 3] = [1, 2, 3];
+
 pub(crate) fn measure(world: &World, flips: usize, report: &mut Report) -> Result<()> {
     let folder = world.folder("losses")?;
     let sides = [
-        Side::start(world, &folder, "one")?,
-        Side::start(world, &folder, "two")?,
+        Side::start(world, &folder, "one", Lane::A)?,
+        Side::start(world, &folder, "two", Lane::B)?,
     ];
-    let mut table = Table::new(
+    flip_all(world, &folder, &sides, flips, report)?;
+    change_all(world, &folder, &sides, flips.div_ceil(3), report)
+}
+
+/// Flips among what stands in the configuration.
+fn flip_all(
+    world: &World,
+    folder: &Path,
+    sides: &[Side; 2],
+    flips: usize,
+    report: &mut Report,
+) -> Result<()> {
+    let mut table = table(
         format!(
             "The same traffic, flipped {flips} times, every {} ms:",
             PAUSE.as_millis()
         ),
+        "flipped by",
+    );
+    let mut ours = Vec::new();
+    for kind in OURS {
+        let mut flipped = Flipped::deployed(world, kind, folder, sides)?;
+        let losses = flipped
+            .under_traffic(sides, flips, |_| 1)
+            .with_context(|| deployed::told(kind))?;
+        losses.row(&deployed::told(kind), &mut table);
+        ours.push((kind, losses));
+    }
+    let (_, embedded) = &ours[0];
+    for kind in OTHERS {
+        let setup = Setup::new(folder, &[sides[0].instance(0)])?;
+        let mut flipped = Flipped::Contestant(kind.start(world, setup)?);
+        let losses = flipped.under_traffic(sides, flips, |_| 1)?;
+        losses.row(kind.flip_told(), &mut table);
+        let line = Line::new("failed requests per flip", "requests", &embedded.failed());
+        report.line(line.against(kind.flip_told(), &losses.failed()).zero());
+    }
+    for (kind, losses) in &ours {
+        let told = deployed::told(*kind);
+        report.line(
+            Line::new(
+                format!("failed requests per flip, {told}"),
+                "requests",
+                &losses.failed(),
+            )
+            .zero(),
+        );
+        report.line(
+            Line::new(
+                format!("late requests per flip, {told}"),
+                "requests",
+                &losses.late,
+            )
+            .zero(),
+        );
+    }
+    report.table(table);
+    Ok(())
+}
+
+/// Flips to another number of instances, each of which is another configuration.
+fn change_all(
+    world: &World,
+    folder: &Path,
+    sides: &[Side; 2],
+    flips: usize,
+    report: &mut Report,
+) -> Result<()> {
+    let mut table = table(
+        format!("The same traffic, with {flips} releases that change the number of instances:"),
+        "changed by deployer",
+    );
+    for kind in OURS
+        .into_iter()
+        .filter(|kind| !matches!(kind, ProxyKind::Front(_)))
+    {
+        let mut flipped = Flipped::deployed(world, kind, folder, sides)?;
+        let losses = flipped
+            .under_traffic(sides, flips, |number| COUNTS[number % COUNTS.len()])
+            .with_context(|| deployed::told(kind))?;
+        losses.row(&deployed::told(kind), &mut table);
+    }
+    report.table(table);
+    Ok(())
+}
+
+fn table(heading: String, by: &'static str) -> Table {
+    Table::new(
+        heading,
         &[
-            "flipped by",
+            by,
             "flip ms",
             "requests",
             "not answered",
@@ -41,49 +147,62 @@ pub(crate) fn measure(world: &World, flips: usize, report: &mut Report) -> Resul
             "late",
             "kept connections closed",
         ],
-    );
-    let mut all = Vec::new();
-    for kind in Kind::ALL {
-        let setup = Setup::new(&folder, &[sides[0].address])?;
-        let mut contestant = kind.start(world, setup)?;
-        let losses = flip_under_traffic(&mut contestant, &sides, flips)?;
-        losses.row(kind, &mut table);
-        all.push((kind, losses));
-    }
-    let (_, ours) = &all[0];
-    for (kind, theirs) in &all[1..] {
-        let line = Line::new("failed requests per flip", "requests", &ours.failed());
-        report.line(line.against(kind.flip_told(), &theirs.failed()).zero());
-    }
-    report.line(Line::new("late requests per flip", "requests", &ours.late).zero());
-    report.table(table);
-    Ok(())
+    )
 }
 
-/// One of the two upstreams: the test app, on the host.
-struct Side {
-    version: &'static str,
-    address: SocketAddrV4,
-    _process: Daemon,
+/// A proxy that is flipped, by deployer or by its own means.
+enum Flipped {
+    Deployed(Box<Deployed>),
+    Contestant(Contestant),
 }
 
-impl Side {
-    fn start(world: &World, folder: &Path, version: &'static str) -> Result<Self> {
-        let port = ports::free(1)?[0];
-        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
-        let mut server = Command::new(world.work.join("server"));
-        server.env("PORT", port.to_string()).env("VERSION", version);
-        server.env("DATA", folder.join("none")).current_dir(folder);
-        let log = folder.join(format!("{version}.log"));
-        let process = Daemon::start(&mut server, &log)?;
-        wait_for("the app did not start", &log, || {
-            TcpStream::connect(address).is_ok()
-        })?;
-        Ok(Self {
-            version,
-            address,
-            _process: process,
-        })
+impl Flipped {
+    /// By deployer, with a route to the first side, and the second one in the configuration as well.
+    fn deployed(world: &World, kind: ProxyKind, folder: &Path, sides: &[Side; 2]) -> Result<Self> {
+        let told = || deployed::told(kind);
+        let mut deployed = Deployed::start(world, kind, folder, &sides[0]).with_context(told)?;
+        for side in [1, 0] {
+            deployed.flip(&sides[side], 1).with_context(told)?;
+        }
+        Ok(Self::Deployed(Box::new(deployed)))
+    }
+
+    fn address(&self) -> SocketAddr {
+        match self {
+            Self::Deployed(deployed) => deployed.address(),
+            Self::Contestant(contestant) => contestant.address(),
+        }
+    }
+
+    fn flip(&mut self, to: &Side, instances: u8) -> Result<()> {
+        match self {
+            Self::Deployed(deployed) => deployed.flip(to, instances),
+            Self::Contestant(contestant) => contestant.flip(to.instance(0)),
+        }
+    }
+
+    /// Flips it to the one side and the other, to so many instances as `instances` says of the flip's number, from 1.
+    fn under_traffic(
+        &mut self,
+        sides: &[Side; 2],
+        flips: usize,
+        instances: impl Fn(usize) -> u8,
+    ) -> Result<Losses> {
+        let clients = Clients::start(self.address());
+        thread::sleep(PAUSE);
+        let mut made = Vec::new();
+        for number in 1..=flips {
+            let to = &sides[number % 2];
+            let begun = Instant::now();
+            self.flip(to, instances(number))?;
+            made.push(Flip {
+                begun,
+                answered: Instant::now(),
+                to: to.version,
+            });
+            thread::sleep(PAUSE.saturating_sub(begun.elapsed()));
+        }
+        Ok(Losses::of(&made, &clients.stop()))
     }
 }
 
@@ -92,24 +211,6 @@ struct Flip {
     begun: Instant,
     answered: Instant,
     to: &'static str,
-}
-
-fn flip_under_traffic(contestant: &mut Contestant, sides: &[Side; 2], flips: usize) -> Result<Losses> {
-    let clients = Clients::start(contestant.address());
-    thread::sleep(PAUSE);
-    let mut made = Vec::new();
-    for number in 0..flips {
-        let to = &sides[(number + 1) % 2];
-        let begun = Instant::now();
-        contestant.flip(to.address)?;
-        made.push(Flip {
-            begun,
-            answered: Instant::now(),
-            to: to.version,
-        });
-        thread::sleep(PAUSE.saturating_sub(begun.elapsed()));
-    }
-    Ok(Losses::of(&made, &clients.stop()))
 }
 
 /// Per flip: what was lost from its start to the start of the next.
@@ -164,7 +265,7 @@ impl Losses {
             .with(&self.refused, sum)
     }
 
-    fn row(&self, kind: Kind, table: &mut Table) {
+    fn row(&self, told: &str, table: &mut Table) {
         let total = |samples: &Samples| Samples(vec![samples.sum()]);
         let figures = [
             self.flip.clone(),
@@ -175,6 +276,6 @@ impl Losses {
             total(&self.late),
             Samples(vec![self.closed as f64]),
         ];
-        table.row([kind.flip_told()], figures);
+        table.row([told], figures);
     }
 }

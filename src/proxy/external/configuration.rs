@@ -66,29 +66,33 @@ impl Configuration<'_> {
         };
         let (why, was_read) = match checked {
             Err(why) => (Some(why), false),
-            Ok(()) => (self.take(&view.version, check, way).await.err(), true),
+            Ok(()) => (self.take(view, check, way).await.err(), true),
         };
         if let Some(why) = why {
             self.put_back(former.as_deref(), was_read).await;
-            way.after_reload();
+            way.after_reload(view);
+            let hint = match self.version(check).await {
+                Err(ProxyError::Unreachable { hint, .. }) => format!(". Hint: {hint}"),
+                _ => String::new(),
+            };
             return Err(ProxyError::refused(format!(
-                "{} did not take its configuration, and the former one is back: {why}",
+                "{} did not take its configuration, and the former one is back: {why}{hint}",
                 self.program.name()
             )));
         }
         failpoint::at("configuration.in-force");
         let settled = way.settled(view).await;
-        way.after_reload();
+        way.after_reload(view);
         settled
     }
 
     /// Read, and answered by.
-    async fn take(&self, version: &str, check: &str, way: &dyn Way) -> Result<(), String> {
-        way.before_reload(check).await;
+    async fn take(&self, view: &View, check: &str, way: &dyn Way) -> Result<(), String> {
+        way.before_reload(view).await;
         command::run(&self.reload).await?;
         let began = Instant::now();
         while began.elapsed() < TAKES_EFFECT {
-            if self.has(version, check).await {
+            if self.has(&view.version, check).await {
                 return Ok(());
             }
             tokio::time::sleep(LOOK).await;

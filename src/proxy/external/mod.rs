@@ -112,9 +112,9 @@ impl External {
     /// When it does not.
     pub async fn ready(&self) -> Result<(), ProxyError> {
         let configuration = self.configuration();
-        match configuration.file.exists() {
-            true => configuration.version(&self.kept()?.check).await.map(drop),
-            // It need not listen at the public port yet.
+        let kept = self.kept()?;
+        match configuration.file.exists() && !(self.is_flipping() && kept.is_new()) {
+            true => configuration.version(&kept.check).await.map(drop),
             false => Ok(()),
         }
     }
@@ -207,11 +207,12 @@ impl External {
     pub async fn leave(&self) -> Result<(), ProxyError> {
         let _changing = self.lock().await?;
         let former = self.kept()?;
+        let view = self.view(&former);
         if self.configuration().file.exists() {
-            self.way.before_reload(&former.check).await;
+            self.way.before_reload(&view).await;
         }
         let removed = self.configuration().remove(&former.check).await;
-        self.way.after_reload();
+        self.way.after_reload(&view);
         removed?;
         let kept = Kept::new(former.check);
         self.keep(&kept)?;

@@ -29,15 +29,17 @@ pub(super) trait Way: Debug + Send + Sync {
     /// The command that has the program read its configuration again.
     fn reload(&self) -> Vec<String>;
 
-    /// Prepares the program for a reload, which follows. A program that closes kept connections when it reloads has its
-    /// clients leave them before. `check` is the token for a check.
-    fn before_reload<'a>(&'a self, check: &'a str) -> BoxFuture<'a, ()> {
-        let _ = check;
+    /// Prepares the program for a reload, which follows: the configuration before that of `view` is in force. A program
+    /// that closes kept connections when it reloads has its clients leave them before.
+    fn before_reload<'a>(&'a self, view: &'a View) -> BoxFuture<'a, ()> {
+        let _ = view;
         Box::pin(async {})
     }
 
     /// Ends what [`Way::before_reload`] began: the new configuration has settled, or the former one is back.
-    fn after_reload(&self) {}
+    fn after_reload(&self, view: &View) {
+        let _ = view;
+    }
 
     /// Comes back when nothing of the program serves by a former configuration in a way that could be wrong after a
     /// flip, or when it has been waited for long enough. The new configuration is in force already.

@@ -1,12 +1,14 @@
 //! A program in front of the embedded proxy: configured once, and every promise is the embedded proxy's.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use deployer::model::{ReleaseId, Slot};
@@ -68,17 +70,36 @@ fn problems(world: &World) -> Vec<String> {
     of_the_app.chain(of_all).map(told).collect()
 }
 
-/// What a reload changes: the file, the processes, and what Caddy says of it.
-fn loaded(world: &mut World, program: Program) -> (u64, String, usize) {
-    let mut files = fs::read_dir(world.part_of(program)).expect("deployer's part is there");
-    let file = files.next().expect("one file").expect("a file").path();
-    let pid = world.program().pid();
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-    (
-        fs::metadata(file).expect("the file is there").ino(),
-        children.expect("the program runs"),
-        world.program().log().matches("/load").count(),
-    )
+/// What a reload changes.
+#[derive(Debug)]
+struct Loaded {
+    file: u64,
+    /// Those of a former configuration may take their time to end.
+    processes: BTreeSet<u32>,
+    /// What Caddy, which has one process, says of it.
+    said: usize,
+}
+
+impl Loaded {
+    fn of(world: &mut World, program: Program) -> Self {
+        let mut files = fs::read_dir(world.part_of(program)).expect("deployer's part is there");
+        let file = files.next().expect("one file").expect("a file").path();
+        let pid = world.program().pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.expect("the program runs");
+        Self {
+            file: fs::metadata(file).expect("the file is there").ino(),
+            processes: children.split_whitespace().flat_map(str::parse).collect(),
+            said: world.program().log().matches("/load").count(),
+        }
+    }
+
+    #[track_caller]
+    fn is_still(&self, before: &Self) {
+        assert_eq!((self.file, self.said), (before.file, before.said));
+        let (now, then) = (&self.processes, &before.processes);
+        assert!(now.is_subset(then), "{now:?} are not among {then:?}");
+    }
 }
 
 fn comes(traffic: &Traffic, version: &str) {
@@ -93,7 +114,7 @@ fn releases_and_upgrades_drop_no_request(program: Program) {
         return;
     }
     let (mut world, _, repo) = live("flips", program);
-    let before = loaded(&mut world, program);
+    let before = Loaded::of(&mut world, program);
     let mut load = Load::default();
     load.clients.extend([
         Client::Expecting,
@@ -127,7 +148,8 @@ fn releases_and_upgrades_drop_no_request(program: Program) {
         "a stream and a WebSocket at each flip: {}",
         outcome.closed
     );
-    assert_eq!(loaded(&mut world, program), before, "no flip reloads it");
+    // No flip has reloaded it.
+    Loaded::of(&mut world, program).is_still(&before);
     assert_eq!(problems(&world), Vec::<String>::new());
 }
 
@@ -217,7 +239,7 @@ fn what_is_lost_is_told_and_mended(world: &mut World, program: Program) {
 
 /// What the app sees is what the client has sent, and the way that it took.
 fn heads_pass(world: &World) {
-    let mirror = mirror();
+    let mirror = Mirror::start();
     let route = AppRoute {
         app: "mirror".parse().expect("a name"),
         hosts: vec!["mirror.example".into()],
@@ -228,7 +250,7 @@ fn heads_pass(world: &World) {
                 port: world.spare().port(),
                 target: Some(Target {
                     release: ReleaseId(1),
-                    upstreams: vec![mirror],
+                    upstreams: vec![mirror.address],
                     probe: None,
                 }),
             },
@@ -289,33 +311,92 @@ fn heads_pass(world: &World) {
     for (name, value) in &given[1..] {
         assert_eq!(line(&came, name).as_deref(), Some(*value), "{name} in\n{came}");
     }
+    bytes_pass_as_they_come(world, &mirror);
 }
 
-/// An instance that answers with the head of the request as it came.
-fn mirror() -> SocketAddrV4 {
-    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let Ok(SocketAddr::V4(address)) = socket.local_addr() else {
-        unreachable!("asked for IPv4")
+/// Bytes go on as they come, both ways: nothing is kept until it is whole.
+fn bytes_pass_as_they_come(world: &World, mirror: &Mirror) {
+    let ask = |head: &str| {
+        let mut stream = TcpStream::connect(world.public()).expect("the program accepts");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        write!(stream, "{head}\r\nHost: mirror.example\r\nConnection: close\r\n").expect("a head is sent");
+        stream
     };
-    std::thread::spawn(move || {
-        for stream in socket.incoming().flatten() {
-            std::thread::spawn(move || reflect(&stream));
+    let until = |stream: &mut TcpStream, wanted: &str| {
+        let mut came = Vec::new();
+        while !String::from_utf8_lossy(&came).contains(wanted) {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap_or_else(|error| {
+                panic!("{error}, behind {:?}", String::from_utf8_lossy(&came));
+            });
+            came.push(byte[0]);
         }
-    });
-    address
+    };
+
+    let mut upload = ask("POST /upload HTTP/1.1");
+    write!(upload, "Content-Length: 6\r\n\r\none").expect("half a body is sent");
+    mirror
+        .came
+        .recv_timeout(PATIENCE)
+        .expect("half a body at the app");
+    write!(upload, "two").expect("the other half is sent");
+    until(&mut upload, "onetwo");
+
+    let mut download = ask("GET /download HTTP/1.1");
+    write!(download, "\r\n").expect("the head ends");
+    until(&mut download, "one");
+    mirror.go.send(()).expect("the app waits");
+    until(&mut download, "two");
 }
 
-fn reflect(mut stream: &TcpStream) {
-    let mut head = String::new();
-    for line in BufReader::new(stream).lines().map_while(Result::ok) {
-        if line.is_empty() {
-            break;
-        }
-        head += &format!("{line}\n");
+/// An instance that answers with the head of the request as it came; `/upload` and `/download` in two pieces.
+struct Mirror {
+    address: SocketAddrV4,
+    /// Told of the first half of an upload.
+    came: Receiver<()>,
+    /// Has the second half of a download sent.
+    go: Sender<()>,
+}
+
+impl Mirror {
+    fn start() -> Self {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let Ok(SocketAddr::V4(address)) = socket.local_addr() else {
+            unreachable!("asked for IPv4")
+        };
+        let ((told, came), (go, goes)) = (mpsc::channel(), mpsc::channel());
+        std::thread::spawn(move || {
+            for stream in socket.incoming().flatten() {
+                let _ = reflect(&stream, &told, &goes);
+            }
+        });
+        Self { address, came, go }
     }
-    let _ = write!(
-        stream,
-        "HTTP/1.1 200 OK\r\nX-Accel-Redirect: /elsewhere\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{head}",
-        head.len()
-    );
+}
+
+fn reflect(mut to: &TcpStream, told: &Sender<()>, goes: &Receiver<()>) -> io::Result<()> {
+    let mut from = BufReader::new(to);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") && from.read_line(&mut head)? > 0 {}
+    let mut body = head.replace('\r', "");
+    if head.starts_with("POST /upload ") {
+        let mut halves = [0; 6];
+        from.read_exact(&mut halves[..3])?;
+        let _ = told.send(());
+        from.read_exact(&mut halves[3..])?;
+        body = String::from_utf8_lossy(&halves).into_owned();
+    }
+    if head.starts_with("GET /download ") {
+        write!(
+            to,
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n"
+        )?;
+        let _ = goes.recv_timeout(PATIENCE);
+        return write!(to, "3\r\ntwo\r\n0\r\n\r\n");
+    }
+    write!(
+        to,
+        "HTTP/1.1 200 OK\r\nX-Accel-Redirect: /elsewhere\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }

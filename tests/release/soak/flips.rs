@@ -1,4 +1,5 @@
-//! When a flip is in force: the proxy says it in its log as soon as it is, before the flip's reply.
+//! When a flip is in force: the embedded proxy says it in its log as soon as it is, before the flip's reply. Of another
+//! program it is known when the release has ended.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
@@ -19,10 +20,20 @@ type Actions = Mutex<HashMap<String, VecDeque<Box<dyn FnOnce() + Send>>>>;
 pub(super) struct Flips {
     actions: Arc<Actions>,
     stop: Arc<AtomicBool>,
+    /// None where no log tells of flips.
     thread: Option<JoinHandle<()>>,
 }
 
 impl Flips {
+    /// Those of a program that tells nothing of them.
+    pub(super) fn untold() -> Self {
+        Self {
+            actions: Arc::default(),
+            stop: Arc::default(),
+            thread: None,
+        }
+    }
+
     /// Those that `log` tells of from now on.
     pub(super) fn of(log: &Path) -> Self {
         let (actions, stop) = (Arc::<Actions>::default(), Arc::new(AtomicBool::new(false)));
@@ -57,6 +68,13 @@ impl Flips {
             .push_back(Box::new(action));
     }
 
+    /// Where no log tells of flips: a release of `app` has ended, and so its flip is in force.
+    pub(super) fn at_the_latest_now(&self, app: &str) {
+        if self.thread.is_none() {
+            act(&self.actions, &format!("proxy: {app}: live"));
+        }
+    }
+
     /// Whether there was a change for each action of `app`.
     pub(super) fn are_all_done(&self, app: &str) -> bool {
         let actions = self.actions.lock().expect("no action panicked");
@@ -81,7 +99,7 @@ fn act(actions: &Actions, line: &str) {
     else {
         return;
     };
-    if what.starts_with("live ") {
+    if what.starts_with("live") {
         let mut actions = actions.lock().expect("no action panicked");
         if let Some(action) = actions.get_mut(app).and_then(VecDeque::pop_front) {
             action();

@@ -5,6 +5,8 @@
 //! - `DEPLOYER_SOAK_ROUNDS`: how many rounds at least; 1.
 //! - `DEPLOYER_SOAK_RESTARTS`: how often the proxy is killed, and how often it is restarted; 3.
 //! - `DEPLOYER_SOAK_SEED`: when the proxy is upgraded within a round.
+//! - `DEPLOYER_SOAK_KIND`: `nginx`, `haproxy` or `caddy` flips, in the embedded proxy's place. There are no upgrades then,
+//!   and no streams, which such a program breaks off when their instance ends.
 //!
 //! At its end it prints one table in Markdown.
 
@@ -17,7 +19,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::World;
+use crate::support::programs::{Kind, Program};
+use crate::support::traffic::Client;
+use crate::support::{Options, World};
 use flips::Flips;
 use shop::Shop;
 use table::Table;
@@ -43,18 +47,27 @@ impl Length {
 fn releases_of_every_kind_drop_no_request_of_any_kind() {
     let length = Length::of_environment();
     let mut table = Table::default();
-    let mut world = World::new("soak");
+    let mut world = World::with(
+        "soak",
+        Options {
+            kind: kind(),
+            ..Options::default()
+        },
+    );
     releases(&mut world, &length, &mut table);
     restarts::restarts(&mut world, length.restarts, &mut table);
     println!("\n{table}");
-    table.must_be_good();
+    table.must_be_good(world.has_embedded_proxy());
 }
 
 /// One app with one instance and one with three, each with traffic at its public address and at both slots' ports,
 /// released again and again at the same time; in every round the proxy is upgraded twice, whatever goes on.
 fn releases(world: &mut World, length: &Length, table: &mut Table) {
     let shops = [("one", 1), ("three", 3)].map(|(name, instances)| Shop::configure(world, name, instances));
-    let flips = Flips::of(&world.proxy_log());
+    let flips = match world.has_embedded_proxy() {
+        true => Flips::of(&world.proxy_log()),
+        false => Flips::untold(),
+    };
     let mut shops = shops.map(|shop| shop.open(world));
     let begun = Instant::now();
     let (ended, broken, rounds) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
@@ -80,7 +93,7 @@ fn releases(world: &mut World, length: &Length, table: &mut Table) {
             .collect();
         scope.spawn(|| {
             let mut pauses = Pauses::seeded();
-            while pauses.wait(&ended) {
+            while world.has_embedded_proxy() && pauses.wait(&ended) {
                 proxies.push(world.newer_proxy());
             }
         });
@@ -102,6 +115,15 @@ fn releases(world: &mut World, length: &Length, table: &mut Table) {
     }
     for proxy in older {
         proxy.await_end(Duration::from_secs(60));
+    }
+}
+
+impl World {
+    /// Those of `clients` that the world's kind of proxy loses nothing of.
+    fn clients(&self, clients: &[Client]) -> Vec<Client> {
+        let is_stream = |client: &Client| matches!(client, Client::WebSocket | Client::Events);
+        let are_kept = |client: &&Client| self.has_embedded_proxy() || !is_stream(client);
+        clients.iter().filter(are_kept).copied().collect()
     }
 }
 
@@ -138,6 +160,16 @@ impl Pauses {
             thread::sleep(Duration::from_millis(20));
         }
         true
+    }
+}
+
+fn kind() -> Kind {
+    match setting("DEPLOYER_SOAK_KIND").as_deref() {
+        None | Some("embedded") => Kind::Embedded,
+        Some("nginx") => Kind::Flip(Program::Nginx),
+        Some("haproxy") => Kind::Flip(Program::Haproxy),
+        Some("caddy") => Kind::Flip(Program::Caddy),
+        Some(other) => panic!("DEPLOYER_SOAK_KIND={other} is no kind of proxy"),
     }
 }
 

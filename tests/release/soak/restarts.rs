@@ -27,18 +27,29 @@ pub(super) fn restarts(world: &mut World, count: u64, table: &mut Table) {
     repo.version("restarted");
     repo.push("green").live();
 
-    for (restarts, restart) in [
-        (&mut table.restarted, World::stop_proxy as fn(&mut World)),
-        (&mut table.killed, World::kill_proxy),
-    ] {
+    let clients = world.clients(&load().clients);
+    let [stop, kill] = match world.has_embedded_proxy() {
+        true => [World::stop_proxy as fn(&mut World), World::kill_proxy],
+        false => [World::stop_program as fn(&mut World), World::kill_program],
+    };
+    for (restarts, restart) in [(&mut table.restarted, stop), (&mut table.killed, kill)] {
         let _ = fs::remove_file(orders.join("orders"));
-        let traffic = Traffic::start(world.public(), load());
+        let traffic = Traffic::start(
+            world.public(),
+            Load {
+                clients: clients.clone(),
+                ..load()
+            },
+        );
         traffic.expect(&["restarted"]);
         for _ in 0..count {
             comes_round(&traffic);
             let begun = Instant::now();
             restart(world);
-            world.launch_proxy();
+            match world.has_embedded_proxy() {
+                true => world.launch_proxy(),
+                false => world.start_program(),
+            }
             serves_again(world);
             restarts.away.push(begun.elapsed());
         }

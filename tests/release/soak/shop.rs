@@ -73,7 +73,7 @@ impl Shop {
             version
         });
         let load = Load {
-            clients: Client::ALL.to_vec(),
+            clients: world.clients(&Client::ALL),
             pause: Duration::from_millis(100),
             timeout: Duration::from_secs(30),
             host: format!("{}.test", self.app.name),
@@ -263,6 +263,7 @@ impl Release<'_> {
         let begun = Instant::now();
         release(self);
         self.shop.releases.push((kind, begun.elapsed()));
+        self.flips.at_the_latest_now(self.app);
         wait_for("the flip in the proxy's log", PATIENCE, || {
             self.flips.are_all_done(self.app).then_some(())
         });

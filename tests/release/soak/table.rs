@@ -66,17 +66,21 @@ impl Orders {
 }
 
 impl Table {
-    /// Panics where anything was not as promised.
+    /// Panics where anything was not as promised. Streams are closed in form, and a restart breaks nothing off, where the
+    /// embedded proxy serves.
     #[track_caller]
-    pub(super) fn must_be_good(&self) {
+    pub(super) fn must_be_good(&self, is_embedded: bool) {
         assert_eq!(self.traffic.failures(), 0, "{}", self.traffic);
-        assert!(self.traffic.closed > 0, "no stream was closed by a drain");
+        assert!(
+            self.traffic.closed > 0 || !is_embedded,
+            "no stream was closed by a drain"
+        );
         for orders in [&self.orders, &self.restarted.orders, &self.killed.orders] {
             assert!(orders.are_good(), "{orders:?}");
         }
         let refused_alone = |outcome: &Outcome| outcome.failed.keys().all(|kind| *kind == Failure::Refused);
         assert!(
-            refused_alone(&self.restarted.traffic),
+            refused_alone(&self.restarted.traffic) || !is_embedded,
             "{}",
             self.restarted.traffic
         );

@@ -224,6 +224,18 @@ impl Connection {
         Ok(self.read_one_chunk(&mut chunk)?.then_some(chunk))
     }
 
+    /// The next bytes of an answer that ends with its connection; none after the last. They may take `timeout`.
+    pub(crate) fn read_to_end(&mut self, timeout: Duration) -> Result<Option<Vec<u8>>, Failure> {
+        self.reader.get_mut().deadline = Instant::now() + timeout;
+        let came = self
+            .reader
+            .fill_buf()
+            .map_err(|error| cut_short(&error))?
+            .to_vec();
+        self.reader.consume(came.len());
+        Ok((!came.is_empty()).then_some(came))
+    }
+
     /// Sends bytes as they are.
     pub(crate) fn say(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let said = self.reader.get_mut().stream.write_all(bytes);

@@ -436,6 +436,11 @@ impl World {
         self.others.extend(self.program.replace(daemon));
     }
 
+    /// Whether the embedded proxy is among what serves.
+    pub(crate) fn has_embedded_proxy(&self) -> bool {
+        self.options.kind.has_embedded()
+    }
+
     /// The program that serves the public port.
     pub(crate) fn program(&mut self) -> &mut Daemon {
         self.program.as_mut().expect("the program runs")

@@ -6,6 +6,7 @@
 
 mod admin;
 
+use std::fs::{self, File};
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
@@ -21,6 +22,12 @@ use crate::proxy::error::ProxyError;
 
 /// Debian's main configuration.
 const CONFIGURATION: &str = "/etc/caddy/Caddyfile";
+
+/// The marker by which every answer ends its connection.
+const CLOSING: &str = "closing";
+
+/// How long it stands before a reload: a connection that had no request for longer is closed without a word.
+const LINGER: Duration = Duration::from_millis(1200);
 
 /// Before it is asked again how much is in flight: each question is a line of its log.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -72,6 +79,21 @@ impl Way for Caddy {
             reload
         };
         self.settings.reload.clone().unwrap_or_else(default)
+    }
+
+    /// A reload closes kept connections, also under a request that is on its way. So every answer first ends its own
+    /// connection and says so, until those that are in use are gone.
+    fn before_reload<'a>(&'a self, view: &'a View) -> BoxFuture<'a, ()> {
+        Box::pin(async {
+            let serves = view.folder.join("marks").exists();
+            if serves && File::create(view.folder.join(CLOSING)).is_ok() {
+                tokio::time::sleep(LINGER).await;
+            }
+        })
+    }
+
+    fn after_reload(&self, view: &View) {
+        let _ = fs::remove_file(view.folder.join(CLOSING));
     }
 
     /// `caddy reload` comes back when the former configuration takes no connection any more, and what it still serves

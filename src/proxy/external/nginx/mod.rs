@@ -77,9 +77,9 @@ impl Way for Nginx {
     }
 
     /// nginx closes the idle connections of former workers, also one on which a request is under way to it.
-    fn before_reload<'a>(&'a self, check: &'a str) -> BoxFuture<'a, ()> {
+    fn before_reload<'a>(&'a self, view: &'a View) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            let former = workers::accepting(self.listen, check).await;
+            let former = workers::accepting(self.listen, &view.check).await;
             *lock(&self.former) = former;
             if self.marks.are_any() && File::create(self.folder.join(CLOSING)).is_ok() {
                 tokio::time::sleep(CLOSES).await;
@@ -87,7 +87,7 @@ impl Way for Nginx {
         })
     }
 
-    fn after_reload(&self) {
+    fn after_reload(&self, _view: &View) {
         let _ = fs::remove_file(self.folder.join(CLOSING));
     }
 
@@ -99,11 +99,11 @@ impl Way for Nginx {
         })
     }
 
-    fn choose<'a>(&'a self, _view: &'a View, choices: &'a [Choice]) -> BoxFuture<'a, Result<(), ProxyError>> {
+    fn choose<'a>(&'a self, view: &'a View, choices: &'a [Choice]) -> BoxFuture<'a, Result<(), ProxyError>> {
         Box::pin(async {
             let chosen = self.marks.choose(choices);
             // Of a deployer that was killed while nginx was reloaded.
-            self.after_reload();
+            self.after_reload(view);
             chosen.map_err(|error| ProxyError::failed(format!("the markers cannot be set: {error}")))
         })
     }

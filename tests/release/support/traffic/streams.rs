@@ -31,7 +31,12 @@ pub(super) fn events(shared: &Shared, connection: &mut Connection) -> Result<Goo
     }
     let version = version_of(&head);
     let (mut came, mut count) = (String::new(), 0);
-    while let Some(chunk) = connection.read_chunk(shared.load.timeout)? {
+    // A proxy may hand on a stream without a length as it came: then it ends with its connection.
+    let read = match head.header("transfer-encoding") {
+        Some(_) => Connection::read_chunk,
+        None => Connection::read_to_end,
+    };
+    while let Some(chunk) = read(connection, shared.load.timeout)? {
         came += &String::from_utf8_lossy(&chunk);
         while let Some((event, rest)) = came.split_once("\n\n") {
             count += 1;

@@ -1,1 +1,0 @@
-//! What every program must do as the proxy.

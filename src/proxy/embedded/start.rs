@@ -44,7 +44,7 @@ pub struct ServerOptions {
     pub upgrade: bool,
     /// Worker threads; one per core serves best.
     pub threads: usize,
-    /// No port is opened, since another kind of proxy has them, until [`Control::doors`](super::Control::doors) says so.
+    /// No port is opened, since another kind of proxy has them, until [`Control::open`](super::Control::open) says so.
     pub waits: bool,
 }
 

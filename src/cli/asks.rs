@@ -80,6 +80,7 @@ impl Command {
             Command::Key(key::Command::Add { .. } | key::Command::Remove { .. }) => admin("change the keys"),
             Command::Key(key::Command::List { .. } | key::Command::Show { .. }) => admin("see the keys"),
             Command::Proxy(proxy::Command::Routes { .. }) => admin("see every route"),
+            Command::Proxy(proxy::Command::Switch { .. }) => admin("change the kind of proxy"),
             Command::Config(config::Command::Check) => admin("see the configuration"),
             Command::Recover(_) => admin("recover"),
             Command::Prune(_) => admin("prune"),

@@ -20,6 +20,9 @@ impl Command {
         let unmade = sections.filter(|name| !created.contains(name));
         let notes = unmade
             .map(|name| format!("note: [app.{name}] has no app yet: `deployer app create {name}` makes it"));
-        output::lines(notes.chain([format!("{} is good", context.config.display())]))
+        let proxy = [context.proxy.missing(), context.proxy.differs()];
+        let proxy = proxy.into_iter().flatten().map(|what| format!("note: {what}"));
+        let good = format!("{} is good", context.config.display());
+        output::lines(notes.chain(proxy).chain([good]))
     }
 }

@@ -19,6 +19,9 @@ pub enum Code {
     NotFound = 5,
     /// The key that came over ssh may not do this.
     NotAllowed = 6,
+    /// The embedded proxy is not in use: another kind flips. The proxy's unit names this code, so that it is not started
+    /// again.
+    NotInUse = 7,
 }
 
 /// A command's failure: the code that it ends with, and what is said.

@@ -6,7 +6,10 @@ use anyhow::Context as _;
 
 use super::{Code, Failure, Result, output, texts};
 use crate::config;
-use crate::install::{self, Server};
+use crate::install::{self, Other, ProxyPlan, Server};
+use crate::model::Settings;
+use crate::proxy::{External, Proxy};
+use crate::store::Store;
 
 /// Install deployer on this server: its user, folders, units, sshd's rules, manual and completions
 ///
@@ -28,11 +31,20 @@ impl Args {
     pub(super) fn run(self, path: &Path) -> Result {
         need_root("install")?;
         need_default(path)?;
-        let (state, keys) = match path.exists() {
-            true => config::load(path).map(|settings| (settings.state, settings.ssh.authorized_keys))?,
-            false => (default_state(), None),
+        let settings = match path.exists() {
+            true => Some(config::load(path)?),
+            false => None,
         };
-        let server = Server::find(&running()?, &self.user, &state, keys.as_deref())?;
+        let state = settings
+            .as_ref()
+            .map_or_else(default_state, |settings| settings.state.clone());
+        let keys = settings
+            .as_ref()
+            .and_then(|settings| settings.ssh.authorized_keys.clone());
+        let proxy = settings
+            .as_ref()
+            .map_or_else(|| Ok(ProxyPlan::default()), proxy)?;
+        let server = Server::find(&running()?, &self.user, &state, keys.as_deref(), proxy)?;
         server.check_alone()?;
         let things = install::install(&server, &texts::texts()?);
         install::carry_out(&things, self.dry_run, say)?;
@@ -41,6 +53,28 @@ impl Args {
             false => output::lines(next(&server)),
         }
     }
+}
+
+/// Which proxy the server is to have: the one that is wanted, and still the one that traffic goes through.
+pub(super) fn proxy(settings: &Settings) -> anyhow::Result<ProxyPlan> {
+    let folder = Store::new(&settings.state).proxy();
+    let proxy = Proxy::new(settings, &folder);
+    let (wanted, used) = (proxy.wanted().kind, proxy.in_use()?.kind);
+    let commands = |program| External::new(program, settings, &folder).commands_as_root();
+    let other = wanted.program().map(|program| {
+        // The one that is to let go has to be told so.
+        let former = used.program().filter(|former| *former != program);
+        Other {
+            program,
+            folder: settings.proxy.folder.clone(),
+            commands: [program].into_iter().chain(former).flat_map(commands).collect(),
+        }
+    });
+    Ok(ProxyPlan {
+        other,
+        in_use: used.program(),
+        has_embedded: wanted.has_embedded() || used.has_embedded(),
+    })
 }
 
 /// What is left to a person.

@@ -63,7 +63,7 @@ pub struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 the release did not become good (failed, cancelled, superseded), 4 busy, 5 not found, 6 not allowed over ssh.";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 the release did not become good (failed, cancelled, superseded), 4 busy, 5 not found, 6 not allowed over ssh, 7 the embedded proxy is not in use.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -1,13 +1,17 @@
 //! `deployer proxy`
 
+use std::time::Duration;
+
 use clap::Subcommand;
 
-use super::{Result, output, wait};
-use crate::model::Slot;
-use crate::proxy::{self, AppRoute, ServerOptions};
+use super::{Code, Failure, Result, audited, output, wait};
+use crate::config::units::duration;
+use crate::model::{Program, ProxyKind, Slot};
+use crate::proxy::{self, AppRoute, Ended, ServerOptions};
 use crate::release::Context;
+use crate::release::switch::{self, Terms};
 
-/// Run the embedded proxy, and show what it routes
+/// Run the embedded proxy, show what the proxy routes, and change the kind of proxy
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Run the proxy in the foreground, until SIGTERM has drained it
@@ -22,23 +26,115 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Have traffic go through another kind of proxy: the one that deployer.toml names
+    ///
+    /// Every app is locked meanwhile, and asked for through the new proxy before the old one lets go. Where both listen
+    /// at one address, the new one can have the port only after the old one has let it go: that takes --with-pause.
+    Switch {
+        /// The kind, as deployer.toml names it
+        kind: KindName,
+        /// Do it although both listen at one address, so that for a moment nobody listens there
+        #[arg(long)]
+        with_pause: bool,
+        /// How long both serve, where they listen at two addresses, before the old one leaves: the time to let clients
+        /// come to the new one
+        #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = overlap)]
+        overlap: Duration,
+    },
+}
+
+fn overlap(text: &str) -> std::result::Result<Duration, String> {
+    duration(text).map_err(|refusal| refusal.to_string())
+}
+
+/// A kind of proxy on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum KindName {
+    /// deployer's own
+    Embedded,
+    /// nginx
+    Nginx,
+    /// HAProxy
+    Haproxy,
+    /// Caddy
+    Caddy,
+}
+
+impl KindName {
+    fn program(self) -> Option<Program> {
+        match self {
+            KindName::Embedded => None,
+            KindName::Nginx => Some(Program::Nginx),
+            KindName::Haproxy => Some(Program::Haproxy),
+            KindName::Caddy => Some(Program::Caddy),
+        }
+    }
 }
 
 impl Command {
     pub(super) fn run(self, context: &Context) -> Result {
         match self {
-            Command::Run { upgrade } => {
-                proxy::run(ServerOptions {
-                    settings: context.settings.proxy.clone(),
-                    state: context.store.proxy(),
-                    upgrade,
-                    threads: std::thread::available_parallelism().map_or(1, usize::from),
-                })?;
-                Ok(())
-            }
+            Command::Run { upgrade } => run(context, upgrade),
             Command::Routes { json } => routes(context, json),
+            Command::Switch {
+                kind,
+                with_pause,
+                overlap,
+            } => {
+                let terms = Terms { with_pause, overlap };
+                // A reader that has gone does not end a switch.
+                let say = |line| drop(output::lines([line]));
+                audited::audited(context, |_| {
+                    Ok(wait(switch::switch(context, kind.program(), terms, say))??)
+                })
+            }
         }
     }
+}
+
+/// Where the embedded proxy is in use, it serves. Where it is only wanted, it waits without a port for `deployer proxy
+/// switch`. Else it ends at once.
+fn run(context: &Context, upgrade: bool) -> Result {
+    let (used, wanted) = (context.proxy.in_use()?, context.proxy.wanted());
+    let place = match () {
+        () if used.kind.has_embedded() => used,
+        () if wanted.kind.has_embedded() => wanted,
+        () => {
+            proxy::nothing_to_do();
+            return Err(not_in_use(used.kind));
+        }
+    };
+    // Where it starts again, it listens where the configuration says by now.
+    let place = match (place.kind, wanted.kind) {
+        (ProxyKind::Embedded, ProxyKind::Embedded) => wanted,
+        _ => place,
+    };
+    if let Err(error) = context.proxy.embedded_starts() {
+        // It serves all the same.
+        eprintln!("proxy: {error}");
+    }
+    let mut settings = context.settings.proxy.clone();
+    (settings.kind, settings.listen) = (place.kind, place.listen);
+    let ended = proxy::run(ServerOptions {
+        settings,
+        state: context.store.proxy(),
+        upgrade,
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        waits: !used.kind.has_embedded(),
+    })?;
+    match ended {
+        Ended::Stopped => Ok(()),
+        Ended::Left => Err(not_in_use(context.proxy.in_use()?.kind)),
+    }
+}
+
+/// The embedded proxy has nothing to do, and must not be started again for that.
+fn not_in_use(used: ProxyKind) -> Failure {
+    let what = format!(
+        "traffic goes through {used}, and the embedded proxy is not needed. Hint: `systemctl disable deployer-proxy` \
+         keeps it from being started at boot"
+    );
+    Failure::new(Code::NotInUse, what)
 }
 
 fn routes(context: &Context, json: bool) -> Result {
@@ -57,7 +153,11 @@ fn routes(context: &Context, json: bool) -> Result {
     let closed = closed
         .into_iter()
         .map(|closed| output::bad(&format!("closed: {}", closed.reason)));
-    output::lines(output::table(&rows).into_iter().chain(closed))
+    let used = context.proxy.in_use()?;
+    let by = format!("by {} at {}", used.kind, used.listen);
+    let differs = context.proxy.differs().map(|differs| output::bad(&differs));
+    let told = [by].into_iter().chain(output::table(&rows));
+    output::lines(told.chain(closed).chain(differs))
 }
 
 fn rows_of(route: &AppRoute) -> Vec<Vec<String>> {

@@ -2,7 +2,7 @@
 
 use super::{Result, audited, output, select, wait};
 use crate::model::AppName;
-use crate::release::{Context, busy, recover};
+use crate::release::{Context, busy, recover, switch};
 
 /// Bring what a killed run left to its end, and make state, containers and routes agree
 #[derive(Debug, clap::Args)]
@@ -16,6 +16,7 @@ impl Args {
         audited::audited(context, |subject| {
             let apps = select::apps(context, self.app.as_ref())?;
             subject.app = self.app;
+            output::lines(wait(switch::mend(context))??)?;
             recover_all(context, apps)
         })
     }

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::install::{default_state, need_default, need_root, running, say};
+use super::install::{default_state, need_default, need_root, proxy, running, say};
 use super::{Code, Failure, Result, output, texts};
 use crate::config;
-use crate::install::{self, Server};
+use crate::install::{self, ProxyPlan, Server};
 use crate::model::AppName;
 use crate::store::Store;
 
@@ -37,7 +37,7 @@ impl Args {
         let state = self.state(path)?;
         let apps = Store::new(&state).apps()?;
         self.may_go(&apps)?;
-        let server = Server::find(&running()?, &self.user, &state, None)?;
+        let server = Server::find(&running()?, &self.user, &state, None, proxy_of(path))?;
         let things = install::uninstall(&server, &texts::texts()?, self.purge);
         install::carry_out(&things, self.dry_run, say)?;
         match self.dry_run {
@@ -75,6 +75,13 @@ impl Args {
         };
         Err(Failure::new(Code::Usage, what))
     }
+}
+
+/// The proxy of a configuration. One with a fault keeps nobody from getting rid of the program.
+fn proxy_of(path: &Path) -> ProxyPlan {
+    let settings = config::load(path).ok();
+    let found = settings.as_ref().and_then(|settings| proxy(settings).ok());
+    found.unwrap_or_default()
 }
 
 /// What is still there, and how it goes.

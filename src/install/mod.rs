@@ -8,6 +8,7 @@ mod account;
 mod door;
 mod files;
 mod plan;
+mod program;
 mod server;
 mod thing;
 mod tool;
@@ -17,7 +18,8 @@ use anyhow::{Result, bail};
 
 pub use account::Account;
 pub use plan::{Texts, install, package, uninstall};
-pub use server::{Place, Server};
+pub use program::Other;
+pub use server::{Place, ProxyPlan, Server};
 pub use thing::{Found, Thing, Verb};
 
 /// Brings every thing to how it should be, in order, and gives `say` a line for each. With `dry`, only says what

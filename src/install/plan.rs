@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use super::account::{Member, NoUser, User};
 use super::door::{Door, Rules};
-use super::files::{EmptyFolder, File, Folder, Gone, Link, Owner, Program, Tree};
+use super::files::{self, EmptyFolder, File, Folder, Gone, Link, Owner, Tree};
+use super::program::{HAPROXY_DIFFERENCE, NGINX_INCLUDE, SUDOERS};
 use super::server::{SHELL_NAME, Server};
 use super::thing::{Set, Thing};
 use super::units::{Disabled, Enabled, Running, Stopped};
 use crate::config;
+use crate::model::Program;
 
 /// The proxy's unit.
 const PROXY: &str = "deployer-proxy.service";
@@ -37,6 +39,9 @@ const LOCAL_UNITS: &str = "/etc/systemd/system";
 const PACKAGED_UNITS: &str = "/usr/lib/systemd/system";
 /// In a unit's folder of further files: what differs from the unit.
 const DIFFERENCE: &str = "50-deployer.conf";
+
+/// What recovery may do where another program is the proxy.
+const RECOVER_BY_PROGRAM: &str = include_str!("../../templates/systemd/recover-by-program.conf");
 
 const EXAMPLE: &str = include_str!("../../deployer.toml.example");
 /// Whoever is in this group may use the Docker Engine.
@@ -94,7 +99,7 @@ impl Texts {
 pub fn install(server: &Server, texts: &Texts) -> Vec<Thing> {
     let mut things = user(server);
     if !server.place.is_packaged {
-        things.push(Thing::Program(Program {
+        things.push(Thing::Program(files::Program {
             from: server.running.clone(),
             to: server.place.program.clone(),
         }));
@@ -114,18 +119,45 @@ pub fn install(server: &Server, texts: &Texts) -> Vec<Thing> {
         );
     }
     things.extend(units(server));
+    if let Some(other) = &server.proxy.other {
+        things.extend(other.things(&server.user));
+    }
+    things.extend(left_by_others(server));
     things.push(Thing::Door(Door {
         rules: Some(Rules {
             user: server.user.clone(),
             keys: server.keys.clone(),
         }),
     }));
-    things.push(Thing::Running(Running {
-        unit: PROXY,
-        program: server.place.program.clone(),
-        by_hand: format!("by hand, as root: `{} proxy run`", server.place.program.display()),
-    }));
+    if server.proxy.has_embedded {
+        things.push(Thing::Running(Running {
+            unit: PROXY,
+            program: server.place.program.clone(),
+            by_hand: format!("by hand, as root: `{} proxy run`", server.place.program.display()),
+        }));
+    }
     things
+}
+
+/// What another kind of proxy needed. What traffic goes through stays as it is until it is switched.
+fn left_by_others(server: &Server) -> Vec<Thing> {
+    let wanted = server.proxy.other.as_ref().map(|other| other.program);
+    let is_needed = |program| wanted == Some(program) || server.proxy.in_use == Some(program);
+    let needs_root = is_needed(Program::Nginx) || is_needed(Program::Haproxy);
+    let files = [
+        (SUDOERS, needs_root),
+        (NGINX_INCLUDE, is_needed(Program::Nginx)),
+        (HAPROXY_DIFFERENCE, is_needed(Program::Haproxy)),
+    ];
+    let left = files.into_iter().filter(|(_, is_needed)| !is_needed);
+    left.map(|(path, _)| rarely_gone(path)).collect()
+}
+
+fn rarely_gone(path: &str) -> Thing {
+    Thing::Gone(Gone {
+        path: path.into(),
+        is_rare: true,
+    })
 }
 
 fn user(server: &Server) -> Vec<Thing> {
@@ -203,7 +235,12 @@ fn units(server: &Server) -> Vec<Thing> {
             None => Thing::Gone(Gone { path, is_rare: true }),
         });
     }
-    things.extend(UNITS.map(|(unit, _)| Thing::Enabled(Enabled { unit })));
+    if server.proxy.has_embedded {
+        things.push(Thing::Enabled(Enabled { unit: PROXY }));
+    } else {
+        things.push(Thing::Disabled(Disabled { unit: PROXY }));
+    }
+    things.push(Thing::Enabled(Enabled { unit: RECOVER }));
     things
 }
 
@@ -218,7 +255,8 @@ fn difference_path(unit: &str) -> PathBuf {
 
 /// What differs on this server from the unit as it is written: the user, and the folder that it writes to.
 fn difference(server: &Server, unit: &str) -> Option<String> {
-    if server.user == UNITS_USER && server.state == Path::new(UNITS_STATE) {
+    let other = server.proxy.other.as_ref().filter(|_| unit == RECOVER);
+    if server.user == UNITS_USER && server.state == Path::new(UNITS_STATE) && other.is_none() {
         return None;
     }
     let user = &server.user;
@@ -230,6 +268,9 @@ fn difference(server: &Server, unit: &str) -> Option<String> {
         _ => server.state.clone(),
     };
     text += &format!("ReadWritePaths=\nReadWritePaths={}\n", writes.display());
+    if let Some(other) = other {
+        text += &format!("ReadWritePaths={}\n{RECOVER_BY_PROGRAM}", other.folder.display());
+    }
     Some(text)
 }
 
@@ -276,6 +317,7 @@ pub fn uninstall(server: &Server, texts: &Texts, purge: bool) -> Vec<Thing> {
             things.push(gone(Path::new(LOCAL_UNITS).join(unit)));
         }
     }
+    things.extend(no_program(server));
     things.push(gone(server.place.shell.clone()));
     things.push(empty(
         server
@@ -299,6 +341,19 @@ pub fn uninstall(server: &Server, texts: &Texts, purge: bool) -> Vec<Thing> {
     things
 }
 
+/// What another program read of deployer's, whichever it was.
+fn no_program(server: &Server) -> Vec<Thing> {
+    let mut things: Vec<Thing> = [SUDOERS, NGINX_INCLUDE, HAPROXY_DIFFERENCE]
+        .map(rarely_gone)
+        .into();
+    if let Some(other) = &server.proxy.other {
+        things.push(tree(&other.folder.join(other.program.as_str())));
+        let ours = Program::ALL.map(Program::as_str);
+        things.push(empty(other.folder.clone(), &ours));
+    }
+    things
+}
+
 fn no_difference(server: &Server, unit: &str) -> Vec<Thing> {
     match difference(server, unit) {
         None => Vec::new(),
@@ -311,11 +366,6 @@ fn no_difference(server: &Server, unit: &str) -> Vec<Thing> {
 
 /// The data and the user, in the order in which they can go.
 fn data(server: &Server) -> Vec<Thing> {
-    let tree = |path: &Path| {
-        Thing::Tree(Tree {
-            path: path.to_owned(),
-        })
-    };
     let mut things = vec![
         tree(&server.state),
         gone(config::DEFAULT_PATH.into()),
@@ -329,6 +379,12 @@ fn data(server: &Server) -> Vec<Thing> {
         things.push(tree(&server.home));
     }
     things
+}
+
+fn tree(path: &Path) -> Thing {
+    Thing::Tree(Tree {
+        path: path.to_owned(),
+    })
 }
 
 fn set(name: String, things: impl Iterator<Item = Thing>) -> Thing {
@@ -360,6 +416,7 @@ mod tests {
             owns_home: true,
             state: state.into(),
             keys: None,
+            proxy: super::super::ProxyPlan::default(),
         }
     }
 

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::account::Account;
+use super::program::Other;
+use crate::model::Program;
 
 /// The file name of the login shell of deployer's user: a link to the program, which knows itself by it.
 pub(super) const SHELL_NAME: &str = "deployer-shell";
@@ -64,16 +66,49 @@ pub struct Server {
     pub state: PathBuf,
     /// The file of keys, where it is not the one in the user's home.
     pub keys: Option<PathBuf>,
+    /// The proxy.
+    pub proxy: ProxyPlan,
+}
+
+/// Which proxy a server is to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyPlan {
+    /// The program that deployer.toml names, where it is not the embedded one.
+    pub other: Option<Other>,
+    /// The program that traffic goes through now, where there is one.
+    pub in_use: Option<Program>,
+    /// Whether the embedded proxy runs: it is wanted, or traffic still goes through it.
+    pub has_embedded: bool,
+}
+
+impl Default for ProxyPlan {
+    /// The embedded one alone.
+    fn default() -> Self {
+        Self {
+            other: None,
+            in_use: None,
+            has_embedded: true,
+        }
+    }
 }
 
 impl Server {
     /// The facts about this server, for the program `running`, a user that may still have to be made, and the
-    /// configuration's state folder and file of keys.
+    /// configuration's state folder, file of keys and proxy.
     ///
     /// # Errors
     /// When the user's name or a path cannot stand in a unit, or the folder is another user's.
-    pub fn find(running: &Path, user: &str, state: &Path, keys: Option<&Path>) -> Result<Server> {
+    pub fn find(
+        running: &Path,
+        user: &str,
+        state: &Path,
+        keys: Option<&Path>,
+        proxy: ProxyPlan,
+    ) -> Result<Server> {
         check_name(user)?;
+        if let Some(other) = &proxy.other {
+            check_path("proxy.folder", &other.folder)?;
+        }
         for (what, path) in [("the state folder", Some(state)), ("the file of keys", keys)] {
             path.map_or(Ok(()), |path| check_path(what, path))?;
         }
@@ -88,6 +123,7 @@ impl Server {
             home,
             state: state.to_owned(),
             keys: keys.map(Path::to_owned),
+            proxy,
         })
     }
 

@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::account::{Member, NoUser, User};
 use super::door::Door;
 use super::files::{EmptyFolder, File, Folder, Gone, Link, Program, Tree};
+use super::program::{Arguments, Line, Present, Sudo};
 use super::units::{Disabled, Enabled, Running, Stopped};
 
 /// A thing that should be as it says.
@@ -36,6 +37,14 @@ pub enum Thing {
     Set(Set),
     /// sshd's rules for the user.
     Door(Door),
+    /// A program that somebody else installs.
+    Present(Present),
+    /// The right to give a few commands as root.
+    Sudo(Sudo),
+    /// A line in a file of the user's.
+    Line(Line),
+    /// HAProxy's arguments.
+    Arguments(Arguments),
     /// A unit that is started at boot.
     Enabled(Enabled),
     /// A unit that runs, with this program.
@@ -62,6 +71,10 @@ macro_rules! each {
             Thing::Tree($kind) => $do,
             Thing::Set($kind) => $do,
             Thing::Door($kind) => $do,
+            Thing::Present($kind) => $do,
+            Thing::Sudo($kind) => $do,
+            Thing::Line($kind) => $do,
+            Thing::Arguments($kind) => $do,
             Thing::Enabled($kind) => $do,
             Thing::Running($kind) => $do,
             Thing::Stopped($kind) => $do,

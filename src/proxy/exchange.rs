@@ -26,7 +26,7 @@ pub(super) async fn ask(
     path: &str,
     headers: &[(&str, &str)],
 ) -> Result<(StatusCode, HeaderMap), ProxyError> {
-    let address = SocketAddr::new(dialled(address.ip()), address.port());
+    let address = dialled(address);
     let failed = |error: &dyn std::fmt::Display| {
         ProxyError::failed(format!(
             "a request to http://{address}{path} was not answered: {error}"
@@ -58,11 +58,12 @@ pub(super) async fn exchange(
     sender.send_request(request).await
 }
 
-/// Where to dial what listens on `ip`.
-fn dialled(ip: IpAddr) -> IpAddr {
-    match ip {
+/// Where to dial what listens at `address`.
+pub(super) fn dialled(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
-    }
+    };
+    SocketAddr::new(ip, address.port())
 }

@@ -34,8 +34,6 @@ pub(super) struct Loaded<T> {
 /// When a newer deployer has written it, or it cannot be read at all.
 pub(super) fn load<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Loaded<T>, ProxyError> {
     let path = folder.join(name);
-    // Of a proxy that was killed while it wrote: what it had not put in place never came into force.
-    let _ = fs::remove_file(new(&path));
     let failed = |error: io::Error| ProxyError::failed(format!("cannot read {}: {error}", path.display()));
     let mut text = Vec::new();
     match File::open(&path) {
@@ -74,6 +72,12 @@ pub(super) fn load<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Loa
             })
         }
     }
+}
+
+/// Removes what a process that was killed had half written of the file `name`: it never came into force. Only for whoever
+/// alone writes the file: another one's would be lost.
+pub(super) fn sweep(folder: &Path, name: &str) {
+    let _ = fs::remove_file(new(&folder.join(name)));
 }
 
 /// Moves `path` to a name that no other file has, whatever the clock says.

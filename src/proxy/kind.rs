@@ -1,38 +1,125 @@
-//! The proxy, whichever it is: what a release asks of it goes to the embedded one, or to the program that flips.
+//! The proxy of a host, whichever it is: everything goes to the kind that is in use, which `deployer proxy switch`
+//! changes and an edit of the configuration does not.
 
-use std::net::SocketAddrV4;
-use std::path::Path;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
-use super::embedded::Control;
 use super::error::ProxyError;
-use super::external::External;
+use super::external;
+use super::in_use::{self, InUse, Place};
 use super::route::AppRoute;
-use crate::model::{AppName, ProxyKind, ProxySettings, Settings};
+use super::side::Side;
+use crate::model::{AppName, ProxyKind, Settings};
 
 /// The proxy of a host. Costs nothing to make, and holds no connection between two calls.
 #[derive(Debug)]
 pub struct Proxy {
-    settings: ProxySettings,
-    control: Control,
-    external: Option<External>,
+    settings: Settings,
+    /// `STATE/proxy`.
+    folder: PathBuf,
 }
 
 impl Proxy {
-    /// The proxy that `settings` name; `folder` is `STATE/proxy`.
+    /// The proxy of the host that `settings` are for; `folder` is `STATE/proxy`.
     pub fn new(settings: &Settings, folder: &Path) -> Self {
-        let program = settings.proxy.kind.program();
         Self {
-            settings: settings.proxy.clone(),
-            control: Control::new(&folder.join("control.sock")),
-            external: program.map(|program| External::new(program, settings, folder)),
+            settings: settings.clone(),
+            folder: folder.to_owned(),
         }
     }
 
-    /// What it is.
-    pub fn kind(&self) -> ProxyKind {
-        self.settings.kind
+    /// What the configuration wants.
+    pub fn wanted(&self) -> Place {
+        Place::wanted(&self.settings.proxy)
+    }
+
+    /// What traffic goes through now: read anew at each call, since a command may outlive a switch.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    pub fn in_use(&self) -> Result<Place, ProxyError> {
+        Ok(self.used()?.place)
+    }
+
+    /// The other side of a switch that was broken off.
+    ///
+    /// # Errors
+    /// As for [`Proxy::in_use`].
+    pub fn broken_off(&self) -> Result<Option<Place>, ProxyError> {
+        Ok(self.used()?.other)
+    }
+
+    /// The public port that is in use; the one that is wanted where that cannot be told.
+    pub fn listen(&self) -> SocketAddr {
+        self.in_use()
+            .map_or(self.settings.proxy.listen, |used| used.listen)
+    }
+
+    /// The proxy at `place`, whether traffic goes through it or not.
+    pub fn side(&self, place: Place) -> Side {
+        Side::new(place, &self.settings, &self.folder)
+    }
+
+    /// Notes what is in use, with the other side of a switch as long as it has not ended. Durable when this returns.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn use_now(&self, place: Place, other: Option<Place>) -> Result<(), ProxyError> {
+        in_use::write(&self.folder, &InUse { place, other })
+    }
+
+    /// Notes where the embedded proxy listens, which starts now.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn embedded_starts(&self) -> Result<(), ProxyError> {
+        let used = self.used()?;
+        let wanted = self.wanted();
+        let is_new = in_use::read(&self.folder)?.is_none_or(|kept| kept.place != wanted);
+        let is_it = (used.place.kind, wanted.kind) == (ProxyKind::Embedded, ProxyKind::Embedded);
+        match used.other.is_none() && is_it && is_new {
+            true => self.use_now(wanted, None),
+            false => Ok(()),
+        }
+    }
+
+    /// What differs between the proxy that is wanted and the one that is in use, and what to do, as a sentence.
+    pub fn differs(&self) -> Option<String> {
+        let (wanted, used) = (self.wanted(), self.used().ok()?);
+        let switch = command(wanted.kind);
+        if let Some(other) = used.other {
+            let text = match other.kind == used.place.kind {
+                true => format!("a switch of {} to another address was broken off", other.kind),
+                false => format!(
+                    "a switch between {} and {} was broken off",
+                    used.place.kind, other.kind
+                ),
+            };
+            return Some(format!(
+                "{text}: `deployer recover` ends it; traffic goes through {}",
+                used.place.kind
+            ));
+        }
+        (used.place.kind != wanted.kind).then(|| {
+            format!(
+                "deployer.toml says {}, traffic goes through {} at {}: `{switch}` changes that",
+                wanted.kind, used.place.kind, used.place.listen
+            )
+        })
+    }
+
+    /// That the program that is wanted is not there, as a sentence.
+    pub fn missing(&self) -> Option<String> {
+        let program = self.settings.proxy.kind.program()?;
+        (!external::is_installed(program, &self.settings.proxy)).then(|| {
+            format!(
+                "deployer.toml says {}, and there is no {} on this machine: install it, or change `kind` in [proxy]",
+                self.settings.proxy.kind,
+                program.as_str()
+            )
+        })
     }
 
     /// Makes sure that it answers.
@@ -40,103 +127,75 @@ impl Proxy {
     /// # Errors
     /// When it does not.
     pub async fn ready(&self) -> Result<(), ProxyError> {
-        if self.kind().has_embedded() {
-            self.control.info().await?;
-        }
-        match &self.external {
-            Some(external) => external.ready().await,
-            None => Ok(()),
-        }
+        self.current()?.ready().await
     }
 
-    /// Makes `route` the whole route of its app. When this returns, the route is durable, and every request that is
-    /// routed from then on follows it.
+    /// As [`Side::put_route`]. From the first route on, the kind that is in use stays so until it is switched.
     ///
     /// # Errors
-    /// [`ProxyError::Refused`] when the route clashes with another, a slot port is taken, the program refuses its
-    /// configuration, or the route cannot be written: nothing has changed then.
+    /// As for [`Side::put_route`].
     pub async fn put_route(&self, route: &AppRoute) -> Result<Applied, ProxyError> {
-        match (&self.external, self.kind().has_embedded()) {
-            (Some(external), false) => external.put_route(route).await,
-            (front, _) => {
-                if let Some(front) = front {
-                    front.put_front().await?;
-                }
-                self.control.put_route(route).await
-            }
+        let used = self.used()?;
+        let kept = in_use::read(&self.folder)?;
+        if used.other.is_none() && kept.is_none_or(|kept| kept.place.kind != used.place.kind) {
+            self.use_now(used.place, None)?;
         }
+        let applied = self.side(used.place).put_route(route).await?;
+        if kept.is_some_and(|kept| kept.other.is_none() && kept.place.listen != used.place.listen) {
+            self.use_now(used.place, None)?;
+        }
+        Ok(applied)
     }
 
-    /// Removes the route of `app`, and closes its slot ports. Without such a route nothing happens.
+    /// As [`Side::remove_route`].
     ///
     /// # Errors
-    /// As for [`Proxy::put_route`].
+    /// As for [`Side::put_route`].
     pub async fn remove_route(&self, app: &AppName) -> Result<(), ProxyError> {
-        match self.flipping() {
-            Some(external) => external.remove_route(app).await,
-            None => self.control.remove_route(app).await,
-        }
+        self.current()?.remove_route(app).await
     }
 
-    /// Every route in force, by the app's name.
+    /// As [`Side::routes`].
     ///
     /// # Errors
     /// When the proxy does not answer.
     pub async fn routes(&self) -> Result<Vec<AppRoute>, ProxyError> {
-        match self.flipping() {
-            Some(external) => external.routes().await,
-            None => self.control.routes().await,
-        }
+        self.current()?.routes().await
     }
 
-    /// The instances that get no request because they could not be reached, by app, slot and number.
+    /// As [`Side::out`].
     ///
     /// # Errors
     /// When the proxy does not answer.
     pub async fn out(&self) -> Result<Vec<OutInstance>, ProxyError> {
-        match self.flipping() {
-            Some(external) => external.out().await,
-            None => self.control.out().await,
-        }
+        self.current()?.out().await
     }
 
-    /// Slot ports that the proxy routes and does not listen on. A program other than the embedded proxy refuses a
-    /// configuration with such a port.
+    /// As [`Side::closed_ports`].
     ///
     /// # Errors
     /// When the proxy does not answer.
     pub async fn closed_ports(&self) -> Result<Vec<ClosedPort>, ProxyError> {
-        match self.flipping() {
-            Some(_) => Ok(Vec::new()),
-            None => Ok(self.control.info().await?.closed_ports),
-        }
+        self.current()?.closed_ports().await
     }
 
-    /// What is not as it should be beside the routes: a sentence each.
+    /// As [`Side::problems`].
     ///
     /// # Errors
     /// When that cannot be told.
     pub async fn problems(&self) -> Result<Vec<String>, ProxyError> {
-        match &self.external {
-            Some(external) => external.problems().await,
-            None => Ok(Vec::new()),
-        }
+        self.current()?.problems().await
     }
 
-    /// Waits until nothing is in flight on `upstreams`, or until `deadline`, and then breaks off what is left, as far
-    /// as the proxy can; else it ends with its instance.
+    /// As [`Side::drain`].
     ///
     /// # Errors
     /// When the proxy does not answer.
     pub async fn drain(&self, upstreams: &[SocketAddrV4], deadline: Duration) -> Result<Drained, ProxyError> {
-        match self.flipping() {
-            Some(external) => external.drain(upstreams, deadline).await,
-            None => self.control.drain(upstreams, deadline).await,
-        }
+        self.current()?.drain(upstreams, deadline).await
     }
 
-    /// Asks for `path` of `host` at the public port, as any client would, and gives which release of `app` has
-    /// answered. `check` is the token that [`Proxy::put_route`] gave.
+    /// As [`Side::check`].
     ///
     /// # Errors
     /// When nothing answers there within 10 seconds.
@@ -147,14 +206,20 @@ impl Proxy {
         path: &str,
         check: &str,
     ) -> Result<Checked, ProxyError> {
-        match self.flipping() {
-            Some(external) => external.check(app, host, path, check).await,
-            None => self.control.check(self.settings.listen, host, path, check).await,
-        }
+        self.current()?.check(app, host, path, check).await
     }
 
-    /// The program that flips by itself.
-    fn flipping(&self) -> Option<&External> {
-        self.external.as_ref().filter(|_| !self.kind().has_embedded())
+    fn used(&self) -> Result<InUse, ProxyError> {
+        in_use::of(&self.folder, &self.settings.proxy)
     }
+
+    fn current(&self) -> Result<Side, ProxyError> {
+        Ok(self.side(self.used()?.place))
+    }
+}
+
+/// The command that switches to `kind`.
+fn command(kind: ProxyKind) -> String {
+    let word = kind.program().map_or("embedded", |program| program.as_str());
+    format!("deployer proxy switch {word}")
 }

@@ -3,6 +3,7 @@
 //! A flip is one call: "for this app, this is the whole route now" ([`AppRoute`], [`Proxy::put_route`]). Behind it:
 //!
 //! - `embedded/`: the data plane of deployer's own, and the client of its control socket.
+//! - `kind.rs`: which of the kinds is in use; `side.rs`: one kind at one public address.
 //! - `external/`: nginx, HAProxy and Caddy, with both slots and both lanes in their configuration beforehand.
 
 mod answers;
@@ -11,15 +12,19 @@ mod error;
 mod exchange;
 mod external;
 mod file;
+mod in_use;
 mod kind;
 mod route;
+mod side;
 
 pub use answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
-pub use embedded::{Control, ProxyInfo, ServerOptions, run, serve};
+pub use embedded::{Control, DoorSet, Ended, ProxyInfo, ServerOptions, nothing_to_do, run, serve};
 pub use error::ProxyError;
 pub use external::External;
+pub use in_use::Place;
 pub use kind::Proxy;
 pub use route::{AppRoute, HttpProbe, SlotRoute, Target};
+pub use side::Side;
 
 /// Says one line on stderr. A reader that has gone is no reason to stop.
 macro_rules! say {

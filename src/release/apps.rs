@@ -12,7 +12,7 @@ use super::context::Context;
 use super::history;
 use super::say;
 use crate::git::{self, Hook};
-use crate::model::{AddressPlan, AppName, Slot, SlotName, SlotPorts};
+use crate::model::{AddressPlan, AppName, Program, Slot, SlotName, SlotPorts};
 use crate::proxy::ProxyError;
 use crate::store::AppFile;
 
@@ -226,7 +226,7 @@ pub async fn remove(context: &Context, name: &AppName) -> Result<Vec<String>> {
 
 /// Whether a proxy has ever kept routes here.
 fn has_routes(proxy: &Path) -> bool {
-    ["routes.json", "external.json"]
-        .iter()
-        .any(|file| proxy.join(file).exists())
+    let programs = Program::ALL.map(|program| format!("{}/external.json", program.as_str()));
+    let files = programs.iter().map(String::as_str).chain(["routes.json"]);
+    files.into_iter().any(|file| proxy.join(file).exists())
 }

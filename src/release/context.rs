@@ -86,7 +86,7 @@ impl Context {
 
     /// Where the public port answers for an app with these settings, as a person opens it.
     pub fn public_address(&self, app: &AppSettings) -> String {
-        let listen = self.settings.proxy.listen;
+        let listen = self.proxy.listen();
         let host = match app.hosts.first() {
             Some(host) => host.clone(),
             None if listen.ip().is_unspecified() => "127.0.0.1".to_owned(),

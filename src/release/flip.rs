@@ -7,12 +7,11 @@ use tokio::try_join;
 
 use super::entry::Learned;
 use super::retry::engine_that_answers;
-use super::route::{goes_to_the_same, route_of};
+use super::route::{asked_for, goes_to_the_same, route_of};
 use super::run::{Done, Run};
 use super::say;
 use super::start::{instances_of, settle};
 use crate::failpoint;
-use crate::model::ProbeKind;
 use crate::proxy::{AppRoute, Applied, ProxyError};
 
 /// How long a proxy that went away after the intent was written is waited for: its supervisor starts it again
@@ -21,6 +20,12 @@ const PROXY_COMES_BACK: Duration = Duration::from_secs(10);
 
 /// The proxy answers, so that the flip's intent may be written.
 pub(super) async fn proxy_answers(run: &mut Run<'_>) -> anyhow::Result<()> {
+    if let Some(missing) = run.context.proxy.missing() {
+        bail!(missing);
+    }
+    if let Some(differs) = run.context.proxy.differs() {
+        run.log.line(&format!(" note: {differs}"));
+    }
     run.context.proxy.ready().await?;
     Ok(())
 }
@@ -108,12 +113,8 @@ async fn shows_the_new_release(run: &Run<'_>, applied: &Applied) -> anyhow::Resu
         return Ok(());
     }
     let running = run.running()?;
-    let host = run.app.settings.hosts.first().map_or("localhost", String::as_str);
-    let path = match &run.app.settings.probe.kind {
-        ProbeKind::Http { path, .. } => path,
-        _ => "/",
-    };
-    let public = run.context.settings.proxy.listen;
+    let (host, path) = asked_for(&run.app.settings);
+    let public = run.context.proxy.listen();
     let checked = run
         .context
         .proxy

@@ -37,6 +37,7 @@ mod run;
 pub mod say;
 mod start;
 pub mod status;
+pub mod switch;
 mod turn;
 mod unwell;
 pub mod worker;

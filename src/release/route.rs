@@ -105,6 +105,16 @@ fn probe_of(settings: &AppSettings) -> Option<HttpProbe> {
     })
 }
 
+/// The host and path that tell through the public port whether an app is served.
+pub(super) fn asked_for(settings: &AppSettings) -> (&str, &str) {
+    let host = settings.hosts.first().map_or("localhost", String::as_str);
+    let path = match &settings.probe.kind {
+        ProbeKind::Http { path, .. } => path,
+        _ => "/",
+    };
+    (host, path)
+}
+
 fn public(route: &AppRoute) -> &[SocketAddrV4] {
     route.live.map_or(&[], |slot| of_slot(route, slot))
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::entry::{Facts, Outcome, Step, Why};
 use crate::engine::Ending;
 use crate::model::{AppName, AppSettings, Commit, Digest, Lane, Origin, ReleaseId, Slot};
-use crate::proxy::OutInstance;
+use crate::proxy::{OutInstance, Place};
 use crate::store::{Live, Record, StoreError};
 
 /// A time as people read it: `4 ms`, `0.31 s`, `12.4 s`, `3 min 20 s`.
@@ -425,6 +425,72 @@ pub fn runs_already(commit: &Commit, release: ReleaseId) -> String {
     format!(
         " note: the slot runs commit {} already, as release {release}; it is released again",
         commit.short()
+    )
+}
+
+/// Both kinds of proxy listen at one address, and only one can at a time.
+pub fn one_port(old: Place, new: Place) -> String {
+    format!(
+        "{} listens at {}, and {} is to listen at {}: only one of them can have the port. Either give the new one another \
+         `listen` in deployer.toml, let clients come there (a load balancer, a firewall's rule), and switch: nothing is \
+         lost. Or add --with-pause: everything is prepared and checked first, and nobody listens for a moment",
+        old.kind, old.listen, new.kind, new.listen
+    )
+}
+
+/// Traffic goes through another kind of proxy.
+pub fn switched(old: Place, new: Place, apps: usize, took: Duration, pause: Option<Duration>) -> String {
+    let apps = count(apps as u64, "app");
+    let pause = pause.map_or(String::new(), |pause| {
+        format!("; nobody listened there for {}", time(pause))
+    });
+    format!(
+        "switched: {apps} from {} at {} to {} at {} in {}{pause}",
+        old.kind,
+        old.listen,
+        new.kind,
+        new.listen,
+        time(took)
+    )
+}
+
+/// Both sides of a switch serve for a while.
+pub fn both_serve(old: Place, new: Place, overlap: Duration) -> String {
+    format!(
+        "both serve for {}: let clients come to {} now, before {} leaves {}",
+        time(overlap),
+        new.listen,
+        old.kind,
+        old.listen
+    )
+}
+
+/// A switch failed, and the old side has everything again.
+pub fn not_switched(old: Place) -> String {
+    format!("traffic goes through {} at {}, as before", old.kind, old.listen)
+}
+
+/// A switch failed, and so did going back.
+pub fn not_back(old: Place, error: &anyhow::Error) -> String {
+    format!(
+        "the switch failed, and {} could not be made whole again ({error:#}): `deployer recover` tries again",
+        old.kind
+    )
+}
+
+/// A switch is done, but for the old side, which still has something.
+pub fn not_left(new: Place, old: Place) -> String {
+    format!(
+        "traffic goes through {} at {}; {} has not left yet: `deployer recover` has it leave",
+        new.kind, new.listen, old.kind
+    )
+}
+
+/// A switch that was broken off has ended.
+pub fn switch_settled(serves: Place, other: Place) -> String {
+    format!(
+        "a switch was broken off: traffic goes through {} at {}, and {} has left",
+        serves.kind, serves.listen, other.kind
     )
 }
 

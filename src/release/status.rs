@@ -98,6 +98,7 @@ pub async fn of(context: &Context, apps: &[AppName]) -> Result<Vec<AppStatus>> {
         out: context.proxy.out().await.unwrap_or_default(),
         closed: context.proxy.closed_ports().await.unwrap_or_default(),
         problems: context.proxy.problems().await.unwrap_or_default(),
+        differs: context.proxy.differs(),
     };
     apps.iter()
         .map(|name| match context.app(name) {
@@ -130,6 +131,8 @@ struct Seen {
     closed: Vec<ClosedPort>,
     /// Of the proxy, whatever the app.
     problems: Vec<String>,
+    /// What differs between the proxy that is wanted and the one in use.
+    differs: Option<String>,
 }
 
 async fn instances(context: &Context) -> Result<(Vec<Instance>, HashMap<ContainerId, InstanceState>)> {
@@ -181,6 +184,7 @@ fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
     }
     problems.extend(unwell::out(&app.name, &seen.out));
     problems.extend(seen.problems.iter().cloned());
+    problems.extend(seen.differs.clone());
     match &seen.routes {
         Err(error) => problems.push(format!("{error:#}")),
         Ok(routes) => {

@@ -110,6 +110,14 @@ async fn called(
                 None => Ok(json(MOVED, &reason("a newer proxy has taken over"))),
             }
         }
+        (Method::PUT, "/v1/doors") => match server.change_doors(read(body).await?).await? {
+            Some(()) => Ok(done(&())),
+            None => Ok(json(MOVED, &reason("a newer proxy has taken over"))),
+        },
+        (Method::POST, "/v1/leave") => match server.leave().await? {
+            Some(()) => Ok(done(&())),
+            None => Ok(json(MOVED, &reason("a newer proxy has taken over"))),
+        },
         (Method::POST, "/v1/in-flight") => {
             let ask: Upstreams = read(body).await?;
             Ok(done(&server.in_flight(&ask.upstreams).await))

@@ -66,6 +66,24 @@ pub(super) struct Upstreams {
     pub(super) deadline: u64,
 }
 
+/// Some of the doors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DoorSet {
+    /// The public port at this address.
+    pub listen: Option<SocketAddr>,
+    /// The unix socket for a program in front.
+    pub socket: bool,
+    /// The slot ports of every route, also of those to come.
+    pub slots: bool,
+}
+
+/// The body of a change of the doors.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct DoorChange {
+    pub(super) open: DoorSet,
+    pub(super) close: DoorSet,
+}
+
 /// The body of an answer that is no success.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Reason {
@@ -127,6 +145,36 @@ impl Control {
     /// When the proxy does not answer, or is of a version that does not put instances out.
     pub async fn out(&self) -> Result<Vec<OutInstance>, ProxyError> {
         self.call(Method::GET, "/v1/out", &(), DEADLINE).await
+    }
+
+    /// Opens doors; those that are open stay so.
+    ///
+    /// # Errors
+    /// [`ProxyError::Refused`] when a port is taken: nothing has changed then.
+    pub async fn open(&self, open: DoorSet) -> Result<(), ProxyError> {
+        let close = DoorSet::default();
+        self.call(Method::PUT, "/v1/doors", &DoorChange { open, close }, DEADLINE)
+            .await
+    }
+
+    /// Closes doors, which are another proxy's from then on: their ports are free when this returns, and what was
+    /// accepted there goes on.
+    ///
+    /// # Errors
+    /// When the proxy does not answer.
+    pub async fn close(&self, close: DoorSet) -> Result<(), ProxyError> {
+        let open = DoorSet::default();
+        self.call(Method::PUT, "/v1/doors", &DoorChange { open, close }, DEADLINE)
+            .await
+    }
+
+    /// Has the proxy forget its routes, close every door for good, and end once what it has in flight has ended:
+    /// another kind of proxy serves. Returns at once.
+    ///
+    /// # Errors
+    /// When the proxy does not answer.
+    pub async fn leave(&self) -> Result<(), ProxyError> {
+        self.call(Method::POST, "/v1/leave", &(), DEADLINE).await
     }
 
     /// How many requests and upgraded connections are in flight on `upstreams`, routed or not.

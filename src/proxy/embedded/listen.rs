@@ -85,11 +85,12 @@ pub(super) fn keep_alive(socket: impl AsFd) -> io::Result<()> {
 pub(super) struct Doors {
     plane: Arc<Plane>,
     slot_listen: IpAddr,
-    open: Mutex<HashMap<Door, Open>>,
+    open: Mutex<HashMap<Place, Open>>,
 }
 
 #[derive(Debug)]
 struct Open {
+    door: Door,
     socket: Arc<Listener>,
     /// Dropped, it ends the accepting.
     accepts: watch::Sender<()>,
@@ -125,12 +126,10 @@ impl Doors {
         inherited: &mut Inherited,
     ) -> Result<Vec<(Door, Listener)>, String> {
         let open = lock(&self.open);
-        let missing = ports
-            .iter()
-            .filter(|&&port| !open.contains_key(&Door::Slot(port)));
-        missing
-            .map(|&port| {
-                let place = Place::Address(SocketAddr::new(self.slot_listen, port));
+        let places = ports.iter().map(|&port| (port, self.slot(port)));
+        places
+            .filter(|(_, place)| !open.contains_key(place))
+            .map(|(port, place)| {
                 let bound = inherited.listen(&place);
                 bound
                     .map(|socket| (Door::Slot(port), socket))
@@ -139,8 +138,23 @@ impl Doors {
             .collect()
     }
 
+    /// Binds the public door at `place`, where it is not open yet, without accepting.
+    ///
+    /// # Errors
+    /// When it cannot be had, as a sentence.
+    pub(super) fn prepare_public(&self, place: &Place) -> Result<Option<(Door, Listener)>, String> {
+        if lock(&self.open).contains_key(place) {
+            return Ok(None);
+        }
+        let bound = Inherited::default().listen(place);
+        bound
+            .map(|socket| Some((Door::Public, socket)))
+            .map_err(|error| place.refused(&error))
+    }
+
     /// Accepts at `door` from now on.
     pub(super) fn open(&self, door: Door, socket: Listener) -> io::Result<()> {
+        let place = socket.place()?;
         let (accepts, watched) = watch::channel(());
         let (last, ended) = mpsc::channel(1);
         self.plane.open(|| {
@@ -152,31 +166,51 @@ impl Doors {
             })
         })?;
         let open = Open {
+            door,
             socket: Arc::new(socket),
             accepts,
             ended,
         };
-        lock(&self.open).insert(door, open);
+        lock(&self.open).insert(place, open);
         Ok(())
+    }
+
+    fn slot(&self, port: u16) -> Place {
+        Place::Address(SocketAddr::new(self.slot_listen, port))
     }
 
     /// Whether a slot port is open.
     pub(super) fn has_slot_port(&self, port: u16) -> bool {
-        lock(&self.open).contains_key(&Door::Slot(port))
+        lock(&self.open).contains_key(&self.slot(port))
+    }
+
+    /// Where the public port is open.
+    pub(super) fn public_address(&self) -> Option<SocketAddr> {
+        let open = lock(&self.open);
+        open.iter().find_map(|(place, open)| match (open.door, place) {
+            (Door::Public, Place::Address(address)) => Some(*address),
+            _ => None,
+        })
+    }
+
+    /// Takes what waits in the queues of the doors that `which` names, and closes them for good; their ports are free
+    /// when this returns.
+    pub(super) async fn close_for_good(&self, which: impl Fn(Door, &Place) -> bool) {
+        self.close(true, which).await;
     }
 
     /// Closes every slot port that is not among `ports`; they are free when this returns.
     pub(super) async fn close_others(&self, ports: &[u16]) {
         self.close(
             true,
-            |door| matches!(door, Door::Slot(port) if !ports.contains(&port)),
+            |door, _| matches!(door, Door::Slot(port) if !ports.contains(&port)),
         )
         .await;
     }
 
     /// Takes what waits in the queues, and closes every door.
     pub(super) async fn close_all(&self) {
-        self.close(false, |_| true).await;
+        self.close(false, |_, _| true).await;
     }
 
     /// Stops accepting, without touching what waits in the queues: another proxy has the same sockets.
@@ -193,10 +227,14 @@ impl Doors {
     }
 
     /// Closes the doors that `which` names; `forgets`: for good, and not for the next process to open them again.
-    async fn close(&self, forgets: bool, which: impl Fn(Door) -> bool) {
-        let closing: Vec<(Door, Open)> = lock(&self.open).extract_if(|&door, _| which(door)).collect();
-        for (door, open) in closing {
+    async fn close(&self, forgets: bool, which: impl Fn(Door, &Place) -> bool) {
+        let closing: Vec<Open> = lock(&self.open)
+            .extract_if(|place, open| which(open.door, place))
+            .map(|(_, open)| open)
+            .collect();
+        for open in closing {
             let Open {
+                door,
                 socket,
                 accepts,
                 mut ended,

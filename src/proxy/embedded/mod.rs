@@ -40,5 +40,7 @@ mod upstream;
 mod watch;
 mod websocket;
 
-pub use control::{Control, ProxyInfo};
-pub use start::{ServerOptions, run, serve};
+pub use control::{Control, DoorSet, ProxyInfo};
+pub(super) use server::ROUTES;
+pub use start::{ServerOptions, nothing_to_do, run, serve};
+pub use succession::Ended;

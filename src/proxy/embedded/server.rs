@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Notify};
 
 use super::connection::Plane;
-use super::control::ProxyInfo;
+use super::control::{DoorChange, DoorSet, ProxyInfo};
 use super::listen::{Doors, Inherited};
-use super::listener::Listener;
+use super::listener::{Listener, Place};
 use super::succession::Predecessor;
+use super::table::Door;
 use crate::failpoint;
 use crate::model::AppName;
 use crate::proxy::answers::{Applied, Drained, OutInstance};
@@ -32,7 +33,7 @@ pub(super) const CUT_PATIENCE: Duration = Duration::from_secs(2);
 pub(super) const LOOK: Duration = Duration::from_millis(20);
 
 /// Where the routes are kept in the proxy's folder.
-pub(super) const ROUTES: &str = "routes.json";
+pub(in crate::proxy) const ROUTES: &str = "routes.json";
 
 /// A running proxy.
 pub(super) struct Server {
@@ -51,6 +52,12 @@ pub(super) struct Server {
     pub(super) taken_over: Notify,
     pub(super) successor_gone: AtomicBool,
     predecessor: Option<Predecessor>,
+    /// Where the socket for a program in front is.
+    socket: PathBuf,
+    /// Whether the slot ports of every route are open: another kind of proxy may have them.
+    has_slots: AtomicBool,
+    /// Another kind of proxy serves, and this one ends.
+    pub(super) leaving: Notify,
     /// Callers at the control socket that have not had their answer.
     pub(super) calls: AtomicUsize,
     /// Drains that wait.
@@ -58,10 +65,17 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// A proxy that accepts, has the folder's `lock`, and took over from `predecessor` if from any.
+    /// A proxy that accepts at its doors, has the folder's `lock`, and took over from `predecessor` if from any. With
+    /// `waits` no door is open yet; `socket` is where one for a program in front is.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "each is one of the things that a proxy has"
+    )]
     pub(super) fn new(
         plane: Arc<Plane>,
         doors: Doors,
+        socket: PathBuf,
+        waits: bool,
         folder: PathBuf,
         info: ProxyInfo,
         lock: OwnedFd,
@@ -80,6 +94,9 @@ impl Server {
             taken_over: Notify::new(),
             successor_gone: AtomicBool::new(false),
             predecessor,
+            socket,
+            has_slots: AtomicBool::new(!waits),
+            leaving: Notify::new(),
             calls: AtomicUsize::new(0),
             draining: AtomicUsize::new(0),
         }
@@ -94,6 +111,7 @@ impl Server {
     /// What the proxy says of itself.
     pub(super) fn info(&self) -> ProxyInfo {
         let mut info = self.info.clone();
+        info.listen = self.doors.public_address().unwrap_or(info.listen);
         let wanted = ports(&self.plane.switch.routes());
         info.closed_ports
             .retain(|closed| wanted.contains(&closed.port) && !self.doors.has_slot_port(closed.port));
@@ -198,17 +216,12 @@ impl Server {
 
     /// Ports first, since only they can be refused by somebody else; then the disk; then the table.
     async fn change(&self, routes: Vec<StoredRoute>) -> Result<(), ProxyError> {
-        let ports = ports(&routes);
+        let ports = self.open_ports(&routes);
         let new = self
             .doors
             .prepare(&ports, &mut Inherited::default())
             .map_err(ProxyError::refused)?;
-        let (folder, stored) = (self.folder.clone(), routes.clone());
-        tokio::task::spawn_blocking(move || file::store(&folder, ROUTES, &stored))
-            .await
-            .map_err(io::Error::other)
-            .flatten()
-            .map_err(|error| ProxyError::refused(format!("the routes cannot be written: {error}")))?;
+        self.store(routes.clone()).await?;
         self.plane.switch.set(routes.clone());
         failpoint::at("route.in-force");
         for (door, socket) in new {
@@ -220,6 +233,71 @@ impl Server {
         match self.predecessor() {
             Some(predecessor) => predecessor.follow(&routes).await,
             None => Ok(()),
+        }
+    }
+
+    /// Opens and closes doors; none where a newer proxy has to be asked. Where a port is taken, nothing has changed.
+    pub(super) async fn change_doors(&self, change: DoorChange) -> Result<Option<()>, ProxyError> {
+        let _changing = self.changing.lock().await;
+        if self.has_moved() {
+            return Ok(None);
+        }
+        let DoorChange { open, close } = change;
+        let mut new = Vec::new();
+        if open.slots {
+            let ports = ports(&self.plane.switch.routes());
+            let slots = self.doors.prepare(&ports, &mut Inherited::default());
+            new = slots.map_err(ProxyError::refused)?;
+        }
+        let socket = open.socket.then(|| Place::Path(self.socket.clone()));
+        for place in open.listen.map(Place::Address).into_iter().chain(socket) {
+            let public = self.doors.prepare_public(&place);
+            new.extend(public.map_err(ProxyError::refused)?);
+        }
+        for (door, socket) in new {
+            let opened = self.doors.open(door, socket);
+            opened.map_err(|error| ProxyError::failed(format!("cannot accept connections: {error}")))?;
+        }
+        if open.slots || close.slots {
+            self.has_slots.store(open.slots, SeqCst);
+        }
+        self.doors
+            .close_for_good(|door, place| match (door, place) {
+                (Door::Slot(_), _) => close.slots,
+                (Door::Public, Place::Address(_)) => close.listen.is_some(),
+                (Door::Public, Place::Path(_)) => close.socket,
+            })
+            .await;
+        say!("{}", told(open, close));
+        Ok(Some(()))
+    }
+
+    /// Forgets the routes for good, and begins to end; none where a newer proxy has to be asked. What was routed goes
+    /// on as it was.
+    pub(super) async fn leave(&self) -> Result<Option<()>, ProxyError> {
+        let _changing = self.changing.lock().await;
+        if self.has_moved() {
+            return Ok(None);
+        }
+        self.store(Vec::new()).await?;
+        self.leaving.notify_one();
+        Ok(Some(()))
+    }
+
+    async fn store(&self, routes: Vec<StoredRoute>) -> Result<(), ProxyError> {
+        let folder = self.folder.clone();
+        tokio::task::spawn_blocking(move || file::store(&folder, ROUTES, &routes))
+            .await
+            .map_err(io::Error::other)
+            .flatten()
+            .map_err(|error| ProxyError::refused(format!("the routes cannot be written: {error}")))
+    }
+
+    /// The slot ports that are to be open with these routes.
+    fn open_ports(&self, routes: &[StoredRoute]) -> Vec<u16> {
+        match self.has_slots.load(SeqCst) {
+            true => ports(routes),
+            false => Vec::new(),
         }
     }
 
@@ -324,6 +402,26 @@ pub(super) fn ports(routes: &[StoredRoute]) -> Vec<u16> {
         .iter()
         .flat_map(|stored| stored.route.slots.values().map(|slot| slot.port))
         .collect()
+}
+
+/// Which doors were opened and closed, in one line.
+fn told(open: DoorSet, close: DoorSet) -> String {
+    let names = |set: DoorSet| {
+        let names = [
+            (set.listen.is_some(), "the public port"),
+            (set.socket, "the socket for a program in front"),
+            (set.slots, "the slot ports"),
+        ];
+        let names = names
+            .into_iter()
+            .filter_map(|(is_in, name)| is_in.then_some(name));
+        names.collect::<Vec<_>>().join(", ")
+    };
+    match (names(open), names(close)) {
+        (opened, closed) if closed.is_empty() => format!("opened: {opened}"),
+        (opened, closed) if opened.is_empty() => format!("closed, for another kind of proxy: {closed}"),
+        (opened, closed) => format!("opened: {opened}; closed: {closed}"),
+    }
 }
 
 /// What a route change is, in one line.

@@ -21,7 +21,7 @@ use super::listener::{Listener, Place};
 use super::notify;
 use super::pulse::{Limits, SWEEP};
 use super::server::{ROUTES, Server, ports};
-use super::succession::{Predecessor, Tasks, offer};
+use super::succession::{Ended, Predecessor, Tasks, offer};
 use super::table::Door;
 use super::takeover::{self, Handover};
 use super::watch;
@@ -44,6 +44,8 @@ pub struct ServerOptions {
     pub upgrade: bool,
     /// Worker threads; one per core serves best.
     pub threads: usize,
+    /// No port is opened, since another kind of proxy has them, until [`Control::open`](super::Control::open) says so.
+    pub waits: bool,
 }
 
 /// Runs the proxy in this process until SIGTERM or SIGINT, or until a newer one has taken over, and everything
@@ -54,9 +56,11 @@ pub struct ServerOptions {
 /// keeps them, connections wait there for the next process. The requests in flight have 30 seconds, event streams and
 /// WebSockets are ended in form after one. To change the program with nothing refused, use `upgrade`.
 ///
+/// Gives why it has ended.
+///
 /// # Errors
 /// When it cannot start: another proxy runs, the port is taken, or the routes are of a newer version.
-pub fn run(options: ServerOptions) -> Result<(), ProxyError> {
+pub fn run(options: ServerOptions) -> Result<Ended, ProxyError> {
     allow_many_files();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -80,17 +84,20 @@ pub fn run(options: ServerOptions) -> Result<(), ProxyError> {
 ///
 /// # Errors
 /// As for [`run`].
-pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -> Result<(), ProxyError> {
+pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -> Result<Ended, ProxyError> {
     let ServerOptions {
         settings,
         state,
         upgrade,
         threads,
+        waits,
     } = options;
+
     prepare_folder(&state)?;
     let mut possession = Possession::take(&state, upgrade)?;
 
     failpoint::at("proxy.locked");
+    file::sweep(&state, ROUTES);
     let loaded = file::load::<Vec<StoredRoute>>(&state, ROUTES)?;
     let routes = loaded.content.unwrap_or_default();
     let plane = Plane::start(threads, Limits::from(&settings))
@@ -102,10 +109,17 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
         ProxyKind::Front(_) => Place::Path(settings.socket.clone()),
         _ => Place::Address(settings.listen),
     };
-    let public = listen(&mut possession.inherited, &wanted)?;
-    let place = public.place().unwrap_or(wanted);
+    let public = match waits {
+        false => Some(listen(&mut possession.inherited, &wanted)?),
+        true => None,
+    };
+    let bound = public.as_ref().and_then(|public| public.place().ok());
+    let place = bound.unwrap_or(wanted);
     let doors = Doors::new(Arc::clone(&plane), settings.slot_listen);
-    let (slot_sockets, closed_ports) = slot_sockets(&doors, &routes, &mut possession.inherited);
+    let (slot_sockets, closed_ports) = match waits {
+        false => slot_sockets(&doors, &routes, &mut possession.inherited),
+        true => (Vec::new(), Vec::new()),
+    };
     let metrics = match settings.metrics_listen {
         Some(address) => Some(metrics_socket(&mut possession.inherited, address)?),
         None => None,
@@ -114,7 +128,8 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
     possession.inherited.close_rest();
     let control = ControlSocket::bind(&state, "control.sock")?;
     let takeover = ControlSocket::bind(&state, "takeover.sock")?;
-    for (door, socket) in slot_sockets.into_iter().chain([(Door::Public, public)]) {
+    let public = public.map(|public| (Door::Public, public));
+    for (door, socket) in slot_sockets.into_iter().chain(public) {
         let opened = doors.open(door, socket);
         opened.map_err(|error| ProxyError::failed(format!("cannot accept connections: {error}")))?;
     }
@@ -146,6 +161,8 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
     let server = Arc::new(Server::new(
         plane,
         doors,
+        settings.socket,
+        waits,
         state,
         info,
         possession.lock,
@@ -161,16 +178,28 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
         metrics: metrics.map(|(socket, _)| tokio::spawn(api::serve_metrics(Arc::clone(&server), socket))),
     };
 
-    let _ = writeln!(
-        io::stdout(),
-        "proxy ready on {place} (pid {})",
-        std::process::id()
-    );
+    let pid = std::process::id();
+    let _ = match waits {
+        false => writeln!(io::stdout(), "proxy ready on {place} (pid {pid})"),
+        true => writeln!(
+            io::stdout(),
+            "proxy waits for `deployer proxy switch` (pid {pid})"
+        ),
+    };
     if let Err(error) = notify::ready() {
         say!("systemd cannot be told that the proxy is ready: {error}");
     }
-    server.live(shutdown, tasks).await;
-    Ok(())
+    Ok(server.live(shutdown, tasks).await)
+}
+
+/// Tells systemd that all is well although nothing is served, before this process ends: another kind of proxy flips.
+pub fn nothing_to_do() {
+    if let Err(error) = notify::ready() {
+        say!("systemd cannot be told that there is nothing to do: {error}");
+    }
+    for socket in notify::sockets() {
+        notify::forget(&socket);
+    }
 }
 
 async fn sweep(plane: Arc<Plane>) {

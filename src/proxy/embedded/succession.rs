@@ -65,6 +65,22 @@ const TAKEN_OVER: Ending = Ending {
     hurried: false,
 };
 
+/// Another kind of proxy serves, so that clients lose nothing by coming again; and it is not waited for for long.
+const LEFT: Ending = Ending {
+    linger: LINGER_TAKEN_OVER,
+    deadline: END_DEADLINE,
+    hurried: true,
+};
+
+/// How a proxy's life has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was stopped, or a newer one has taken over.
+    Stopped,
+    /// Another kind of proxy serves, and it is not to be started again.
+    Left,
+}
+
 /// How long a caller may take to read its answer once nothing else keeps the process.
 const CALL_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -77,8 +93,9 @@ pub(super) struct Tasks {
 }
 
 impl Server {
-    /// Lives until `shutdown` comes or a newer proxy takes over, and what is in flight has ended.
-    pub(super) async fn live(&self, shutdown: impl Future<Output = ()>, tasks: Tasks) {
+    /// Lives until `shutdown` comes, or a newer proxy or another kind of proxy takes over, and what is in flight has
+    /// ended.
+    pub(super) async fn live(&self, shutdown: impl Future<Output = ()>, tasks: Tasks) -> Ended {
         let mut shutdown = pin!(shutdown);
         tokio::select! {
             () = shutdown.as_mut() => {
@@ -86,8 +103,18 @@ impl Server {
                 tasks.takeover.abort();
                 self.doors.close_all().await;
                 self.end(ENDING, pin!(std::future::pending())).await;
-                let _ = fs::remove_file(self.folder.join("control.sock"));
-                let _ = fs::remove_file(takeover::path(&self.folder));
+                self.remove_sockets();
+                say!("ended");
+                Ended::Stopped
+            }
+            () = self.leaving.notified() => {
+                say!("another kind of proxy serves: no connection is accepted any more");
+                tasks.takeover.abort();
+                self.doors.close_for_good(|_, _| true).await;
+                self.end(LEFT, pin!(std::future::pending())).await;
+                self.remove_sockets();
+                say!("ended");
+                Ended::Left
             }
             () = self.taken_over.notified() => {
                 if let Some(metrics) = tasks.metrics {
@@ -95,9 +122,15 @@ impl Server {
                 }
                 self.end(TAKEN_OVER, shutdown).await;
                 let _ = fs::remove_file(private_path(&self.folder));
+                say!("ended");
+                Ended::Stopped
             }
         }
-        say!("ended");
+    }
+
+    fn remove_sockets(&self) {
+        let _ = fs::remove_file(self.folder.join("control.sock"));
+        let _ = fs::remove_file(takeover::path(&self.folder));
     }
 
     /// Lets what is in flight end, as `ending` says; `hurry` shortens its deadline.

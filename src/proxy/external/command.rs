@@ -1,5 +1,6 @@
 //! The program's own commands: bounded in time and in what is read of them.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -31,6 +32,12 @@ pub(super) fn as_root(words: &[&str]) -> Vec<String> {
         .chain(words)
         .map(|word| (*word).to_owned())
         .collect()
+}
+
+/// Whether there is a program called `name` where programs are looked for.
+pub(super) fn is_there(name: &str) -> bool {
+    PATH.split(':')
+        .any(|folder| Path::new(folder).join(name).is_file())
 }
 
 /// Runs `words` to the end.

@@ -39,6 +39,8 @@ pub(super) struct Configuration<'a> {
     pub(super) check: Vec<String>,
     /// The command that puts it in force.
     pub(super) reload: Vec<String>,
+    /// The version that this process has had checked already.
+    pub(super) checked: Option<String>,
 }
 
 impl Configuration<'_> {
@@ -58,7 +60,11 @@ impl Configuration<'_> {
             false => self.write(&text)?,
         }
         failpoint::at("configuration.written");
-        let (why, was_read) = match command::run(&self.check).await {
+        let checked = match self.checked.as_ref() == Some(&view.version) {
+            true => Ok(()),
+            false => command::run(&self.check).await,
+        };
+        let (why, was_read) = match checked {
             Err(why) => (Some(why), false),
             Ok(()) => (self.take(view, check, way).await.err(), true),
         };
@@ -111,18 +117,70 @@ impl Configuration<'_> {
         }
     }
 
-    /// Removes deployer's part, and has the program go on without it.
+    /// Writes the configuration of `view` and has the program check it, without putting it in force.
+    ///
+    /// # Errors
+    /// [`ProxyError::Refused`] when the program refuses it: the former file is back.
+    pub(super) async fn prepare(&self, view: &View) -> Result<(), ProxyError> {
+        let former = self.read()?;
+        self.write(&view.text()?)?;
+        let Err(why) = command::run(&self.check).await else {
+            return Ok(());
+        };
+        // Nothing was put in force, so that the file is all there is to put back.
+        let _ = match former {
+            Some(text) => self.write(&text).is_ok(),
+            None => fs::remove_file(&self.file).is_ok(),
+        };
+        Err(ProxyError::refused(format!(
+            "{} does not take its configuration: {why}",
+            self.program.name()
+        )))
+    }
+
+    /// Removes deployer's part, and has the program go on without it. Returns once it does.
     ///
     /// # Errors
     /// When it cannot be removed, or the program does not take what is left.
-    pub(super) async fn remove(&self) -> Result<(), ProxyError> {
-        match fs::remove_file(&self.file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            removed => removed.map_err(|error| self.failed("removed", &error))?,
+    pub(super) async fn remove(&self, check: &str) -> Result<(), ProxyError> {
+        let was_there = match fs::remove_file(&self.file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            removed => removed
+                .map(|()| true)
+                .map_err(|error| self.failed("removed", &error))?,
+        };
+        failpoint::at("configuration.removed");
+        if !was_there && !self.is_deployers(check).await {
+            return Ok(());
         }
-        command::run(&self.reload)
-            .await
-            .map_err(|why| ProxyError::failed(format!("{} goes on as before: {why}", self.program.name())))
+        if let Err(why) = command::run(&self.reload).await {
+            // A program that does not run serves nothing, and is started without deployer's part.
+            if !self.is_deployers(check).await {
+                return Ok(());
+            }
+            return Err(ProxyError::failed(format!(
+                "{} goes on as before: {why}",
+                self.program.name()
+            )));
+        }
+        let began = Instant::now();
+        while self.is_deployers(check).await {
+            if began.elapsed() > TAKES_EFFECT {
+                return Err(ProxyError::failed(format!(
+                    "{} was reloaded, and still serves {} for deployer",
+                    self.program.name(),
+                    self.settings.listen
+                )));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Whether the program serves the public port by a configuration of deployer's, whichever.
+    async fn is_deployers(&self, check: &str) -> bool {
+        let version = self.version(check).await;
+        version.is_ok_and(|version| version.is_some())
     }
 
     /// What is not as `view` says: a sentence each.

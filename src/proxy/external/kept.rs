@@ -82,6 +82,11 @@ impl Kept {
         self.apps.remove(app).is_some()
     }
 
+    /// Removes the routes of all apps but those that `stays` names.
+    pub(super) fn retain(&mut self, stays: impl Fn(&AppName) -> bool) {
+        self.apps.retain(|app, _| stays(app));
+    }
+
     /// What the routes choose.
     pub(super) fn choices(&self) -> Vec<Choice> {
         self.apps.values().map(KeptRoute::choice).collect()

@@ -23,6 +23,7 @@ use std::io::{self, Read};
 use std::net::SocketAddrV4;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
@@ -39,8 +40,8 @@ use super::route::AppRoute;
 use crate::failpoint;
 use crate::model::{AppName, Program, ProxyKind, ProxySettings, Settings, Subnet};
 
-/// Where the routes are kept in the proxy's folder of the state folder.
-const ROUTES: &str = "external.json";
+/// Where the routes are kept in the program's folder of the state folder.
+pub(super) const ROUTES: &str = "external.json";
 
 /// How often in-flight counts are looked at while a drain waits.
 const LOOK: Duration = Duration::from_millis(50);
@@ -57,9 +58,11 @@ pub struct External {
     program: Program,
     settings: ProxySettings,
     subnet: Subnet,
-    /// `STATE/proxy`: what is nobody's but deployer's.
+    /// `STATE/proxy/nginx`: what is nobody's but deployer's, and no other program's.
     state: PathBuf,
     way: Box<dyn Way>,
+    /// The version of the configuration that was prepared.
+    prepared: Mutex<Option<String>>,
 }
 
 impl External {
@@ -76,8 +79,9 @@ impl External {
             program,
             settings: proxy,
             subnet: settings.engine.subnet,
-            state: state.to_owned(),
+            state: state.join(program.as_str()),
             way,
+            prepared: Mutex::new(None),
         }
     }
 
@@ -86,8 +90,23 @@ impl External {
         self.settings.folder.join(self.program.as_str())
     }
 
-    /// Makes sure that the program answers. Before the first route nobody but deployer's part may listen at the public
-    /// port, so that its reload is what tells.
+    /// The commands that deployer gives the program as root: those that the settings do not name. Caddy takes them from
+    /// anybody on this machine.
+    pub fn commands_as_root(&self) -> Vec<Vec<String>> {
+        if self.program == Program::Caddy {
+            return Vec::new();
+        }
+        let own = self.settings.programs.get(&self.program);
+        let check = own
+            .is_none_or(|own| own.check.is_none())
+            .then(|| self.way.check());
+        let reload = own
+            .is_none_or(|own| own.reload.is_none())
+            .then(|| self.way.reload());
+        check.into_iter().chain(reload).collect()
+    }
+
+    /// Makes sure that the program answers.
     ///
     /// # Errors
     /// When it does not.
@@ -143,13 +162,78 @@ impl External {
         self.keep(&kept)
     }
 
-    /// Takes deployer's part out of the program's configuration: from then on it serves nothing of deployer's.
+    /// Writes the configuration for `routes`, and has the program check it. What it serves goes on as before, also
+    /// when it is reloaded by somebody else and cannot have the ports.
+    ///
+    /// # Errors
+    /// [`ProxyError::Refused`] when a route clashes with another, or the program refuses its configuration: the former
+    /// one is back.
+    pub async fn prepare(&self, routes: &[AppRoute]) -> Result<(), ProxyError> {
+        let _changing = self.lock().await?;
+        let kept = self.kept_of(routes)?;
+        self.keep_token(&kept)?;
+        let view = self.view(&kept);
+        self.configuration().prepare(&view).await?;
+        *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some(view.version);
+        Ok(())
+    }
+
+    /// Puts `routes`, and no others, in force, by one reload where the configuration differs.
+    ///
+    /// # Errors
+    /// As for [`External::put_route`].
+    pub async fn put_all(&self, routes: &[AppRoute]) -> Result<Applied, ProxyError> {
+        let _changing = self.lock().await?;
+        let kept = self.kept_of(routes)?;
+        self.keep_token(&kept)?;
+        match self.is_flipping() {
+            true => self.put_in_force(&kept).await?,
+            false => {
+                let view = self.view(&kept);
+                self.configuration()
+                    .put(&view, &kept.check, self.way.as_ref())
+                    .await?;
+                self.keep(&kept)?;
+            }
+        }
+        Ok(Applied { check: kept.check })
+    }
+
+    /// Takes deployer's part out of the program's configuration, and forgets the routes: when this returns, the program
+    /// listens nowhere for deployer any more. Where there is no such part, nothing happens.
     ///
     /// # Errors
     /// When the files cannot be removed, or the program cannot be reloaded.
     pub async fn leave(&self) -> Result<(), ProxyError> {
         let _changing = self.lock().await?;
-        self.configuration().remove().await
+        let former = self.kept()?;
+        let view = self.view(&former);
+        if self.configuration().file.exists() {
+            self.way.before_reload(&view).await;
+        }
+        let removed = self.configuration().remove(&former.check).await;
+        self.way.after_reload(&view);
+        removed?;
+        let kept = Kept::new(former.check);
+        self.keep(&kept)?;
+        // Of markers without a configuration nothing follows: what cannot be removed is put right by the next choice.
+        let _ = self.way.choose(&self.view(&kept), &[]).await;
+        Ok(())
+    }
+
+    /// What is kept where `routes` are all that there are. In front of the embedded proxy there are none.
+    fn kept_of(&self, routes: &[AppRoute]) -> Result<Kept, ProxyError> {
+        let mut kept = self.kept()?;
+        let routes = if self.is_flipping() { routes } else { &[] };
+        kept.retain(|app| routes.iter().any(|route| route.app == *app));
+        for route in routes {
+            let others = routes.iter();
+            route
+                .check(others, self.settings.listen.port())
+                .map_err(ProxyError::refused)?;
+            kept.put(route, self.subnet)?;
+        }
+        Ok(kept)
     }
 
     /// The configuration first, which changes nothing that is served; then what is kept, then what is chosen: a crash
@@ -264,16 +348,17 @@ impl External {
             beside: self.way.beside().map(|name| self.folder().join(name)),
             check: self.way.check(),
             reload: self.way.reload(),
+            checked: self
+                .prepared
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
         }
     }
 
     fn keep(&self, kept: &Kept) -> Result<(), ProxyError> {
         file::store(&self.state, ROUTES, kept)
             .map_err(|error| ProxyError::refused(format!("the routes cannot be written: {error}")))
-    }
-
-    fn kept_already(&self) -> Result<Option<Kept>, ProxyError> {
-        Ok(file::load(&self.state, ROUTES)?.content)
     }
 
     /// The token stands in the configuration: one that nobody knew after a crash would be another configuration, and
@@ -283,6 +368,10 @@ impl External {
             true => Ok(()),
             false => self.keep(&Kept::new(kept.check.clone())),
         }
+    }
+
+    fn kept_already(&self) -> Result<Option<Kept>, ProxyError> {
+        Ok(file::load(&self.state, ROUTES)?.content)
     }
 
     /// What is kept; new where there is nothing yet.
@@ -316,6 +405,12 @@ impl External {
             ProxyError::failed(format!("{} cannot be locked: {error}", self.state.display()))
         })
     }
+}
+
+/// Whether `program` is there. Where the settings say how it is checked, it may be anywhere, such as in a container.
+pub(super) fn is_installed(program: Program, settings: &ProxySettings) -> bool {
+    let own = settings.programs.get(&program);
+    own.is_some_and(|own| own.check.is_some()) || command::is_there(program.as_str())
 }
 
 /// 32 hexadecimal digits that nobody can guess.

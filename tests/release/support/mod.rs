@@ -87,6 +87,8 @@ pub(crate) struct World {
     registry: Option<Daemon>,
     proxy: Option<Daemon>,
     program: Option<Daemon>,
+    /// Programs that were started before it, and run too.
+    others: Vec<Daemon>,
 }
 
 impl World {
@@ -121,6 +123,7 @@ impl World {
             registry: None,
             proxy: None,
             program: None,
+            others: Vec::new(),
         };
         docker.remove_all(&world.network(), &world.registry_address().to_string());
         fs::create_dir(world.path("home")).expect("a home");
@@ -415,9 +418,13 @@ impl World {
     /// answers.
     #[track_caller]
     pub(crate) fn start_program(&mut self) {
-        let Some(program) = self.options.kind.program() else {
-            return;
-        };
+        if let Some(program) = self.options.kind.program() {
+            self.start(program);
+        }
+    }
+
+    #[track_caller]
+    fn start(&mut self, program: programs::Program) {
         program.need();
         program.prepare(self);
         let log = self.path(&format!("{}.log", program.name()));
@@ -425,8 +432,8 @@ impl World {
         // A master that is killed leaves its workers, which hold its ports.
         command.process_group(0);
         let mut daemon = Daemon::start(&mut command, &log);
-        self.await_answer(program.name(), self.user_site(), &mut daemon);
-        self.program = Some(daemon);
+        self.await_answer(program.name(), self.new_user_site(), &mut daemon);
+        self.others.extend(self.program.replace(daemon));
     }
 
     /// Whether the embedded proxy is among what serves.
@@ -476,6 +483,13 @@ impl World {
     pub(crate) fn launch_proxy(&mut self) {
         let proxy = Daemon::start(self.command().args(["proxy", "run"]), &self.proxy_log());
         self.proxy = Some(proxy);
+    }
+
+    /// Waits until the proxy has ended by itself; gives its exit code.
+    #[track_caller]
+    pub(crate) fn await_proxys_end(&mut self) -> Option<i32> {
+        let proxy = self.proxy.take().expect("a proxy ran");
+        proxy.await_end(DAEMON_DEADLINE)
     }
 
     /// SIGTERM for the proxy; waits until it has ended.
@@ -595,6 +609,9 @@ impl Drop for World {
         }
         self.proxy = None;
         self.kill_program();
+        for other in self.others.drain(..) {
+            process::kill_group(other.pid());
+        }
         match self.engine.take() {
             Some(engine) => drop(engine),
             None => self

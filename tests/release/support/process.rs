@@ -120,11 +120,11 @@ impl Daemon {
         wait_for("the daemon to end after SIGTERM", deadline, ended).code()
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it has ended by itself; gives its exit code.
     #[track_caller]
-    pub(crate) fn await_end(mut self, deadline: Duration) {
+    pub(crate) fn await_end(mut self, deadline: Duration) -> Option<i32> {
         let ended = || self.child.try_wait().expect("a child can be waited for");
-        wait_for("the daemon to end by itself", deadline, ended);
+        wait_for("the daemon to end by itself", deadline, ended).code()
     }
 
     /// SIGKILL.

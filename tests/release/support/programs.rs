@@ -99,7 +99,7 @@ impl Program {
     }
 
     fn main(self, world: &World, of: &Files) -> String {
-        let (own, folder, pid) = (world.user_site(), world.path(""), of.pid.display());
+        let (own, folder, pid) = (world.new_user_site(), world.path(""), of.pid.display());
         let (part, folder) = (of.part.display(), folder.display());
         match self {
             Program::Nginx => {
@@ -197,6 +197,16 @@ impl Files {
 }
 
 impl World {
+    /// Starts a program beside the proxy that the world has, as its user has it, and tells the configuration how it is
+    /// checked and reloaded.
+    #[track_caller]
+    pub(crate) fn add_program(&mut self, program: Program) {
+        let mut text = fs::read_to_string(self.config()).expect("the configuration is read");
+        text += &format!("\n{}", program.lines(self));
+        fs::write(self.config(), text).expect("the configuration is written");
+        self.start(program);
+    }
+
     /// The folder of deployer's part of a program's configuration.
     pub(crate) fn part_of(&self, program: Program) -> std::path::PathBuf {
         self.path("state-proxy").join(program.name())
@@ -205,6 +215,14 @@ impl World {
     /// Where the user's own site answers `mine`, whatever deployer does.
     pub(crate) fn user_site(&self) -> SocketAddr {
         self.address(14)
+    }
+
+    /// The same of a program that is about to start: a second one has a site of its own.
+    pub(super) fn new_user_site(&self) -> SocketAddr {
+        match self.program {
+            Some(_) => self.address(13),
+            None => self.user_site(),
+        }
     }
 
     /// Where Caddy is told things.

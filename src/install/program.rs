@@ -1,0 +1,348 @@
+//! What lets deployer's user write its part of another program's configuration, have the program check and read it,
+//! and nothing else.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::files::{File, Folder, Owner};
+use super::thing::{Found, Thing, Verb};
+use super::{tool, units};
+use crate::model::Program;
+
+/// What lets deployer's user give two commands as root.
+pub(super) const SUDOERS: &str = "/etc/sudoers.d/deployer";
+/// The line that has nginx read deployer's part.
+pub(super) const NGINX_INCLUDE: &str = "/etc/nginx/conf.d/deployer.conf";
+/// What has HAProxy read deployer's part.
+pub(super) const HAPROXY_DIFFERENCE: &str = "/etc/systemd/system/haproxy.service.d/deployer.conf";
+/// Files that win over [`HAPROXY_DIFFERENCE`], where they name extra options.
+const HAPROXY_DEFAULTS: [&str; 2] = ["/etc/default/haproxy", "/etc/sysconfig/haproxy"];
+/// The user's own configuration of Caddy.
+const CADDYFILE: &str = "/etc/caddy/Caddyfile";
+/// Debian's master socket, which commands reach HAProxy by.
+const HAPROXY_MASTER: &str = "/run/haproxy-master.sock";
+
+/// Another program on a server that is to be the proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Other {
+    /// Which.
+    pub program: Program,
+    /// `proxy.folder`.
+    pub folder: PathBuf,
+    /// The commands that deployer gives it as root, where the configuration names no others.
+    pub commands: Vec<Vec<String>>,
+}
+
+impl Other {
+    fn own(&self) -> PathBuf {
+        self.folder.join(self.program.as_str())
+    }
+
+    /// Everything that belongs on a server for it, for deployer's user `user`.
+    pub(super) fn things(&self, user: &str) -> Vec<Thing> {
+        let folder = |path: PathBuf| {
+            Thing::Folder(Folder {
+                path,
+                mode: 0o755,
+                owner: Owner::of(user),
+                keep: false,
+            })
+        };
+        let mut things = vec![
+            Thing::Present(Present {
+                program: self.program,
+            }),
+            folder(self.folder.clone()),
+            folder(self.own()),
+        ];
+        if !self.commands.is_empty() {
+            things.push(Thing::Sudo(Sudo {
+                user: user.to_owned(),
+                commands: self.commands.clone(),
+            }));
+        }
+        things.extend(self.includes(user));
+        things
+    }
+
+    fn includes(&self, user: &str) -> Vec<Thing> {
+        let own = self.own();
+        let own = own.display();
+        match self.program {
+            Program::Nginx => vec![roots_file(
+                NGINX_INCLUDE,
+                format!("# Written by `deployer install`.\ninclude {own}/*.conf;\n"),
+            )],
+            Program::Haproxy => {
+                let options = format!("-S {HAPROXY_MASTER},mode,660,group,{user} -f {own}");
+                vec![
+                    roots_file(
+                        HAPROXY_DIFFERENCE,
+                        format!(
+                            "# Written by `deployer install`: HAProxy reads deployer's part too, and can be told things.\n\
+                             [Service]\nEnvironment=\"EXTRAOPTS={options}\"\n"
+                        ),
+                    ),
+                    Thing::Arguments(Arguments {
+                        options,
+                        folder: self.own(),
+                    }),
+                ]
+            }
+            Program::Caddy => vec![Thing::Line(Line {
+                path: CADDYFILE.into(),
+                line: format!("import {own}/*.caddyfile"),
+            })],
+        }
+    }
+}
+
+fn roots_file(path: &str, text: String) -> Thing {
+    Thing::File(File {
+        path: path.into(),
+        text: text.into_bytes(),
+        mode: 0o644,
+        owner: Owner::root(),
+        kept_for: None,
+    })
+}
+
+/// A program that somebody else installs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Present {
+    /// Which.
+    pub program: Program,
+}
+
+impl Present {
+    pub(super) fn name(&self) -> String {
+        format!("the program {}", self.program.as_str())
+    }
+
+    pub(super) fn look(&self) -> Result<Found> {
+        Ok(match tool::find(self.program.as_str()) {
+            Some(_) => Found::There,
+            None => Found::LeftOut(
+                "deployer.toml names it as the proxy, and it is not here: install it, then `deployer install` again"
+                    .into(),
+            ),
+        })
+    }
+
+    pub(super) fn make(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
+}
+
+/// The right to give a few commands as root, and no others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sudo {
+    /// Who may.
+    pub user: String,
+    /// What: the program's name and its arguments.
+    pub commands: Vec<Vec<String>>,
+}
+
+impl Sudo {
+    pub(super) fn name(&self) -> String {
+        SUDOERS.to_owned()
+    }
+
+    pub(super) fn look(&self) -> Result<Found> {
+        if tool::find("sudo").is_none() {
+            let told: Vec<String> = self.commands.iter().map(|words| words.join(" ")).collect();
+            return Ok(Found::LeftOut(format!(
+                "there is no sudo here, and {} cannot give `{}` as root: install sudo, then `deployer install` again; or \
+                 name other commands in deployer.toml",
+                self.user,
+                told.join("`, `")
+            )));
+        }
+        if let Some(missing) = self.commands.iter().find(|words| absolute(words).is_none()) {
+            return Ok(Found::LeftOut(format!(
+                "there is no {} here",
+                missing.first().map_or("", String::as_str)
+            )));
+        }
+        self.file().look()
+    }
+
+    pub(super) fn make(&self) -> Result<Option<String>> {
+        // A file that sudo cannot read would keep everybody from using it.
+        let mut new = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
+        new.write_all(self.text().as_bytes())
+            .context("cannot write a temporary file")?;
+        let path = new
+            .path()
+            .to_str()
+            .context("a temporary file's path is not UTF-8")?;
+        tool::must("visudo", &["-cf", path])?;
+        self.file().make()
+    }
+
+    fn file(&self) -> File {
+        File {
+            path: SUDOERS.into(),
+            text: self.text().into_bytes(),
+            mode: 0o440,
+            owner: Owner::root(),
+            kept_for: None,
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text =
+            "# Written by `deployer install`: deployer has its proxy check and read its configuration.\n"
+                .to_owned();
+        for command in self.commands.iter().filter_map(|words| absolute(words)) {
+            text += &format!("{} ALL=(root) NOPASSWD: {command}\n", self.user);
+        }
+        text
+    }
+}
+
+/// The command by the program's absolute path, as sudo's rules name it; none where the program is not there.
+fn absolute(words: &[String]) -> Option<String> {
+    let (program, arguments) = words.split_first()?;
+    let path = tool::find(program)?;
+    let words = [path.to_str()?.to_owned()]
+        .into_iter()
+        .chain(arguments.iter().map(|word| escaped(word)));
+    Some(words.collect::<Vec<_>>().join(" "))
+}
+
+/// A word of a command for sudo's rules: what means something there is taken literally.
+fn escaped(word: &str) -> String {
+    let mut escaped = String::new();
+    for character in word.chars() {
+        if !(character.is_ascii_alphanumeric() || "/._-+@".contains(character)) {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    escaped
+}
+
+/// A line in a file of the user's, which only the user writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The file.
+    pub path: PathBuf,
+    /// The line.
+    pub line: String,
+}
+
+impl Line {
+    pub(super) fn name(&self) -> String {
+        format!("a line in {}", self.path.display())
+    }
+
+    pub(super) fn look(&self) -> Result<Found> {
+        let text = fs::read_to_string(&self.path).unwrap_or_default();
+        if text.lines().any(|line| line.trim() == self.line) {
+            return Ok(Found::There);
+        }
+        Ok(Found::LeftOut(format!(
+            "the file is yours; write `{}` into it, outside of any site's braces",
+            self.line
+        )))
+    }
+
+    pub(super) fn make(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
+}
+
+/// HAProxy runs with deployer's part: it takes new arguments only when it is started again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arguments {
+    /// What it is to be started with beside its usual arguments.
+    pub options: String,
+    /// The folder that is among them.
+    pub folder: PathBuf,
+}
+
+impl Arguments {
+    pub(super) fn name(&self) -> String {
+        format!("haproxy with {}", self.folder.display())
+    }
+
+    pub(super) fn look(&self) -> Result<Found> {
+        if let Some(path) = HAPROXY_DEFAULTS.into_iter().find(|path| sets_options(path)) {
+            return Ok(Found::LeftOut(format!(
+                "{path} is yours and sets EXTRAOPTS: write {} into it too, then `systemctl restart haproxy` once",
+                self.options
+            )));
+        }
+        if !units::is_booted() {
+            return Ok(Found::LeftOut(format!(
+                "systemd does not run here; start it with {}",
+                self.options
+            )));
+        }
+        let told = tool::must(
+            "systemctl",
+            &["show", "--property=MainPID,NeedDaemonReload", "haproxy.service"],
+        )?;
+        if told.out.contains("NeedDaemonReload=yes") {
+            return Ok(Found::ToDo(Verb::Reload, "its unit has changed".into()));
+        }
+        let pid = told.out.lines().find_map(|line| line.strip_prefix("MainPID="));
+        let pid = pid.unwrap_or("0");
+        let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let folder = self.folder.as_os_str().as_encoded_bytes();
+        let runs_with_it = arguments.split(|byte| *byte == 0).any(|word| word == folder);
+        Ok(match () {
+            () if pid == "0" => Found::LeftOut("it does not run; `systemctl start haproxy` starts it".into()),
+            () if runs_with_it => Found::There,
+            () => Found::LeftOut(
+                "it was started without; `systemctl restart haproxy` once, when it suits you: a reload takes no new \
+                 arguments"
+                    .into(),
+            ),
+        })
+    }
+
+    pub(super) fn make(&self) -> Result<Option<String>> {
+        tool::must("systemctl", &["daemon-reload"])?;
+        Ok(None)
+    }
+}
+
+/// Whether a file of variables has extra options for HAProxy that are no comment.
+fn sets_options(path: &str) -> bool {
+    let text = fs::read_to_string(Path::new(path)).unwrap_or_default();
+    text.lines()
+        .any(|line| line.trim_start().starts_with("EXTRAOPTS="))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sudos_rules_take_every_word_literally() {
+        for (word, written) in [
+            ("-t", "-t"),
+            ("/var/lib/deployer-proxy", "/var/lib/deployer-proxy"),
+            ("a b", "a\\ b"),
+            ("a,b:c=d", "a\\,b\\:c\\=d"),
+            ("*", "\\*"),
+        ] {
+            assert_eq!(escaped(word), written);
+        }
+    }
+
+    #[test]
+    fn a_commented_option_is_none() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        fs::write(path, "#EXTRAOPTS=\"-de\"\n").unwrap();
+        assert!(!sets_options(path));
+        fs::write(path, "EXTRAOPTS=\"-de\"\n").unwrap();
+        assert!(sets_options(path));
+    }
+}

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use super::{Code, Failure, Result, output, texts};
 use crate::config;
 use crate::install::{self, Other, ProxyPlan, Server};
-use crate::model::Settings;
+use crate::model::{ProxyKind, Settings};
 use crate::proxy::{External, Proxy};
 use crate::store::Store;
 
@@ -61,12 +61,15 @@ pub(super) fn proxy(settings: &Settings) -> anyhow::Result<ProxyPlan> {
     let proxy = Proxy::new(settings, &folder);
     let (wanted, used) = (proxy.wanted().kind, proxy.in_use()?.kind);
     let commands = |program| External::new(program, settings, &folder).commands_as_root();
+    let is_front = matches!(wanted, ProxyKind::Front(_));
+    let socket_folder = settings.proxy.socket.parent().filter(|_| is_front);
     let other = wanted.program().map(|program| {
         // The one that is to let go has to be told so.
         let former = used.program().filter(|former| *former != program);
         Other {
             program,
             folder: settings.proxy.folder.clone(),
+            socket_folder: socket_folder.map(Path::to_owned),
             commands: [program].into_iter().chain(former).flat_map(commands).collect(),
         }
     });

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::account::{Member, NoUser, User};
 use super::door::{Door, Rules};
 use super::files::{self, EmptyFolder, File, Folder, Gone, Link, Owner, Tree};
-use super::program::{HAPROXY_DIFFERENCE, NGINX_INCLUDE, SUDOERS};
+use super::program::{HAPROXY_DIFFERENCE, NGINX_INCLUDES, SUDOERS};
 use super::server::{SHELL_NAME, Server};
 use super::thing::{Set, Thing};
 use super::units::{Disabled, Enabled, Running, Stopped};
@@ -146,7 +146,8 @@ fn left_by_others(server: &Server) -> Vec<Thing> {
     let needs_root = is_needed(Program::Nginx) || is_needed(Program::Haproxy);
     let files = [
         (SUDOERS, needs_root),
-        (NGINX_INCLUDE, is_needed(Program::Nginx)),
+        (NGINX_INCLUDES[0], is_needed(Program::Nginx)),
+        (NGINX_INCLUDES[1], is_needed(Program::Nginx)),
         (HAPROXY_DIFFERENCE, is_needed(Program::Haproxy)),
     ];
     let left = files.into_iter().filter(|(_, is_needed)| !is_needed);
@@ -343,9 +344,8 @@ pub fn uninstall(server: &Server, texts: &Texts, purge: bool) -> Vec<Thing> {
 
 /// What another program read of deployer's, whichever it was.
 fn no_program(server: &Server) -> Vec<Thing> {
-    let mut things: Vec<Thing> = [SUDOERS, NGINX_INCLUDE, HAPROXY_DIFFERENCE]
-        .map(rarely_gone)
-        .into();
+    let files = [SUDOERS, HAPROXY_DIFFERENCE].into_iter().chain(NGINX_INCLUDES);
+    let mut things: Vec<Thing> = files.map(rarely_gone).collect();
     if let Some(other) = &server.proxy.other {
         things.push(tree(&other.folder.join(other.program.as_str())));
         let ours = Program::ALL.map(Program::as_str);

@@ -14,14 +14,20 @@ use crate::model::Program;
 
 /// What lets deployer's user give two commands as root.
 pub(super) const SUDOERS: &str = "/etc/sudoers.d/deployer";
-/// The line that has nginx read deployer's part.
-pub(super) const NGINX_INCLUDE: &str = "/etc/nginx/conf.d/deployer.conf";
+/// Where the line may be that has nginx read deployer's part: the last file of the last folder that it reads, since
+/// the first server of a port is for whatever host has no other.
+pub(super) const NGINX_INCLUDES: [&str; 2] = [
+    "/etc/nginx/sites-enabled/zz-deployer.conf",
+    "/etc/nginx/conf.d/zz-deployer.conf",
+];
 /// What has HAProxy read deployer's part.
 pub(super) const HAPROXY_DIFFERENCE: &str = "/etc/systemd/system/haproxy.service.d/deployer.conf";
 /// Files that win over [`HAPROXY_DIFFERENCE`], where they name extra options.
 const HAPROXY_DEFAULTS: [&str; 2] = ["/etc/default/haproxy", "/etc/sysconfig/haproxy"];
 /// The user's own configuration of Caddy.
 const CADDYFILE: &str = "/etc/caddy/Caddyfile";
+/// What Debian's HAProxy takes for its root once it has read its configuration.
+const HAPROXY_ROOT: &str = "/var/lib/haproxy";
 /// Debian's master socket, which commands reach HAProxy by.
 const HAPROXY_MASTER: &str = "/run/haproxy-master.sock";
 
@@ -32,6 +38,8 @@ pub struct Other {
     pub program: Program,
     /// `proxy.folder`.
     pub folder: PathBuf,
+    /// The folder of the embedded proxy's socket, where the program stands in front of that.
+    pub socket_folder: Option<PathBuf>,
     /// The commands that deployer gives it as root, where the configuration names no others.
     pub commands: Vec<Vec<String>>,
 }
@@ -68,12 +76,23 @@ impl Other {
         things
     }
 
+    /// Lines of HAProxy's unit: Debian's HAProxy changes its root, and looks for the socket from there.
+    fn socket_within(&self) -> String {
+        let Some(folder) = &self.socket_folder else {
+            return String::new();
+        };
+        let folder = folder.display();
+        format!(
+            "BindReadOnlyPaths=-{folder}:{HAPROXY_ROOT}{folder}\n\n[Unit]\nWants=deployer-proxy.service\nAfter=deployer-proxy.service\n"
+        )
+    }
+
     fn includes(&self, user: &str) -> Vec<Thing> {
         let own = self.own();
         let own = own.display();
         match self.program {
             Program::Nginx => vec![roots_file(
-                NGINX_INCLUDE,
+                nginx_include(),
                 format!("# Written by `deployer install`.\ninclude {own}/*.conf;\n"),
             )],
             Program::Haproxy => {
@@ -83,7 +102,8 @@ impl Other {
                         HAPROXY_DIFFERENCE,
                         format!(
                             "# Written by `deployer install`: HAProxy reads deployer's part too, and can be told things.\n\
-                             [Service]\nEnvironment=\"EXTRAOPTS={options}\"\n"
+                             [Service]\nEnvironment=\"EXTRAOPTS={options}\"\n{}",
+                            self.socket_within()
                         ),
                     ),
                     Thing::Arguments(Arguments {
@@ -98,6 +118,15 @@ impl Other {
             })],
         }
     }
+}
+
+/// The first of [`NGINX_INCLUDES`] that nginx reads here.
+fn nginx_include() -> &'static str {
+    let folder_is_there = |path: &&&str| Path::new(path).parent().is_some_and(Path::is_dir);
+    NGINX_INCLUDES
+        .iter()
+        .find(folder_is_there)
+        .unwrap_or(&NGINX_INCLUDES[1])
 }
 
 fn roots_file(path: &str, text: String) -> Thing {

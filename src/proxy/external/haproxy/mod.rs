@@ -120,7 +120,9 @@ impl Haproxy {
         }
     }
 
-    /// HAProxy may not have noticed yet that an instance is ready which deployer has just probed.
+    /// HAProxy may not have noticed yet that an instance is ready which deployer has just probed. Where no request went
+    /// before, it may not even have noticed that the instance before it had ended, and a check of that time fails after
+    /// the flip: told that a server is up, it takes several such checks for it to be down.
     async fn trust(&self, wanted: &Map) -> Result<(), ProxyError> {
         let worker = self.master.current().await?;
         let stats = self.master.stats(worker).await?;
@@ -131,8 +133,12 @@ impl Haproxy {
                  its configuration again"
             )));
         }
-        let down = stats.iter().filter(|stat| stat.is_down());
-        let wanted = down.filter(|stat| wanted.backends().any(|backend| backend == stat.backend));
+        let has = self.master.map(worker, &self.map()).await?.unwrap_or_default();
+        let is_new = |backend: &str| has.backends().all(|has| has != backend);
+        let doubted = stats
+            .iter()
+            .filter(|stat| stat.is_down() || is_new(&stat.backend));
+        let wanted = doubted.filter(|stat| wanted.backends().any(|backend| backend == stat.backend));
         let orders = wanted.filter_map(|stat| {
             let address = stat.server?;
             let order = format!("set server {}/{address} health up", stat.backend);

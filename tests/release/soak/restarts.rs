@@ -38,6 +38,7 @@ pub(super) fn restarts(world: &mut World, count: u64, table: &mut Table) {
             world.public(),
             Load {
                 clients: clients.clone(),
+                embedded: world.is_embedded(),
                 ..load()
             },
         );
@@ -77,6 +78,7 @@ fn load() -> Load {
         pause: Duration::from_millis(5),
         timeout: Duration::from_secs(30),
         host: "restarts.test".into(),
+        embedded: true,
     }
 }
 

@@ -77,6 +77,7 @@ impl Shop {
             pause: Duration::from_millis(100),
             timeout: Duration::from_secs(30),
             host: format!("{}.test", self.app.name),
+            embedded: world.is_embedded(),
         };
         let traffic = |address: SocketAddr, version: &String| {
             let traffic = Traffic::start(address, load.clone());

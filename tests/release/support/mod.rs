@@ -385,7 +385,8 @@ impl World {
 
     /// Traffic at the public port.
     pub(crate) fn traffic_with(&self, load: Load) -> Traffic {
-        Traffic::start(self.public(), load)
+        let embedded = self.is_embedded();
+        Traffic::start(self.public(), Load { embedded, ..load })
     }
 
     // --- daemons ---
@@ -434,6 +435,11 @@ impl World {
         let mut daemon = Daemon::start(&mut command, &log);
         self.await_answer(program.name(), self.new_user_site(), &mut daemon);
         self.others.extend(self.program.replace(daemon));
+    }
+
+    /// Whether the embedded proxy serves alone.
+    pub(crate) fn is_embedded(&self) -> bool {
+        self.options.kind == Kind::Embedded
     }
 
     /// Whether the embedded proxy is among what serves.

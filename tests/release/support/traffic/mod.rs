@@ -30,6 +30,9 @@ pub(crate) struct Load {
     pub(crate) timeout: Duration,
     /// The Host header.
     pub(crate) host: String,
+    /// Whether the embedded proxy answers itself: it ends a connection behind an event stream that it has ended, and
+    /// frames every stream. Another program may do otherwise, and the answer is whole all the same.
+    pub(crate) embedded: bool,
 }
 
 impl Default for Load {
@@ -46,6 +49,7 @@ impl Default for Load {
             pause: Duration::from_millis(5),
             timeout: Duration::from_secs(10),
             host: "localhost".into(),
+            embedded: true,
         }
     }
 }

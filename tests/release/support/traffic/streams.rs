@@ -31,10 +31,11 @@ pub(super) fn events(shared: &Shared, connection: &mut Connection) -> Result<Goo
     }
     let version = version_of(&head);
     let (mut came, mut count) = (String::new(), 0);
-    // A proxy may hand on a stream without a length as it came: then it ends with its connection.
-    let read = match head.header("transfer-encoding") {
-        Some(_) => Connection::read_chunk,
-        None => Connection::read_to_end,
+    // Another program may hand on a stream without a length as it came: then it ends with its connection.
+    let is_framed = shared.load.embedded || head.header("transfer-encoding").is_some();
+    let read = match is_framed {
+        true => Connection::read_chunk,
+        false => Connection::read_to_end,
     };
     while let Some(chunk) = read(connection, shared.load.timeout)? {
         came += &String::from_utf8_lossy(&chunk);
@@ -49,8 +50,9 @@ pub(super) fn events(shared: &Shared, connection: &mut Connection) -> Result<Goo
             return Ok(good(version, false));
         }
     }
-    // A program in front of the proxy may keep the connection behind a whole answer.
-    if came.is_empty() && (connection.is_open() || connection.ends(shared.load.timeout)) {
+    // It may also keep the connection behind the whole answer.
+    let may_stay = !shared.load.embedded && connection.is_open();
+    if came.is_empty() && (may_stay || connection.ends(shared.load.timeout)) {
         Ok(good(version, true))
     } else {
         Err(Failure::Truncated)

@@ -68,7 +68,7 @@ fn releases(world: &mut World, length: &Length, table: &mut Table) {
         true => Flips::of(&world.proxy_log()),
         false => Flips::untold(),
     };
-    let mut shops = shops.map(|shop| shop.open(world));
+    let mut shops = shops.map(|shop| shop.release(world)).map(|shop| shop.open(world));
     let begun = Instant::now();
     let (ended, broken, rounds) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
     let mut proxies = Vec::new();

@@ -25,6 +25,8 @@ pub(super) struct Shop {
     app: App,
     /// Where it keeps its orders.
     orders: PathBuf,
+    /// What both slots were released with first.
+    released: Option<(Repo, [String; 2])>,
     open: Option<Open>,
 }
 
@@ -59,12 +61,13 @@ impl Shop {
         Self {
             app,
             orders: orders.join("orders"),
+            released: None,
             open: None,
         }
     }
 
-    /// Releases both slots, blue last, and begins the traffic.
-    pub(super) fn open(mut self, world: &World) -> Self {
+    /// Releases both slots, blue last. A program may be reloaded for it, and loses what is pipelined then.
+    pub(super) fn release(mut self, world: &World) -> Self {
         let repo = world.repo(&self.app);
         let versions = SLOTS.map(|slot| {
             let version = format!("{}-{slot}", self.app.name);
@@ -72,6 +75,13 @@ impl Shop {
             repo.push(slot).live();
             version
         });
+        self.released = Some((repo, versions));
+        self
+    }
+
+    /// Begins the traffic.
+    pub(super) fn open(mut self, world: &World) -> Self {
+        let (repo, versions) = self.released.take().expect("it was released");
         let load = Load {
             clients: world.clients(&Client::ALL),
             pause: Duration::from_millis(100),

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::set_socket_linger;
 use tokio::net::TcpStream;
 
 use super::answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
@@ -16,7 +17,7 @@ use super::route::AppRoute;
 use crate::model::{AppName, ProxyKind, Settings};
 
 /// How long a port may take to become free that another program lets go of.
-const PORT_FREE: Duration = Duration::from_secs(10);
+const PORT_FREE: Duration = Duration::from_secs(3);
 
 /// How often it is tried meanwhile.
 const TRY: Duration = Duration::from_millis(2);
@@ -67,9 +68,9 @@ impl Side {
 
     /// Whether somebody listens at its public port.
     pub async fn is_listened_at(&self) -> bool {
-        TcpStream::connect(exchange::dialled(self.place.listen))
-            .await
-            .is_ok()
+        let connected = TcpStream::connect(exchange::dialled(self.place.listen)).await;
+        // Closed by a reset: a port of ours that waits for late packets could be one that is to be listened at.
+        connected.is_ok_and(|stream| set_socket_linger(&stream, Some(Duration::ZERO)).is_ok())
     }
 
     /// Makes sure that the embedded proxy runs, whichever ports it has.
@@ -350,6 +351,12 @@ impl Side {
             match self.control.open(doors).await {
                 Err(ProxyError::Refused { .. }) if began.elapsed() < PORT_FREE => {
                     tokio::time::sleep(TRY).await;
+                }
+                Err(ProxyError::Refused { reason }) => {
+                    return Err(ProxyError::refused(format!(
+                        "{reason}. Hint: a site of your own may be there too in the program that has let go of it; \
+                         `ss -ltnp` tells whose it is"
+                    )));
                 }
                 ended => return ended,
             }

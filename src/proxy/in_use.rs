@@ -17,7 +17,7 @@ use crate::model::sealed::{self, Unopened};
 use crate::model::{ProxyKind, ProxySettings};
 
 /// The file's name in the proxy's folder.
-const FILE: &str = "kind.json";
+pub(super) const FILE: &str = "kind.json";
 
 /// Its format.
 const FORMAT: u32 = 1;
@@ -82,7 +82,12 @@ pub(super) fn of(folder: &Path, settings: &ProxySettings) -> Result<InUse, Proxy
 /// When it cannot be written: it is as before.
 pub(super) fn write(folder: &Path, used: &InUse) -> Result<(), ProxyError> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    let written = made.and_then(|()| file::replace(&folder.join(FILE), &sealed::seal(FORMAT, used), 0o600));
+    let replace = || file::replace(&folder.join(FILE), &sealed::seal(FORMAT, used), 0o600);
+    let written = made.and_then(|()| match replace() {
+        // Another app's first release has just put the same into place.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => replace(),
+        written => written,
+    });
     written.map_err(|error| {
         ProxyError::refused(format!(
             "{} cannot be written: {error}",

@@ -30,6 +30,7 @@ use crate::model::{ProxyKind, ProxySettings};
 use crate::proxy::answers::ClosedPort;
 use crate::proxy::error::ProxyError;
 use crate::proxy::file;
+use crate::proxy::in_use::FILE as KIND;
 use crate::proxy::route::StoredRoute;
 use crate::proxy::say;
 
@@ -98,6 +99,7 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
 
     failpoint::at("proxy.locked");
     file::sweep(&state, ROUTES);
+    file::sweep(&state, KIND);
     let loaded = file::load::<Vec<StoredRoute>>(&state, ROUTES)?;
     let routes = loaded.content.unwrap_or_default();
     let plane = Plane::start(threads, Limits::from(&settings))

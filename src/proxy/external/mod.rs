@@ -396,9 +396,10 @@ impl External {
                 .create(&folder)?;
             let mut options = OpenOptions::new();
             options.create(true).truncate(false).write(true).mode(0o600);
-            let file = options.open(folder.join("external.lock"))?;
-            rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
-            Ok(file)
+            let lock = options.open(folder.join("external.lock"))?;
+            rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
+            file::sweep(&folder, ROUTES);
+            Ok(lock)
         });
         let locked = locked.await.map_err(io::Error::other).flatten();
         locked.map_err(|error| {

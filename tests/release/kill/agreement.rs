@@ -186,7 +186,16 @@ fn files_are(world: &World, app: &App, context: &str) {
     };
     let of_app = format!("apps/{}", app.name);
     only("", &["apps", "apps.lock", "audit.log", "git", "proxy"]);
-    only("proxy", &["routes.json", "lock", "control.sock", "takeover.sock"]);
+    only(
+        "proxy",
+        &[
+            "routes.json",
+            "kind.json",
+            "lock",
+            "control.sock",
+            "takeover.sock",
+        ],
+    );
     only(
         &of_app,
         &[

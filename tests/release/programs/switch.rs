@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::support::fail_points::{Kind as Process, Point};
+use crate::support::process::signal;
 use crate::support::programs::{Kind, Program};
 use crate::support::traffic::Outcome;
 use crate::support::{App, Options, Repo, World, wait_for};
@@ -191,6 +194,56 @@ fn one_address_is_taken_over_with_a_pause_that_is_told_or_not_at_all() {
     std::fs::write(&main, good).expect("it is written");
 
     there_and_back(&mut world, &shop, "nginx");
+}
+
+#[test]
+fn port_that_a_site_of_the_users_keeps_is_not_taken_and_the_program_serves_on() {
+    if Program::Nginx.is_skipped() {
+        return;
+    }
+    let mut world = World::with(
+        "switch-kept-port",
+        Options {
+            kind: Kind::Flip(Program::Nginx),
+            ..Options::default()
+        },
+    );
+    let shop = world.app("shop", "hosts = [\"shop.test\"]");
+    let repo = world.repo(&shop);
+    repo.version("v1");
+    repo.push("green").live();
+    let main = world.path("nginx.main");
+    let text = std::fs::read_to_string(&main).expect("nginx has a configuration");
+    let (site, public) = (world.user_site(), world.public());
+    let both = text.replace(
+        &format!("listen {site};"),
+        &format!("listen {site}; listen {public};"),
+    );
+    assert_ne!(both, text);
+    std::fs::write(&main, both).expect("it is written");
+    signal(world.program().pid(), Signal::HUP);
+    wait_for("the user's own site at the public port", DEADLINE, || {
+        let reply = world.get_at(public, "mine.test", "/").ok()?;
+        (reply.text() == "mine").then_some(())
+    });
+    world.reconfigure("kind = \"nginx\"", "kind = \"embedded\"");
+    waiting_proxy(&mut world);
+
+    let failed = world.deployer(&["proxy", "switch", "embedded", "--with-pause"]);
+
+    assert!(
+        failed.stderr.contains("as before") && failed.stderr.contains("a site of your own may be there too"),
+        "{}",
+        failed.stderr
+    );
+    for address in [public, shop.green] {
+        let reply = world.get_at(address, "shop.test", "/version").expect("an answer");
+        assert_eq!((reply.status, reply.text().as_str()), (200, "v1"), "{address}");
+    }
+    assert_eq!(
+        world.get_at(public, "mine.test", "/").expect("an answer").text(),
+        "mine"
+    );
 }
 
 #[test]

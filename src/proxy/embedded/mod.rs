@@ -4,9 +4,9 @@
 //! [`Control::put_route`]). It answers when the route is durable and in force; from then on no new request
 //! reaches an old upstream, on no connection. [`Control::drain`] waits for those that were under way.
 //!
-//! The listening sockets belong to one control thread, which hands each accepted connection to one of the
-//! workers: a thread per core with a runtime, and idle upstream connections, of its own. What a request costs
-//! is spent on its worker alone; what workers share is read, but for the count of requests in flight.
+//! The listening sockets belong to one control thread. The workers accept at them: a thread per core with a runtime, and
+//! idle upstream connections, of its own. What a request costs is spent on its worker alone; what workers share is read,
+//! but for the count of requests in flight.
 //!
 //! [`run`] serves until SIGTERM, or until a newer proxy takes over its sockets (`takeover`).
 

@@ -237,6 +237,26 @@ fn place(slot: Slot, target: &Target, subnet: Subnet) -> Result<(Lane, u32), Pro
     })
 }
 
+/// Everything that can be chosen for `app`.
+#[cfg(test)]
+pub(super) fn every_choice(app: &AppName) -> Vec<Choice> {
+    let lanes = [None, Some(Lane::A), Some(Lane::B)];
+    let mut choices = Vec::new();
+    for live in [None, Some(Slot::Blue), Some(Slot::Green)] {
+        for (blue, green) in lanes.iter().flat_map(|blue| lanes.map(|green| (*blue, green))) {
+            let lanes: BTreeMap<Slot, Lane> = [(Slot::Blue, blue), (Slot::Green, green)]
+                .into_iter()
+                .filter_map(|(slot, lane)| Some((slot, lane?)))
+                .collect();
+            if live.is_none_or(|live| lanes.contains_key(&live)) {
+                let app = app.clone();
+                choices.push(Choice { app, live, lanes });
+            }
+        }
+    }
+    choices
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

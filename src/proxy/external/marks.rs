@@ -120,6 +120,7 @@ fn put(path: &Path, is_there: bool) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::kept::every_choice;
     use super::*;
 
     #[test]
@@ -127,25 +128,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let marks = Marks::new(folder.path());
         let app: AppName = "shop".parse().unwrap();
-        let lanes = [None, Some(Lane::A), Some(Lane::B)];
-        let mut choices = Vec::new();
-        for live in [None, Some(Slot::Blue), Some(Slot::Green)] {
-            for blue in lanes {
-                for green in lanes {
-                    let lanes: BTreeMap<Slot, Lane> = [(Slot::Blue, blue), (Slot::Green, green)]
-                        .into_iter()
-                        .filter_map(|(slot, lane)| Some((slot, lane?)))
-                        .collect();
-                    if live.is_none_or(|live| lanes.contains_key(&live)) {
-                        choices.push(Choice {
-                            app: app.clone(),
-                            live,
-                            lanes,
-                        });
-                    }
-                }
-            }
-        }
+        let choices = every_choice(&app);
         for before in &choices {
             for after in &choices {
                 for choice in [before, after] {

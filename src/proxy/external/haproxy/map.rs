@@ -151,30 +151,11 @@ fn doors(app: &AppName) -> [String; 3] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::kept::every_choice;
     use super::*;
 
     fn shop() -> AppName {
         "shop".parse().unwrap()
-    }
-
-    fn choices() -> Vec<Choice> {
-        let lanes = [None, Some(Lane::A), Some(Lane::B)];
-        let mut choices = Vec::new();
-        for live in [None, Some(Slot::Blue), Some(Slot::Green)] {
-            for blue in lanes {
-                for green in lanes {
-                    let lanes: BTreeMap<Slot, Lane> = [(Slot::Blue, blue), (Slot::Green, green)]
-                        .into_iter()
-                        .filter_map(|(slot, lane)| Some((slot, lane?)))
-                        .collect();
-                    if live.is_none_or(|live| lanes.contains_key(&live)) {
-                        let app = shop();
-                        choices.push(Choice { app, live, lanes });
-                    }
-                }
-            }
-        }
-        choices
     }
 
     /// A worker that does what it is told.
@@ -195,11 +176,11 @@ mod tests {
 
     #[test]
     fn a_choice_is_read_as_it_was_written_and_every_change_leads_to_it() {
-        for before in choices() {
+        for before in every_choice(&shop()) {
             let former = Map::of(std::slice::from_ref(&before));
             assert_eq!(former.choice(&shop()), before);
             assert_eq!(Map::parse(former.text().lines()), former);
-            for after in choices() {
+            for after in every_choice(&shop()) {
                 let wanted = Map::of(std::slice::from_ref(&after));
                 let orders = former.changes(&wanted, Path::new("/m"));
                 assert_eq!(told(&former, &orders), wanted);

@@ -618,7 +618,7 @@ fn push_whose_worker_was_killed_is_declined_and_goes_live_when_tried_again() {
     let (world, _, repo) = live("gate-worker", RELEASE);
     slow(&repo, "v2");
     let mut push = begin(&world, &repo, "green", 2, "probe");
-    let worker = worker(&world);
+    let worker = world.worker(2).expect("a worker");
 
     signal(worker, Signal::KILL);
 
@@ -628,12 +628,4 @@ fn push_whose_worker_was_killed_is_declined_and_goes_live_when_tried_again() {
         "an unfinished release declines its push"
     );
     lives(&world, &repo, "green", "v2");
-}
-
-/// The process that owns the release under way.
-fn worker(world: &World) -> u32 {
-    let is_worker = |pid: &u32| {
-        std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|it| it.contains("\0worker\0"))
-    };
-    world.workers().into_iter().find(is_worker).expect("a worker")
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::process::{Output, run};
+use crate::support::process::{Output, run, words_of};
 use crate::support::{App, DEPLOYER, Options, Repo, World, wait_for};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -56,11 +56,7 @@ fn another_user_reads_no_state_no_secret_and_no_process_and_reaches_no_socket() 
     let (world, _, repo) = world("neighbour");
     repo.unwell("v1", "SLOWSTART", "1000");
     let mut push = repo.begin_push("green");
-    let worker = wait_for("the worker", DEADLINE, || {
-        let all = world.workers();
-        all.into_iter()
-            .find(|pid| words_of(*pid).contains(&"worker".to_owned()))
-    });
+    let worker = wait_for("the worker", DEADLINE, || world.worker(1));
     let proxy = fs::read_to_string(world.state("proxy/lock")).expect("the proxy's number");
     let processes = [worker, proxy.trim().parse().expect("a number")];
     for pid in processes {
@@ -115,13 +111,6 @@ fn another_user_reads_no_state_no_secret_and_no_process_and_reaches_no_socket() 
         &["--config", world.config().to_str().expect("UTF-8"), "status"],
     );
     assert_ne!(tried.code, Some(0), "{tried:?}");
-}
-
-fn words_of(pid: u32) -> Vec<String> {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    line.split(|byte| *byte == 0)
-        .map(|word| String::from_utf8_lossy(word).into_owned())
-        .collect()
 }
 
 /// `command` under the umask `mask`.

@@ -13,7 +13,7 @@ use super::agreement;
 use super::sample::Random;
 use crate::support::engine::OwnEngine;
 use crate::support::fail_points::{FailPoints, Kind, Point};
-use crate::support::process::signal;
+use crate::support::process::{signal, words_of};
 use crate::support::traffic::{Client, Load, Outcome, Traffic};
 use crate::support::{App, Options, Repo, World, wait_for};
 
@@ -272,8 +272,7 @@ impl Stage {
             }
             Victim::Worker | Victim::Hook if killed_itself => {}
             Victim::Worker | Victim::Hook => {
-                let is_victim =
-                    |pid: &u32| (kind_of(*pid) == Some(Kind::Worker)) == (victim == Victim::Worker);
+                let is_victim = |pid: &u32| (kind_of(*pid) == Kind::Worker) == (victim == Victim::Worker);
                 for pid in self.world.workers().into_iter().filter(is_victim) {
                     signal(pid, Signal::KILL);
                 }
@@ -377,19 +376,15 @@ impl Stage {
     }
 }
 
-/// What the process `pid` is, if it is there.
-fn kind_of(pid: u32) -> Option<Kind> {
-    let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let is = |word: &str| {
-        arguments
-            .split(|byte| *byte == 0)
-            .any(|part| part == word.as_bytes())
-    };
-    Some(if is("worker") {
+/// What the process `pid` is.
+fn kind_of(pid: u32) -> Kind {
+    let words = words_of(pid);
+    let is = |word: &str| words.iter().any(|it| it == word);
+    if is("worker") {
         Kind::Worker
     } else if is("hook") {
         Kind::Hook
     } else {
         Kind::Command
-    })
+    }
 }

@@ -307,6 +307,14 @@ impl World {
         found
     }
 
+    /// The process that owns release `release` of `shop`. Workers of earlier ones may still tidy up beside it.
+    pub(crate) fn worker(&self, release: u64) -> Option<u32> {
+        let (release, workers) = (release.to_string(), self.workers());
+        let owns =
+            |pid: &u32| process::words_of(*pid).ends_with(&["worker", "shop", &release].map(str::to_owned));
+        workers.into_iter().find(owns)
+    }
+
     /// Has everything brought to where the journals say it is: then `status` knows of no problem, and there is no
     /// instance but of what a slot runs. `when` is told where that is not so.
     #[track_caller]

@@ -153,6 +153,15 @@ pub(crate) fn kill_group(pid: u32) {
     let _ = kill_process_group(group.expect("a process id"), Signal::KILL);
 }
 
+/// What the process `pid` was started with; nothing where it has ended.
+pub(crate) fn words_of(pid: u32) -> Vec<String> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let line = line.strip_suffix(b"\0").unwrap_or(&line);
+    line.split(|byte| *byte == 0)
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect()
+}
+
 /// The processes whose program is `program` and that name `config` in their arguments or environment.
 pub(crate) fn processes_of(program: &Path, config: &Path) -> Vec<u32> {
     let names_config = |folder: &Path, file: &str| {

@@ -153,9 +153,7 @@ impl Engine {
         network: &NetworkId,
         spec: &InstanceSpec,
     ) -> Result<ContainerId, EngineError> {
-        failpoint::at("instance.start");
-        let id = self.create(network, spec).await?;
-        failpoint::at("instance.created");
+        let id = self.create_on(network, spec).await?;
         let started = self
             .docker
             .start_container(id.as_str(), None::<StartContainerOptions>)
@@ -165,6 +163,22 @@ impl Engine {
         let error = self.start_error(api, &spec.told(), spec.address).await;
         self.remove(&id).await?;
         Err(error)
+    }
+
+    /// Creates an instance on the network that [`Engine::ensure_network`] has just given, and does not start it:
+    /// [`Engine::start_again`] does.
+    ///
+    /// # Errors
+    /// As for [`Engine::start`].
+    pub async fn create_on(
+        &self,
+        network: &NetworkId,
+        spec: &InstanceSpec,
+    ) -> Result<ContainerId, EngineError> {
+        failpoint::at("instance.create");
+        let id = self.create(network, spec).await?;
+        failpoint::at("instance.created");
+        Ok(id)
     }
 
     /// Sets what the Engine does when the instance ends by itself, unless that is set already: to be called once it

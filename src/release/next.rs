@@ -41,10 +41,15 @@ pub fn next<'a>(way: &[Step], promote: bool, entries: impl IntoIterator<Item = &
     }
 }
 
-/// Steps whose side effects are taken back when the release fails. What the others leave is either owned by
-/// the next release (the worktree) or pruned (images).
-fn is_undone(step: Step) -> bool {
-    matches!(step, Step::Start | Step::Flip)
+/// The step by whose name the side effects of `step` are taken back when the release fails: a start's begin beside the
+/// pull, when its containers are made. What the others leave is either owned by the next release (the worktree) or
+/// pruned (images).
+fn undone_as(step: Step) -> Option<Step> {
+    match step {
+        Step::Pull | Step::Start => Some(Step::Start),
+        Step::Flip => Some(Step::Flip),
+        _ => None,
+    }
 }
 
 /// The journal in short.
@@ -74,8 +79,8 @@ impl Seen {
         match entry {
             Entry::Began { step } => {
                 self.pending = Some(*step);
-                if is_undone(*step) && !self.effects.contains(step) {
-                    self.effects.push(*step);
+                if let Some(effect) = undone_as(*step).filter(|effect| !self.effects.contains(effect)) {
+                    self.effects.push(effect);
                 }
             }
             Entry::Done { step, .. } => {

@@ -7,6 +7,8 @@ use crate::model::{Origin, ReleaseId};
 /// A server in small: what the steps change, and what must hold of it at every moment.
 #[derive(Clone, Default)]
 struct World {
+    /// Containers of the new instances are there.
+    created: bool,
     /// New instances run.
     started: bool,
     /// The route goes to the new instances.
@@ -20,7 +22,8 @@ struct World {
 impl World {
     fn act(&mut self, step: Step) {
         match step {
-            Step::Start => self.started = true,
+            Step::Pull => self.created = true,
+            Step::Start => (self.created, self.started) = (true, true),
             Step::Flip => self.flipped = true,
             Step::Retire => self.retired = true,
             Step::Record => self.recorded = true,
@@ -30,7 +33,7 @@ impl World {
 
     fn take_back(&mut self, step: Step) {
         match step {
-            Step::Start => self.started = false,
+            Step::Start => (self.created, self.started) = (false, false),
             Step::Flip => self.flipped = false,
             other => panic!("{other} has nothing to take back"),
         }
@@ -170,7 +173,7 @@ fn every_run_ends_with_all_of_the_release_or_nothing_of_it() {
                 assert!(world.started && world.flipped && world.recorded, "{told}");
             } else {
                 assert!(
-                    !world.started && !world.flipped && !world.retired && !world.recorded,
+                    !world.created && !world.started && !world.flipped && !world.retired && !world.recorded,
                     "{told}"
                 );
             }

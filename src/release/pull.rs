@@ -1,9 +1,12 @@
 //! pull: the image comes from the registry, by digest, so that what runs is what the registry holds.
 
+use tokio::join;
+
 use super::context::Context;
 use super::entry::Learned;
 use super::retry::retrying;
 use super::run::{Done, Run};
+use super::start::{create_ahead, created_ahead};
 use crate::engine::Transfer;
 use crate::model::{ImageRef, Origin};
 use crate::registry;
@@ -39,13 +42,18 @@ pub(super) async fn pull(run: &mut Run<'_>) -> Done {
         credentials: credentials.as_ref(),
         timeout: settings.transfer_timeout,
     };
-    let log = &mut run.log;
-    retrying(log, async |log| {
+    // The Engine that has built an image has it: nothing of it waits for the pull but that it is started.
+    let new = run.record.origin.builds().then(|| created_ahead(run, &image));
+    let (slot, log) = (run.slot(), &mut run.log);
+    let pulls = retrying(log, async |log| {
         engine
             .pull(&image, transfer, &mut |line: &str| log.output(line))
             .await
-    })
-    .await?;
+    });
+    match new {
+        Some(new) => join!(pulls, create_ahead(run.context, &run.app, slot, &new)).0?,
+        None => pulls.await?,
+    }
     let what = image.to_string();
     Ok((Learned::Image { image }, what))
 }

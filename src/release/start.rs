@@ -31,6 +31,31 @@ pub(super) async fn start(run: &mut Run<'_>) -> Done {
     Ok((learned, format!("{instances} at {}", at.join(", "))))
 }
 
+/// What [`create_ahead`] is to make of `image`. A container knows nothing of its port: the start asks for that.
+pub(super) fn created_ahead(run: &Run<'_>, image: &ImageRef) -> Running {
+    new_of(run, image.clone(), 0)
+}
+
+/// Makes the containers of a new release whose image is on this host, and starts none.
+///
+/// # Errors
+/// When one cannot be made: the start makes it then, and tells why it cannot.
+pub(super) async fn create_ahead(
+    context: &Context,
+    app: &App,
+    slot: Slot,
+    new: &Running,
+) -> anyhow::Result<()> {
+    let ground = Ground::of(context, app).await?;
+    let plan = AddressPlan::new(context.settings.engine.subnet, app.file.index)?;
+    let creates = (0..new.instances).map(async |index| {
+        let spec = ground.spec(&plan, slot, new, index);
+        ground.engine.create_on(&ground.network, &spec).await
+    });
+    try_join_all(creates).await?;
+    Ok(())
+}
+
 async fn to_run(run: &Run<'_>) -> anyhow::Result<Running> {
     match run.record.origin {
         Origin::Promote { .. } => run.running(),
@@ -45,7 +70,12 @@ async fn planned(run: &Run<'_>) -> anyhow::Result<Running> {
         Some(port) => port,
         None => exposed_port(run.context.engine().await?, &image, &run.app).await?,
     };
-    Ok(Running {
+    Ok(new_of(run, image, port))
+}
+
+/// What a new release of `image` runs on `port`.
+fn new_of(run: &Run<'_>, image: ImageRef, port: u16) -> Running {
+    Running {
         release: run.record.id,
         lane: run.lane(),
         instances: run.app.settings.instances,
@@ -53,7 +83,7 @@ async fn planned(run: &Run<'_>) -> anyhow::Result<Running> {
         image,
         commit: run.record.commit.clone(),
         stopped: false,
-    })
+    }
 }
 
 async fn exposed_port(engine: &Engine, image: &ImageRef, app: &App) -> anyhow::Result<u16> {
@@ -150,24 +180,29 @@ impl<'a> Ground<'a> {
                 Some(instance) if instance.running => Ok(()),
                 Some(instance) => self.engine.start_again(&instance.id).await,
                 None => {
-                    let spec = InstanceSpec {
-                        app: self.app.name.clone(),
-                        slot,
-                        lane: running.lane,
-                        index,
-                        release: running.release,
-                        commit: running.commit.clone(),
-                        by: self.asked_for(running.release),
-                        image: running.image.clone(),
-                        address: plan.address(slot, running.lane, index),
-                        run: self.app.settings.run.clone(),
-                    };
+                    let spec = self.spec(&plan, slot, running, index);
                     self.engine.start_on(&self.network, &spec).await.map(drop)
                 }
             }
         });
         try_join_all(starts).await?;
         Ok(())
+    }
+
+    /// Instance `index` of what a slot runs.
+    fn spec(&self, plan: &AddressPlan, slot: Slot, running: &Running, index: u8) -> InstanceSpec {
+        InstanceSpec {
+            app: self.app.name.clone(),
+            slot,
+            lane: running.lane,
+            index,
+            release: running.release,
+            commit: running.commit.clone(),
+            by: self.asked_for(running.release),
+            image: running.image.clone(),
+            address: plan.address(slot, running.lane, index),
+            run: self.app.settings.run.clone(),
+        }
     }
 
     /// Who asked for a release, by the one word that people know them by; empty where that is not known.

@@ -15,7 +15,7 @@ use crate::report::Report;
 use crate::world::World;
 
 /// Idle connections to the upstream that each proxy keeps, in each of its processes or threads.
-const KEPT: usize = 256;
+const KEPT: usize = 1024;
 /// The same where there are many apps.
 const KEPT_OF_MANY: usize = 16;
 

@@ -5,6 +5,7 @@
 //! [`proxy`], [`ssh`], [`store`]; none uses another) → [`model`]. [`config`] turns the file into the model.
 //! What happens on a push is told by [`release`].
 
+mod child;
 pub mod cli;
 pub mod config;
 pub mod engine;

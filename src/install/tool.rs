@@ -1,12 +1,11 @@
 //! The system's own tools, by absolute path, with a deadline, a bound and an environment of their own.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use tokio::io::{AsyncRead, AsyncReadExt};
 
+use crate::child::{self, Ended};
 use crate::model::escaped;
 
 /// Where the tools are, on every system with a merged or a split /usr.
@@ -63,10 +62,15 @@ pub(super) fn run(name: &str, arguments: &[&str]) -> Result<Said> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime
-        .block_on(async { tokio::time::timeout(DEADLINE, ended(&path, arguments)).await })
-        .with_context(|| format!("{name} {} did not end within {DEADLINE:?}", arguments.join(" ")))?
-        .with_context(|| format!("cannot run {}", path.display()))
+    let ended = runtime.block_on(async {
+        let mut tool = child::command(&path, &FOLDERS.join(":"));
+        child::run(tool.args(arguments), DEADLINE, OUTPUT_MAX).await
+    });
+    let ended = ended.with_context(|| format!("cannot run {}", path.display()))?;
+    let Ended { code, out, err } =
+        ended.with_context(|| format!("{name} {} did not end within {DEADLINE:?}", arguments.join(" ")))?;
+    let [out, err] = [out, err].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    Ok(Said { code, out, err })
 }
 
 /// Runs the tool, which must succeed.
@@ -79,33 +83,4 @@ pub(super) fn must(name: &str, arguments: &[&str]) -> Result<Said> {
         bail!("{name} {} failed: {}", arguments.join(" "), said.last_words());
     }
     Ok(said)
-}
-
-async fn ended(path: &Path, arguments: &[&str]) -> std::io::Result<Said> {
-    let mut child = tokio::process::Command::new(path)
-        .args(arguments)
-        .env_clear()
-        .env("PATH", FOLDERS.join(":"))
-        .env("LC_ALL", "C")
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    let (out, err) = (child.stdout.take(), child.stderr.take());
-    let (out, err) = tokio::try_join!(text(out), text(err))?;
-    Ok(Said {
-        code: child.wait().await?.code(),
-        out,
-        err,
-    })
-}
-
-async fn text(from: Option<impl AsyncRead + Unpin>) -> std::io::Result<String> {
-    let mut bytes = Vec::new();
-    if let Some(from) = from {
-        from.take(OUTPUT_MAX).read_to_end(&mut bytes).await?;
-    }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

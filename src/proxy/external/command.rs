@@ -1,11 +1,9 @@
 //! The program's own commands: bounded in time and in what is read of them.
 
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt};
-
+use crate::child::{self, Ended};
 use crate::model::escaped;
 
 /// How long a check or a reload may take.
@@ -46,46 +44,24 @@ pub(super) fn is_there(name: &str) -> bool {
 /// When it cannot be started, does not end in time, or fails: a sentence, with the program's own last lines.
 pub(super) async fn run(words: &[String]) -> Result<(), String> {
     let told = words.join(" ");
-    let ended = tokio::time::timeout(DEADLINE, ended(words)).await;
-    let (is_good, said) = ended
-        .map_err(|_| format!("`{told}` did not end within {} s", DEADLINE.as_secs()))?
-        .map_err(|error| format!("`{told}` cannot be run: {error}"))?;
-    match is_good {
-        true => Ok(()),
-        false => Err(format!("`{told}` failed: {}", last_lines(&said))),
-    }
-}
-
-async fn ended(words: &[String]) -> std::io::Result<(bool, Vec<u8>)> {
+    let cannot = |error: std::io::Error| format!("`{told}` cannot be run: {error}");
     let [program, arguments @ ..] = words else {
-        return Err(std::io::ErrorKind::InvalidInput.into());
+        return Err(cannot(std::io::ErrorKind::InvalidInput.into()));
     };
-    let mut child = tokio::process::Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .env("PATH", PATH)
-        .env("LC_ALL", "C")
-        .envs(std::env::var_os("HOME").map(|home| ("HOME", home)))
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    let (out, err) = (child.stdout.take(), child.stderr.take());
-    let (mut out, err) = tokio::try_join!(bytes(out), bytes(err))?;
+    let mut command = child::command(program, PATH);
+    command.args(arguments);
+    command.envs(std::env::var_os("HOME").map(|home| ("HOME", home)));
+    let ended = child::run(&mut command, DEADLINE, OUTPUT_MAX)
+        .await
+        .map_err(cannot)?;
+    let Some(Ended { code, mut out, err }) = ended else {
+        return Err(format!("`{told}` did not end within {} s", DEADLINE.as_secs()));
+    };
     out.extend(err);
-    Ok((child.wait().await?.success(), out))
-}
-
-async fn bytes(from: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if let Some(mut from) = from {
-        (&mut from).take(OUTPUT_MAX).read_to_end(&mut bytes).await?;
-        // The rest is read and dropped, so that nobody waits for a reader.
-        tokio::io::copy(&mut from, &mut tokio::io::sink()).await?;
+    match code {
+        Some(0) => Ok(()),
+        _ => Err(format!("`{told}` failed: {}", last_lines(&out))),
     }
-    Ok(bytes)
 }
 
 /// The last lines that it said, fit to be repeated; without what Caddy logs beside its error.

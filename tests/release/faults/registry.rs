@@ -12,6 +12,7 @@ const NEW_BLOB: Chosen = Chosen("POST ", "/blobs/uploads/");
 const BLOB: Chosen = Chosen("PATCH ", "/blobs/uploads/");
 const MANIFEST: Chosen = Chosen("PUT ", "/manifests/");
 /// And at a pull.
+const PULLED: Chosen = Chosen("GET ", "/manifests/");
 /// Whatever it is asked for.
 const ANYTHING: Chosen = Chosen("", "/v2/");
 
@@ -80,6 +81,24 @@ fn registry_that_hangs_at_a_push() {
             (Fault::Hangs(ANYTHING, 0), silent),
         ],
     );
+}
+
+#[test]
+fn registry_that_does_not_give_back_what_was_pushed() {
+    let (world, repo, forwarder) = behind_a_forwarder("push-pull");
+    let traffic = world.traffic();
+
+    repo.version("v2");
+    forwarder.fail(Fault::Answers500(PULLED));
+    // Its containers were made meanwhile.
+    let told = ["while trying to pull", "1 new instance removed again"];
+    fails(&world, &repo, "green", "pull", &told);
+    assert!(forwarder.pass() > 0, "the fault was not met");
+
+    world.deployer(&["redeploy", "green"]).good();
+    assert_eq!(world.version(), "v2");
+    let outcome = traffic.stop();
+    assert_eq!(outcome.failures(), 0, "{outcome}");
 }
 
 /// Takes the image of a release away from the host, so that going back to it has to pull.

@@ -15,8 +15,8 @@ use crate::proxy::route::HttpProbe;
 /// How long an idle connection is kept, in milliseconds.
 const IDLE_MAX: u64 = 30_000;
 
-/// Idle connections kept per worker and upstream: as many as a worker of 2,000 clients has in use at once on two cores.
-/// With 256, two in a hundred requests opened one, and a request cost a third more CPU there.
+/// Idle connections kept per worker and upstream: as many as 2,000 clients have in use at once on two cores. With 256 of
+/// them three in a hundred requests opened one, and a request cost a quarter more CPU.
 const IDLE_COUNT: usize = 1024;
 
 /// What all workers know of an upstream.

@@ -8,7 +8,7 @@ use super::files::{self, EmptyFolder, File, Folder, Gone, Link, Owner, Tree};
 use super::program::{HAPROXY_DIFFERENCE, NGINX_INCLUDES, SUDOERS};
 use super::server::{SHELL_NAME, Server};
 use super::thing::{Set, Thing};
-use super::units::{Disabled, Enabled, Running, Stopped};
+use super::units::{AtBoot, Running, Stopped};
 use crate::config;
 use crate::model::Program;
 
@@ -236,12 +236,9 @@ fn units(server: &Server) -> Vec<Thing> {
             None => Thing::Gone(Gone { path, is_rare: true }),
         });
     }
-    if server.proxy.has_embedded {
-        things.push(Thing::Enabled(Enabled { unit: PROXY }));
-    } else {
-        things.push(Thing::Disabled(Disabled { unit: PROXY }));
-    }
-    things.push(Thing::Enabled(Enabled { unit: RECOVER }));
+    let at_boot = |unit, starts| Thing::AtBoot(AtBoot { unit, starts });
+    things.push(at_boot(PROXY, server.proxy.has_embedded));
+    things.push(at_boot(RECOVER, true));
     things
 }
 
@@ -307,7 +304,7 @@ pub fn uninstall(server: &Server, texts: &Texts, purge: bool) -> Vec<Thing> {
         .flat_map(|unit| {
             [
                 Thing::Stopped(Stopped { unit }),
-                Thing::Disabled(Disabled { unit }),
+                Thing::AtBoot(AtBoot { unit, starts: false }),
             ]
         })
         .collect();

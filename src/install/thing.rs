@@ -8,7 +8,7 @@ use super::account::{Member, NoUser, User};
 use super::door::Door;
 use super::files::{EmptyFolder, File, Folder, Gone, Link, Program, Tree};
 use super::program::{Arguments, Line, Present, Sudo};
-use super::units::{Disabled, Enabled, Running, Stopped};
+use super::units::{AtBoot, Running, Stopped};
 
 /// A thing that should be as it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,14 +45,12 @@ pub enum Thing {
     Line(Line),
     /// HAProxy's arguments.
     Arguments(Arguments),
-    /// A unit that is started at boot.
-    Enabled(Enabled),
+    /// A unit that is started at boot, or is not.
+    AtBoot(AtBoot),
     /// A unit that runs, with this program.
     Running(Running),
     /// A unit that does not run.
     Stopped(Stopped),
-    /// A unit that is not started at boot.
-    Disabled(Disabled),
 }
 
 /// `match` on every kind, all of which have the same three methods.
@@ -75,10 +73,9 @@ macro_rules! each {
             Thing::Sudo($kind) => $do,
             Thing::Line($kind) => $do,
             Thing::Arguments($kind) => $do,
-            Thing::Enabled($kind) => $do,
+            Thing::AtBoot($kind) => $do,
             Thing::Running($kind) => $do,
             Thing::Stopped($kind) => $do,
-            Thing::Disabled($kind) => $do,
         }
     };
 }

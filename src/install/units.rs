@@ -33,14 +33,16 @@ fn enablement(unit: &str) -> Result<String> {
         .to_owned())
 }
 
-/// A unit that is started at boot.
+/// A unit that is started at boot, or is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Enabled {
+pub struct AtBoot {
     /// The unit.
     pub unit: &'static str,
+    /// Whether it is started.
+    pub starts: bool,
 }
 
-impl Enabled {
+impl AtBoot {
     pub(super) fn name(&self) -> String {
         format!("{} at boot", self.unit)
     }
@@ -49,46 +51,21 @@ impl Enabled {
         if tool::find("systemctl").is_none() {
             return Ok(Found::LeftOut(NO_SYSTEMCTL.into()));
         }
-        Ok(match enablement(self.unit)?.as_str() {
-            "enabled" => Found::There,
-            masked @ ("masked" | "masked-runtime") => Found::LeftOut(format!(
+        Ok(match (self.starts, enablement(self.unit)?.as_str()) {
+            (true, "enabled") => Found::There,
+            (true, masked @ ("masked" | "masked-runtime")) => Found::LeftOut(format!(
                 "it is {masked}; `systemctl unmask {}` lets it be enabled",
                 self.unit
             )),
-            _ => Found::ToDo(Verb::Enable, String::new()),
+            (true, _) => Found::ToDo(Verb::Enable, String::new()),
+            (false, "enabled" | "enabled-runtime") => Found::ToDo(Verb::Disable, String::new()),
+            (false, _) => Found::Gone,
         })
     }
 
     pub(super) fn make(&self) -> Result<Option<String>> {
-        tool::must("systemctl", &["--quiet", "enable", self.unit])?;
-        Ok(None)
-    }
-}
-
-/// A unit that is not started at boot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Disabled {
-    /// The unit.
-    pub unit: &'static str,
-}
-
-impl Disabled {
-    pub(super) fn name(&self) -> String {
-        format!("{} at boot", self.unit)
-    }
-
-    pub(super) fn look(&self) -> Result<Found> {
-        if tool::find("systemctl").is_none() {
-            return Ok(Found::LeftOut(NO_SYSTEMCTL.into()));
-        }
-        Ok(match enablement(self.unit)?.as_str() {
-            "enabled" | "enabled-runtime" => Found::ToDo(Verb::Disable, String::new()),
-            _ => Found::Gone,
-        })
-    }
-
-    pub(super) fn make(&self) -> Result<Option<String>> {
-        tool::must("systemctl", &["--quiet", "disable", self.unit])?;
+        let verb = if self.starts { "enable" } else { "disable" };
+        tool::must("systemctl", &["--quiet", verb, self.unit])?;
         Ok(None)
     }
 }

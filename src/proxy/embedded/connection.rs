@@ -176,11 +176,7 @@ impl Plane {
 
     /// Breaks off what `upstream` is serving.
     pub(super) fn cut(&self, upstream: &Upstream) {
-        self.each_pulse(|pulse| {
-            if pulse.is_served_by(upstream.id) {
-                pulse.cut();
-            }
-        });
+        self.each_pulse(|pulse| pulse.cut_from(upstream.id));
     }
 
     /// Ends the endless streams in form.
@@ -195,11 +191,7 @@ impl Plane {
 
     /// Breaks off what waits for `upstream`, which is gone.
     pub(super) fn lose(&self, upstream: &Upstream) {
-        self.each_pulse(|pulse| {
-            if pulse.is_served_by(upstream.id) {
-                pulse.lose();
-            }
-        });
+        self.each_pulse(|pulse| pulse.lose(upstream.id));
     }
 
     /// The ids of the upstreams that something waits for without progress for `patience` milliseconds.

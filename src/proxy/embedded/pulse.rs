@@ -136,6 +136,8 @@ const LOOK: u8 = 1;
 const CUT: u8 = 2;
 const RETIRE: u8 = 4;
 const LOST: u8 = 8;
+const DRAINED: u8 = 16;
+const PART: u8 = 32;
 
 /// See the module.
 #[derive(Debug)]
@@ -150,6 +152,8 @@ pub(super) struct Pulse {
     /// The id of the upstream that is serving this connection's request; 0: none.
     serving: AtomicU64,
     orders: AtomicU8,
+    /// The upstream whose exchange is to be broken off: by the time the connection's task looks, another one may serve.
+    doomed: AtomicU64,
     ruling: AtomicU8,
     waker: OnceLock<Waker>,
     /// When the stream was asked to end in form, in milliseconds and one more; 0: it was not.
@@ -174,6 +178,7 @@ impl Pulse {
             hungry: AtomicBool::new(false),
             serving: AtomicU64::new(0),
             orders: AtomicU8::new(0),
+            doomed: AtomicU64::new(0),
             ruling: AtomicU8::new(Ruling::Go as u8),
             waker: OnceLock::new(),
             parting: AtomicU64::new(0),
@@ -282,11 +287,6 @@ impl Pulse {
         self.serving.store(upstream, SeqCst);
     }
 
-    /// Whether `upstream` serves this connection's request.
-    pub(super) fn is_served_by(&self, upstream: u64) -> bool {
-        self.serving.load(SeqCst) == upstream
-    }
-
     /// The ruling that the request under way has to obey: one of those that have an answer, or [`Ruling::Go`].
     pub(super) fn ruling(&self) -> Ruling {
         let obeyed = [
@@ -321,15 +321,20 @@ impl Pulse {
         }
     }
 
-    /// Breaks the exchange off.
+    /// Breaks everything off.
     pub(super) fn cut(&self) {
         self.order(CUT);
+    }
+
+    /// Breaks the exchange off that `upstream` serves, if it serves one.
+    pub(super) fn cut_from(&self, upstream: u64) {
+        self.order_of(upstream, DRAINED);
     }
 
     /// Ends the stream in form, where it is an endless one.
     pub(super) fn part(&self) {
         if self.phase().is_endless() {
-            self.order(CUT);
+            self.order(PART);
         }
     }
 
@@ -339,9 +344,9 @@ impl Pulse {
         Some(self.clock.now().saturating_sub(since))
     }
 
-    /// Breaks the exchange off, because the instance that serves it is gone.
-    pub(super) fn lose(&self) {
-        self.order(LOST);
+    /// Breaks the exchange off that `upstream` serves, if it serves one: the instance is gone.
+    pub(super) fn lose(&self, upstream: u64) {
+        self.order_of(upstream, LOST);
     }
 
     /// The upstream whose answer is waited for, or for more of it, without progress for `patience` milliseconds.
@@ -354,6 +359,13 @@ impl Pulse {
     /// Closes the connection if no request is under way.
     pub(super) fn retire(&self) {
         self.order(RETIRE);
+    }
+
+    fn order_of(&self, upstream: u64, order: u8) {
+        if self.serving.load(SeqCst) == upstream {
+            self.doomed.store(upstream, SeqCst);
+            self.order(order);
+        }
     }
 
     fn order(&self, order: u8) {
@@ -369,15 +381,20 @@ impl Pulse {
             return Ruling::Go;
         }
         let orders = self.orders.swap(0, SeqCst);
+        let has = |order: u8| orders & order != 0;
         let before_answer = matches!(self.phase(), Phase::Upload | Phase::Answer);
-        let ruling = match orders {
-            cut if cut & CUT != 0 && before_answer => Ruling::CutBeforeAnswer,
-            lost if lost & LOST != 0 && before_answer => Ruling::Lost,
-            cut if cut & CUT != 0 && self.may_part() => Ruling::Part,
-            cut if cut & (CUT | LOST) != 0 => Ruling::Cut,
-            look if look & LOOK != 0 => self.overstayed(limits),
-            _ if matches!(self.phase(), Phase::Fresh | Phase::Idle) => Ruling::Close,
-            _ => Ruling::Go,
+        // What was ordered for an exchange that has ended meanwhile is not for the next one.
+        let is_doomed = self.serving.load(SeqCst) == self.doomed.load(SeqCst);
+        let lost = has(LOST) && is_doomed;
+        let cut = has(CUT) || has(DRAINED) && is_doomed || has(PART) && self.phase().is_endless();
+        let ruling = match () {
+            () if cut && before_answer => Ruling::CutBeforeAnswer,
+            () if lost && before_answer => Ruling::Lost,
+            () if cut && self.may_part() => Ruling::Part,
+            () if cut || lost => Ruling::Cut,
+            () if has(LOOK) => self.overstayed(limits),
+            () if has(RETIRE) && matches!(self.phase(), Phase::Fresh | Phase::Idle) => Ruling::Close,
+            () => Ruling::Go,
         };
         if ruling != Ruling::Go {
             self.ruling.store(ruling as u8, Relaxed);
@@ -419,5 +436,75 @@ impl Pulse {
     /// Milliseconds without progress.
     fn stayed(&self) -> u64 {
         self.clock.now().saturating_sub(self.since.load(Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        header: 1_000,
+        idle: 1_000,
+        body: 1_000,
+        response: 1_000,
+    };
+
+    /// A connection whose request the upstream 1 is answering.
+    fn served() -> Pulse {
+        let pulse = Pulse::new(Arc::new(Clock::new()), Phase::Fresh);
+        pulse.begin(false);
+        pulse.serve_by(1);
+        pulse.enter(Phase::Stream);
+        pulse
+    }
+
+    /// Each way of breaking off what the upstream 1 serves.
+    const ORDERS: [fn(&Pulse); 2] = [|pulse| pulse.cut_from(1), |pulse| pulse.lose(1)];
+
+    #[test]
+    fn what_an_upstream_serves_is_broken_off() {
+        for order in ORDERS {
+            let pulse = served();
+            order(&pulse);
+            assert_eq!(pulse.orders(&LIMITS), Ruling::Cut);
+        }
+    }
+
+    #[test]
+    fn an_exchange_that_has_ended_is_not_broken_off() {
+        for order in ORDERS {
+            let pulse = served();
+            order(&pulse);
+            pulse.rest();
+            assert_eq!(
+                pulse.orders(&LIMITS),
+                Ruling::Go,
+                "the connection may have its next request"
+            );
+        }
+    }
+
+    #[test]
+    fn the_next_exchange_is_not_broken_off_in_the_place_of_the_last() {
+        for order in ORDERS {
+            let pulse = served();
+            order(&pulse);
+            pulse.rest();
+            pulse.begin(false);
+            pulse.serve_by(2);
+            assert_eq!(pulse.orders(&LIMITS), Ruling::Go);
+            order(&pulse);
+            assert_eq!(pulse.orders(&LIMITS), Ruling::Go, "another upstream serves it");
+        }
+    }
+
+    #[test]
+    fn a_stream_that_ended_before_it_was_parted_leaves_its_connection_open() {
+        let pulse = served();
+        pulse.enter(Phase::Quiet);
+        pulse.part();
+        pulse.rest();
+        assert_eq!(pulse.orders(&LIMITS), Ruling::Go);
     }
 }

@@ -112,8 +112,10 @@ async fn several_networks_of_the_name_are_told_with_their_ids() {
             .output()
             .unwrap()
     };
-    docker_1_41(&Place::new().settings.subnet.to_string());
-    docker_1_41(&Place::new().settings.subnet.to_string());
+    let others = [Place::new(), Place::new()];
+    for other in &others {
+        docker_1_41(&other.settings.subnet.to_string());
+    }
     let ids = docker(&[
         "network",
         "ls",

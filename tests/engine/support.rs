@@ -38,7 +38,8 @@ pub(crate) fn settings(network: &str, subnet: &str) -> EngineSettings {
     }
 }
 
-/// Engine settings with a name and a subnet of their own; what was made under the name is removed at the end.
+/// Engine settings with a name and a subnet of their own. What was made under the name is removed at the end, and what
+/// a killed test left under it at the beginning.
 pub(crate) struct Place {
     pub(crate) settings: EngineSettings,
     _lease: Lease,
@@ -47,11 +48,12 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn new() -> Self {
         let lease = Lease::take();
-        let name = format!("dtest-{}-{}", std::process::id(), lease.number());
-        Self {
-            settings: settings(&name, &lease.subnet()),
+        let place = Self {
+            settings: settings(&lease.network(), &lease.subnet()),
             _lease: lease,
-        }
+        };
+        place.clear();
+        place
     }
 
     pub(crate) async fn engine(&self) -> Engine {
@@ -80,10 +82,8 @@ impl Place {
             run: AppSettings::default().run,
         }
     }
-}
 
-impl Drop for Place {
-    fn drop(&mut self) {
+    fn clear(&self) {
         let name = &self.settings.network;
         let filter = format!("label=deployer.network={name}");
         for id in docker(&["ps", "-aq", "--filter", &filter]).lines() {
@@ -92,6 +92,12 @@ impl Drop for Place {
         for id in docker(&["network", "ls", "-q", "--filter", &filter]).lines() {
             docker(&["network", "rm", id]);
         }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::thread;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -344,6 +345,26 @@ fn a_client_that_goes_away_ends_its_request() {
     until("not in flight", || {
         wait(proxy.control.in_flight(&[upstream.address])).unwrap() == 0
     });
+}
+
+#[test]
+fn a_request_that_comes_while_the_first_one_is_answered_is_answered_too() {
+    let (proxy, upstream) = proxied();
+    // At once behind the first one, and when nothing has come for a while.
+    for pause in [Duration::ZERO, Duration::from_millis(1_300)] {
+        let mut client = proxy.client();
+        client.say("GET /hold HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        until("in flight", || {
+            wait(proxy.control.in_flight(&[upstream.address])).unwrap() == 1
+        });
+        thread::sleep(pause);
+        client
+            .say("GET /download/7 HTTP/1.1\r\nHost: test\r\n\r\n")
+            .unwrap();
+        upstream.release();
+        assert_eq!(client.response().unwrap().status, 200);
+        assert_eq!(client.response().unwrap().body.len(), 7);
+    }
 }
 
 #[test]

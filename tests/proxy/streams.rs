@@ -321,6 +321,24 @@ fn pipelined_requests_are_all_answered_by_a_proxy_that_was_taken_over() {
     until("the older one has ended", || older.try_wait().unwrap().is_some());
 }
 
+#[test]
+fn a_request_that_comes_during_the_last_answer_of_a_proxy_that_was_taken_over_is_answered_too() {
+    let mut sides = Sides::start();
+    let mut client = sides.ask("GET /hold HTTP/1.1\r\nHost: test\r\n\r\n");
+    until("one in flight", || {
+        wait(sides.proxy.control.in_flight(&[sides.blue.address])).unwrap() == 1
+    });
+
+    let mut older = sides.proxy.upgrade();
+    client.say("GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    sides.blue.release();
+
+    for _ in 0..2 {
+        assert_eq!(client.response().expect("each is answered").text(), "blue");
+    }
+    until("the older one has ended", || older.try_wait().unwrap().is_some());
+}
+
 fn seems_broken(client: &mut Client, what: &str) {
     let error = match client.response() {
         Ok(whole) => panic!("{what}: {:?} looks whole", whole.text()),

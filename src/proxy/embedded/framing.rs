@@ -102,8 +102,17 @@ impl Framing {
 
     /// Requests whose heads have come, or have begun to.
     pub(super) fn begun(&self) -> u32 {
-        let under_way = matches!(self.state, State::Head) && (self.head.begun || !self.line.is_empty());
+        let under_way = matches!(self.state, State::Head) && self.is_in_head();
         self.heads + u32::from(under_way)
+    }
+
+    /// Whether every request that has begun to come has come whole.
+    pub(super) fn is_between(&self) -> bool {
+        matches!(self.state, State::Head) && !self.is_in_head()
+    }
+
+    fn is_in_head(&self) -> bool {
+        self.head.begun || !self.line.is_empty()
     }
 
     /// Requests whose heads have come.
@@ -251,8 +260,10 @@ mod tests {
             );
             assert_eq!(framing.heads, 6);
             assert_eq!(framing.begun(), 6);
+            assert!(framing.is_between());
             framing.follow(b"GE");
             assert_eq!(framing.begun(), 7);
+            assert!(!framing.is_between());
         }
     }
 

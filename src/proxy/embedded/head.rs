@@ -143,6 +143,8 @@ pub(super) fn forward_request(parts: &mut Parts, host: &Host, client: Option<&He
         headers.contains_key(TE) && tokens(headers, TE).any(|token| token.eq_ignore_ascii_case("trailers"));
     strip_hop(headers);
     headers.remove(EXPECT);
+    // For what is put in below: growing is dear.
+    headers.reserve(5);
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -180,20 +182,26 @@ fn strip_hop(headers: &mut HeaderMap) {
     if !headers.keys().any(is_for_one_hop) {
         return;
     }
-    if headers.contains_key(CONNECTION) {
+    if !headers.get_all(CONNECTION).iter().all(names_no_header) {
         let named: Vec<HeaderName> = tokens(headers, CONNECTION)
-            .filter(|token| !["keep-alive", "close", "upgrade"].contains(token))
             .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
             .filter(|name| ![HOST, CONTENT_LENGTH, TRANSFER_ENCODING].contains(name))
             .collect();
         for name in named {
             headers.remove(name);
         }
-        headers.remove(CONNECTION);
     }
     while let Some(name) = headers.keys().find(|name| is_for_one_hop(name)).cloned() {
         headers.remove(name);
     }
+}
+
+/// What Connection says in most heads that have it.
+fn names_no_header(connection: &HeaderValue) -> bool {
+    let tokens: [&[u8]; 2] = [b"keep-alive", b"close"];
+    tokens
+        .iter()
+        .any(|token| connection.as_bytes().eq_ignore_ascii_case(token))
 }
 
 fn is_for_one_hop(name: &HeaderName) -> bool {

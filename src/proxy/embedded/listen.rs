@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::net::sockopt;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 
 use super::connection::{Accepted, Plane, Worker};
@@ -251,41 +253,16 @@ impl Doors {
     }
 }
 
-/// A worker's share of a listening socket.
-enum Waiting {
-    Tcp(tokio::net::TcpListener),
-    Unix(tokio::net::UnixListener),
-}
-
-impl Waiting {
-    fn at(socket: Listener) -> io::Result<Self> {
-        match socket {
-            Listener::Tcp(socket) => tokio::net::TcpListener::from_std(socket).map(Self::Tcp),
-            Listener::Unix(socket) => tokio::net::UnixListener::from_std(socket).map(Self::Unix),
-        }
-    }
-
-    /// Accepts one connection, and has it served; `worker` is this thread's.
-    async fn accept(&self, door: Door, plane: &Arc<Plane>, worker: &Arc<Worker>) -> io::Result<()> {
-        match self {
-            Self::Tcp(socket) => {
-                let (stream, peer) = socket.accept().await?;
-                let peer = Some(peer.ip());
-                plane.share(worker, stream, Accepted { peer, door })
-            }
-            Self::Unix(socket) => {
-                let (stream, _) = socket.accept().await?;
-                plane.share(worker, stream, Accepted { peer: None, door })
-            }
-        }
-    }
-}
-
 impl Accepting {
     /// Accepts on `worker`'s thread, until the door is closed there.
     pub(super) async fn all(mut self, plane: Arc<Plane>, worker: Arc<Worker>) {
-        let waiting = match Waiting::at(self.socket) {
-            Ok(waiting) => waiting,
+        #[expect(
+            deprecated,
+            reason = "the newer form is unsafe; this socket is the same one as long as it is watched"
+        )]
+        let watched = AsyncFd::with_interest(self.socket, Interest::READABLE);
+        let socket = match watched {
+            Ok(socket) => socket,
             Err(error) => {
                 say!("one of the threads cannot accept connections: {error}");
                 return;
@@ -293,13 +270,17 @@ impl Accepting {
         };
         let mut failing = false;
         loop {
-            let shared = tokio::select! {
+            let accepted = tokio::select! {
                 biased;
                 _ = self.accepts.changed() => return,
-                shared = waiting.accept(self.door, &plane, &worker) => shared,
+                accepted = socket.async_io(Interest::READABLE, Listener::accept) => accepted,
             };
-            match shared {
-                Ok(()) => failing = false,
+            match accepted {
+                Ok((connection, peer)) => {
+                    failing = false;
+                    let door = self.door;
+                    plane.share(&worker, connection, Accepted { peer, door });
+                }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {

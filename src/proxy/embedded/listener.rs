@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ pub(super) enum Listener {
     Unix(UnixListener),
 }
 
-/// A connection that was accepted, and belongs to no runtime.
+/// A connection that was accepted, and belongs to no runtime: it blocks nobody.
 #[derive(Debug)]
 pub(super) enum Connection {
     Tcp(TcpStream),
@@ -160,6 +160,33 @@ impl Listener {
     }
 }
 
+impl Connection {
+    /// Reads what has come; nobody is waited for.
+    pub(super) fn read(&self, to: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => (&*socket).read(to),
+            Self::Unix(socket) => (&*socket).read(to),
+        }
+    }
+
+    /// Writes what the kernel takes; nobody is waited for.
+    pub(super) fn write_vectored(&self, from: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => (&*socket).write_vectored(from),
+            Self::Unix(socket) => (&*socket).write_vectored(from),
+        }
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
 impl TryFrom<OwnedFd> for Listener {
     type Error = io::Error;
 
@@ -178,6 +205,12 @@ impl AsFd for Listener {
             Self::Tcp(socket) => socket.as_fd(),
             Self::Unix(socket) => socket.as_fd(),
         }
+    }
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
     }
 }
 

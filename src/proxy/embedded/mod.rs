@@ -32,6 +32,7 @@ mod pulse;
 mod reach;
 mod server;
 mod start;
+mod stream;
 mod succession;
 mod table;
 mod takeover;

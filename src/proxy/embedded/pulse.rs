@@ -18,6 +18,10 @@ pub(super) const SWEEP: Duration = Duration::from_millis(100);
 /// How long an endless stream may take to end in form before it is broken off, in milliseconds.
 const PARTING: u64 = 1_500;
 
+/// How long a client may be left alone while it is being answered, in milliseconds. Longer than answers take under load:
+/// a sweep that pokes half of the connections makes all of them wait.
+const BRIEF: u64 = 1_000;
+
 /// Milliseconds since the proxy's start, as of the last sweep: read for nothing, where `Instant::now` is a call.
 #[derive(Debug)]
 pub(super) struct Clock {
@@ -158,6 +162,8 @@ pub(super) struct Pulse {
     waker: OnceLock<Waker>,
     /// When the stream was asked to end in form, in milliseconds and one more; 0: it was not.
     parting: AtomicU64,
+    /// Whether nobody is told when the client sends something or goes away.
+    unwatched: AtomicBool,
     /// Whether nothing but the connection's end tells where the answer under way ends.
     unframed: AtomicBool,
     /// Requests whose heads have begun to come.
@@ -182,6 +188,7 @@ impl Pulse {
             ruling: AtomicU8::new(Ruling::Go as u8),
             waker: OnceLock::new(),
             parting: AtomicU64::new(0),
+            unwatched: AtomicBool::new(false),
             unframed: AtomicBool::new(false),
             begun: AtomicU32::new(0),
             served: AtomicU32::new(0),
@@ -235,6 +242,21 @@ impl Pulse {
         }
     }
 
+    /// Whether a request that has come whole is being answered, and there was progress within [`BRIEF`].
+    pub(super) fn is_brief(&self) -> bool {
+        let answers = match self.phase() {
+            Phase::Head => self.begun.load(Relaxed) > self.served.load(Relaxed),
+            phase => matches!(phase, Phase::Answer | Phase::Stream),
+        };
+        answers && self.stayed() < BRIEF
+    }
+
+    /// Notes whether the client's socket is left alone for now: once the exchange is brief no more, the sweep pokes the
+    /// connection, and it looks there.
+    pub(super) fn goes_unwatched(&self, unwatched: bool) {
+        self.unwatched.store(unwatched, Relaxed);
+    }
+
     /// The upstream asked for more of the request's body, and it had `come` or had not.
     pub(super) fn fed(&self, come: bool) {
         self.hungry.store(!come, Relaxed);
@@ -260,11 +282,15 @@ impl Pulse {
         if self.phase() != Phase::Tunnel {
             self.enter(Phase::Idle);
         }
+        // hyper reads no further until it is told to, and nobody would tell it of the next request.
+        if self.unwatched.load(Relaxed) {
+            self.wake();
+        }
     }
 
-    /// Whether the client has sent another request behind the one that is being served.
+    /// Whether the client has sent another request behind the one that is being served, or may have.
     pub(super) fn has_another(&self) -> bool {
-        self.begun.load(Relaxed) > self.served.load(Relaxed)
+        self.unwatched.load(Relaxed) || self.begun.load(Relaxed) > self.served.load(Relaxed)
     }
 
     /// Notes whether the end of the answer under way is told by the connection's end alone.
@@ -314,9 +340,10 @@ impl Pulse {
         }
     }
 
-    /// Called by the sweep: pokes the connection if it has overstayed.
+    /// Called by the sweep: pokes the connection if it has overstayed, or if its client should be looked at.
     pub(super) fn sweep(&self, limits: &Limits) {
-        if self.overstayed(limits) != Ruling::Go {
+        let overlooked = self.unwatched.load(Relaxed) && !self.is_brief();
+        if overlooked || self.overstayed(limits) != Ruling::Go {
             self.order(LOOK);
         }
     }
@@ -370,6 +397,10 @@ impl Pulse {
 
     fn order(&self, order: u8) {
         self.orders.fetch_or(order, SeqCst);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = self.waker.get() {
             waker.wake_by_ref();
         }
@@ -441,13 +472,15 @@ impl Pulse {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Wake;
+
     use super::*;
 
     const LIMITS: Limits = Limits {
-        header: 1_000,
-        idle: 1_000,
-        body: 1_000,
-        response: 1_000,
+        header: 10 * BRIEF,
+        idle: 10 * BRIEF,
+        body: 10 * BRIEF,
+        response: 10 * BRIEF,
     };
 
     /// A connection whose request the upstream 1 is answering.
@@ -497,6 +530,58 @@ mod tests {
             order(&pulse);
             assert_eq!(pulse.orders(&LIMITS), Ruling::Go, "another upstream serves it");
         }
+    }
+
+    /// Counts how often its task is woken.
+    #[derive(Default)]
+    struct Woken(AtomicU32);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// A connection whose client is left alone while its first request is answered, and how often it is woken.
+    fn unwatched() -> (Pulse, Arc<Woken>) {
+        let (pulse, woken) = (served(), Arc::new(Woken::default()));
+        pulse.belongs_to(&Waker::from(Arc::clone(&woken)));
+        assert!(pulse.is_brief());
+        pulse.goes_unwatched(true);
+        (pulse, woken)
+    }
+
+    #[test]
+    fn a_connection_that_is_not_watched_is_woken_when_its_answer_has_ended() {
+        let (pulse, woken) = unwatched();
+        pulse.rest();
+        assert_eq!(woken.0.load(Relaxed), 1);
+        assert!(!pulse.is_brief(), "it is to be watched from now on");
+
+        pulse.goes_unwatched(false);
+        pulse.begin(false);
+        pulse.rest();
+        assert_eq!(woken.0.load(Relaxed), 1, "the kernel wakes one that is watched");
+    }
+
+    #[test]
+    fn a_connection_that_is_not_watched_is_woken_by_the_sweep_when_its_answer_takes_longer() {
+        let (pulse, woken) = unwatched();
+        pulse.sweep(&LIMITS);
+        assert_eq!(woken.0.load(Relaxed), 0);
+        pulse.clock.now.store(BRIEF, Relaxed);
+        pulse.sweep(&LIMITS);
+        assert_eq!(woken.0.load(Relaxed), 1);
+        assert!(!pulse.is_brief(), "it is to be watched from now on");
+        assert_eq!(pulse.orders(&LIMITS), Ruling::Go);
+    }
+
+    #[test]
+    fn a_client_that_is_not_watched_may_have_sent_another_request() {
+        let (pulse, _) = unwatched();
+        assert!(pulse.has_another());
+        pulse.goes_unwatched(false);
+        assert!(!pulse.has_another());
     }
 
     #[test]

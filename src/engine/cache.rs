@@ -2,7 +2,7 @@
 //! ever uses, because the next context is another one to BuildKit.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard::query_parameters::PruneBuildOptions;
 use http_body_util::{BodyExt, Limited};
@@ -16,8 +16,10 @@ use super::{Engine, EngineError};
 const CONTEXT: &str = "http url http://build-context-";
 /// The first API that gives the build cache alone, without weighing every image and container.
 const API_WITH_TYPES: (usize, usize) = (1, 42);
-/// Contexts that one call forgets: what is left is for the next one.
+/// Contexts that one call forgets, and how long it begins with another one: what is left is for the next call. An Engine
+/// with 7,000 records took 0.6 s for each.
 const AT_ONCE: usize = 100;
+const WITHIN: Duration = Duration::from_secs(5);
 /// The most bytes of an answer about the cache.
 const ANSWER_MAX: usize = 64 << 20;
 
@@ -42,8 +44,8 @@ struct CacheRecord {
 }
 
 impl Engine {
-    /// Removes the contexts that no build uses and that were sent at least `age` ago from BuildKit's cache, and
-    /// gives how many there were. What the builds made of them stays in the cache.
+    /// Removes contexts that no build uses and that were sent at least `age` ago from BuildKit's cache, as many as it
+    /// can in a few seconds, and gives how many those were. What the builds made of them stays in the cache.
     ///
     /// # Errors
     /// The Engine's.
@@ -53,8 +55,11 @@ impl Engine {
         let contexts = records.iter().filter(|record| {
             record.description.starts_with(CONTEXT) && !record.in_use && record.created <= until
         });
-        let mut forgotten = 0;
+        let (began, mut forgotten) = (Instant::now(), 0);
         for context in contexts.take(AT_ONCE) {
+            if began.elapsed() >= WITHIN {
+                break;
+            }
             let options = PruneBuildOptions {
                 all: Some(true),
                 filters: Some(HashMap::from([("id".to_owned(), vec![context.id.clone()])])),

@@ -1,6 +1,6 @@
 //! A client's stream: over TCP, or through a unix socket from the program in front.
 //!
-//! Having the kernel tell of a socket costs more than reading from it. Most connections that bring a single request bring
+//! Having the kernel tell of a socket costs more than reading from it. Many connections that bring a single request bring
 //! it at once and end with its answer, and nothing of theirs is ever waited for: a socket is watched from when there is.
 
 use std::io::{self, IoSlice};

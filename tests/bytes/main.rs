@@ -97,7 +97,7 @@ fn anything_that_a_hook_is_told_is_read_or_refused() {
 }
 
 #[test]
-fn requests_are_counted_as_hyper_counts_them_whatever_the_bytes() {
+fn requests_are_read_as_hyper_reads_them_whatever_the_bytes() {
     try_out("http", deployer::fuzzing::http);
 }
 

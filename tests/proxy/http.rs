@@ -28,6 +28,19 @@ fn a_connection_is_kept_on_both_sides() {
 }
 
 #[test]
+fn a_connection_is_kept_whatever_the_size_of_its_answers() {
+    let (proxy, upstream) = proxied();
+    let mut client = proxy.client();
+    for around in [1 << 12, 1 << 14, 1 << 16] {
+        for size in around - 70..around + 2 {
+            let answer = client.get(&format!("/download/{size}")).unwrap();
+            assert_eq!(answer.body.len(), size);
+        }
+    }
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[test]
 fn an_upgraded_connection_carries_bytes_both_ways_and_counts_as_in_flight() {
     let (proxy, upstream) = proxied();
     let mut client = proxy.client();
@@ -383,6 +396,124 @@ fn an_answer_before_the_end_of_the_upload_reaches_the_client() {
     assert_eq!(client.head().unwrap().status, 503);
     drop(client);
     sender.join().unwrap();
+}
+
+#[test]
+fn an_upstream_that_answers_before_the_end_of_the_upload_is_heard() {
+    let (proxy, upstream) = proxied();
+    for kept in [false, true] {
+        let mut client = proxy.client();
+        if kept {
+            client.get("/").unwrap();
+        }
+        client
+            .say("POST /early HTTP/1.1\r\nHost: test\r\nContent-Length: 50000000\r\n\r\n")
+            .unwrap();
+        let mut stream = client.stream().try_clone().unwrap();
+        let sender = thread::spawn(move || {
+            let block = vec![0; 100_000];
+            (0..500).map_while(|_| stream.write_all(&block).ok()).count()
+        });
+        let answer = client.response().unwrap();
+        assert_eq!((answer.status, answer.text().as_str()), (413, "early"));
+        assert!(client.said_close());
+        drop(client);
+        sender.join().unwrap();
+    }
+    assert_eq!(wait(proxy.control.in_flight(&[upstream.address])).unwrap(), 0);
+}
+
+#[test]
+fn what_an_upstream_says_unasked_answers_nothing() {
+    let (proxy, _upstream) = proxied();
+    let mut client = proxy.client();
+    for _ in 0..50 {
+        assert_eq!(client.get("/unasked").unwrap().text(), "blue");
+        assert_eq!(client.post("/", b"x").unwrap().text(), "blue");
+    }
+}
+
+#[test]
+fn an_upload_goes_on_while_its_answer_comes() {
+    let (proxy, _upstream) = proxied();
+    let mut client = proxy.client();
+    client
+        .say("POST /duplex HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .unwrap();
+    assert_eq!(client.head().unwrap().status, 200);
+    for word in ["one", "two", "three"] {
+        client.say(format!("{:x}\r\n{word}\r\n", word.len())).unwrap();
+        assert_eq!(client.chunk().unwrap().unwrap(), word.as_bytes());
+    }
+    client.say("0\r\n\r\n").unwrap();
+    assert_eq!(client.chunk().unwrap(), None);
+}
+
+#[test]
+fn fields_go_on_in_their_order_and_as_they_are_written() {
+    let (proxy, _upstream) = proxied();
+    let mut client = proxy.client();
+    client
+        .say("GET /head HTTP/1.1\r\nHost: test\r\nX-One: 1\r\nCookie: a\r\nx-TWO: \tb \u{e9}\r\nCookie: c\r\n\r\n")
+        .unwrap();
+    let seen = client.response().unwrap().text();
+    let fields = "X-One: 1\r\nCookie: a\r\nx-TWO: b \u{e9}\r\nCookie: c\r\n";
+    assert!(seen.contains(fields), "{seen}");
+}
+
+#[test]
+fn an_old_client_is_kept_where_it_asks_for_that() {
+    let (proxy, upstream) = proxied();
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        client
+            .say("GET / HTTP/1.0\r\nHost: test\r\nConnection: Keep-Alive\r\n\r\n")
+            .unwrap();
+        let answer = client.response().unwrap();
+        assert_eq!(
+            (answer.text().as_str(), answer.header("connection")),
+            ("blue", "keep-alive")
+        );
+    }
+    client.say("GET / HTTP/1.0\r\nHost: test\r\n\r\n").unwrap();
+    assert_eq!(client.response().unwrap().text(), "blue");
+    assert!(client.said_close() && client.is_closed());
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[test]
+fn a_body_that_contradicts_itself_is_refused_and_what_stands_in_it_is_no_request() {
+    let (proxy, upstream) = proxied();
+    for body in [
+        "3\nabc\r\n0\r\n\r\n",
+        "3\r\nabcd\r\n0\r\n\r\n",
+        "x\r\nabc\r\n0\r\n\r\n",
+        "3;\nx\r\nabc\r\n0\r\n\r\n",
+        "fffffffffffffffff\r\nabc",
+    ] {
+        let mut client = proxy.client();
+        client
+            .say(format!(
+                "POST /echo HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n{body}\
+                 GET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n"
+            ))
+            .unwrap();
+        assert_eq!(client.response().unwrap().status, 400, "{body:?}");
+        assert!(client.is_closed(), "{body:?}");
+    }
+    assert!(upstream.seen().iter().all(|line| !line.contains("smuggled")));
+    assert_eq!(wait(proxy.control.in_flight(&[upstream.address])).unwrap(), 0);
+}
+
+#[test]
+fn a_request_that_is_refused_unread_is_answered_before_its_connection_ends() {
+    let (proxy, _upstream) = proxied();
+    let mut client = proxy.client();
+    let junk = "POST / HTTP/1.1\r\n\r\n".to_owned() + &"x".repeat(300_000);
+    client.say(junk).unwrap();
+    assert_eq!(client.response().unwrap().status, 400);
+    // By an end, and not by a reset, which could have overtaken the answer.
+    assert_eq!(client.reader.read(&mut [0; 1]).unwrap(), 0);
 }
 
 #[test]

@@ -5,7 +5,8 @@
 //! `/hold` (answers when told to), `/die` (breaks off), `/once` (closes after the answer without a word),
 //! `/silent` (an answer that stops half way), `/chunks` (the same without a length, broken off when told to),
 //! `/half-events` (an event stream that stops within an event until told to go on), `/flood` (an event stream without
-//! a pause), and any upgrade, as `echo`.
+//! a pause), `/unasked` (and another answer behind it), `/early` (answers and closes without a look at the body),
+//! `/duplex` (sends a chunked body back as it comes), and any upgrade, as `echo`.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
@@ -145,6 +146,17 @@ impl Shared {
                 self.wait_for_release();
                 return Ok(());
             }
+            if path == "early" {
+                return self.say(
+                    stream,
+                    "413 Too much\r\ncontent-length: 5\r\nconnection: close",
+                    b"early",
+                );
+            }
+            if path == "duplex" {
+                self.duplex(&mut reader, stream)?;
+                continue;
+            }
             let body = read_body(&mut reader, &head)?;
             match path {
                 "slow" => {
@@ -178,6 +190,10 @@ impl Shared {
                 }
                 "status" => self.say(stream, &format!("{number} X\r\ncontent-length: 0"), b"")?,
                 "not-modified" => self.say(stream, "304 Not Modified\r\netag: \"x\"", b"")?,
+                "unasked" => {
+                    let more = b"blueHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nwrong";
+                    self.say(stream, "200 OK\r\ncontent-length: 4", more)?;
+                }
                 "once" => {
                     self.answer(stream, self.name.as_bytes())?;
                     return Ok(());
@@ -256,6 +272,22 @@ impl Shared {
         stream.write_all(b"c\r\n1\n\ndata: 2\n\n\r\n")?;
         self.wait_for_release();
         Ok(())
+    }
+
+    /// Sends back each byte of a chunked body when it has come.
+    fn duplex(&self, reader: &mut impl BufRead, mut stream: &TcpStream) -> io::Result<()> {
+        self.say(stream, "200 OK\r\ntransfer-encoding: chunked", b"")?;
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line)?;
+            let size = usize::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
+            let mut chunk = vec![0; size + 2];
+            reader.read_exact(&mut chunk)?;
+            stream.write_all(&[line.as_bytes(), &chunk].concat())?;
+            if size == 0 {
+                return Ok(());
+            }
+        }
     }
 
     fn echo_for_ever(

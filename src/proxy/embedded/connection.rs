@@ -1,30 +1,22 @@
 //! Clients' connections: the workers that serve them, one thread each, and what all of them share.
 
 use std::collections::{HashMap, HashSet};
-use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
-use http::HeaderValue;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
 
-use super::forward;
+use super::client::Client;
 use super::listen::Accepting;
 use super::listener::Connection;
 use super::pulse::{Clock, Limits, Phase, Pulse, Ruling};
-use super::stream::Stream;
 use super::table::{Door, Switch};
 use super::upstream::{Upstream, lock};
-
-/// Largest head of a request; a larger one is answered 431.
-pub(super) const HEAD_MAX: usize = 64 << 10;
 
 /// Workers that accept. Every one of them that has nothing to do wakes for a new connection; the others are given some.
 const ACCEPTORS: usize = 4;
@@ -65,17 +57,6 @@ pub(super) struct Accepted {
     /// None behind another program's unix socket.
     pub(super) peer: Option<IpAddr>,
     pub(super) door: Door,
-}
-
-/// One client's connection, as its requests see it.
-#[derive(Debug)]
-pub(super) struct Client {
-    pub(super) plane: Arc<Plane>,
-    pub(super) worker: Arc<Worker>,
-    pub(super) pulse: Arc<Pulse>,
-    pub(super) door: Door,
-    /// The client's address, as X-Forwarded-For has it; none where the program in front knows it, and we do not.
-    pub(super) address: Option<HeaderValue>,
 }
 
 impl Plane {
@@ -243,45 +224,20 @@ impl Worker {
     async fn serve(self: Arc<Self>, plane: Arc<Plane>, connection: Connection, accepted: Accepted) {
         let pulse = Arc::new(Pulse::new(Arc::clone(&plane.clock), Phase::Fresh));
         let _registered = self.register(Arc::clone(&pulse));
-        let client = Arc::new(Client {
-            plane: Arc::clone(&plane),
-            worker: self,
-            pulse: Arc::clone(&pulse),
-            door: accepted.door,
-            address: accepted.peer.map(address_of),
-        });
-        let stream = Stream::new(connection, Arc::clone(&pulse));
-        let service = service_fn(|request| {
-            let client = Arc::clone(&client);
-            async { Ok::<_, Infallible>(forward::answer(client, request).await) }
-        });
-        let mut connection = pin!(
-            hyper::server::conn::http1::Builder::new()
-                .header_read_timeout(None)
-                .max_header_size(HEAD_MAX)
-                .serve_connection(TokioIo::new(stream), service)
-                .with_upgrades()
-        );
+        let client = Client::new(Arc::clone(&plane), self, Arc::clone(&pulse), connection, accepted);
+        let mut served = pin!(client.serve());
         poll_fn(|cx| {
             pulse.belongs_to(cx.waker());
             match pulse.orders(&plane.limits) {
-                Ruling::Cut => return Poll::Ready(()),
-                Ruling::Close | Ruling::Part => connection.as_mut().graceful_shutdown(),
-                Ruling::LateHead => {
-                    // The poll lets the stream itself say 408: hyper would close without a word.
-                    let _ = connection.as_mut().poll(cx);
-                    return Poll::Ready(());
-                }
-                _ => {}
+                Ruling::Cut => Poll::Ready(()),
+                _ => served.as_mut().poll(cx),
             }
-            // A connection that fails is closed; there is nobody to be told.
-            connection.as_mut().poll(cx).map(drop)
         })
         .await;
     }
 
     /// Lets the sweep see `pulse` until what is given back is dropped.
-    pub(super) fn register(self: &Arc<Self>, pulse: Arc<Pulse>) -> Registered {
+    fn register(self: &Arc<Self>, pulse: Arc<Pulse>) -> Registered {
         let key = self.last_key.fetch_add(1, Relaxed);
         lock(&self.pulses).insert(key, pulse);
         Registered {
@@ -291,15 +247,8 @@ impl Worker {
     }
 }
 
-impl Client {
-    /// Counts a request that was no app's.
-    pub(super) fn count_unrouted(&self) {
-        self.plane.switch.unrouted.fetch_add(1, Relaxed);
-    }
-}
-
 /// See [`Worker::register`].
-pub(super) struct Registered {
+struct Registered {
     worker: Arc<Worker>,
     key: u64,
 }
@@ -307,48 +256,5 @@ pub(super) struct Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         lock(&self.worker.pulses).remove(&self.key);
-    }
-}
-
-fn address_of(peer: IpAddr) -> HeaderValue {
-    match peer.to_canonical() {
-        IpAddr::V4(ip) => dotted(ip),
-        IpAddr::V6(ip) => HeaderValue::from_str(&ip.to_string()).expect("an address is a header's value"),
-    }
-}
-
-/// The address as it is written. The standard library's formatting takes ten times as many instructions, which counts
-/// where every request comes on a connection of its own.
-fn dotted(ip: Ipv4Addr) -> HeaderValue {
-    let (mut text, mut length) = ([0; 15], 0);
-    for octet in ip.octets() {
-        if length > 0 {
-            text[length] = b'.';
-            length += 1;
-        }
-        for unit in [100, 10, 1] {
-            if octet >= unit || unit == 1 {
-                text[length] = b'0' + octet / unit % 10;
-                length += 1;
-            }
-        }
-    }
-    HeaderValue::from_bytes(&text[..length]).expect("digits and dots are a header's value")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_written_as_everybody_writes_it() {
-        let octets = [0, 1, 9, 10, 19, 99, 100, 101, 110, 199, 200, 255];
-        for first in octets {
-            for second in octets {
-                let ip = Ipv4Addr::new(first, second, second, first);
-                assert_eq!(dotted(ip), ip.to_string());
-                assert_eq!(address_of(ip.to_ipv6_mapped().into()), ip.to_string());
-            }
-        }
     }
 }

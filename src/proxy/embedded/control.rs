@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 
-use super::head;
+use super::http1::{CHECK, RELEASE};
 use crate::model::AppName;
 use crate::proxy::answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
 use crate::proxy::error::ProxyError;
@@ -216,8 +216,8 @@ impl Control {
         path: &str,
         check: &str,
     ) -> Result<Checked, ProxyError> {
-        let (status, headers) = exchange::ask(public, host, path, &[(head::CHECK.as_str(), check)]).await?;
-        let release = headers.get(head::RELEASE).and_then(|value| {
+        let (status, headers) = exchange::ask(public, host, path, &[(CHECK, check)]).await?;
+        let release = headers.get(RELEASE).and_then(|value| {
             let (slot, release) = value.to_str().ok()?.split_once('/')?;
             Some((slot.parse().ok()?, release.parse().ok()?))
         });

@@ -1,19 +1,14 @@
 //! Connections to upstreams.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
-use hyper_util::rt::TokioIo;
+use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::body::Upload;
 use super::listen::keep_alive;
 use super::reach::reach;
 use super::upstream::Upstream;
@@ -22,20 +17,8 @@ use super::watch;
 /// One connection to an upstream.
 #[derive(Debug)]
 pub(super) struct Link {
-    sender: SendRequest<Upload>,
-    heard: Arc<AtomicBool>,
-}
-
-/// Why there is no answer.
-#[derive(Debug)]
-pub(super) enum Unanswered {
-    /// Nothing of the request was written; here it is again.
-    Unsent(Box<Request<Upload>>),
-    /// The request may have been seen.
-    Broken {
-        /// Whether any byte came back.
-        heard: bool,
-    },
+    pub(super) stream: TcpStream,
+    upstream: Arc<Upstream>,
 }
 
 impl Link {
@@ -44,87 +27,52 @@ impl Link {
         let stream = reach(upstream.address).await?;
         stream.set_nodelay(true)?;
         keep_alive(&stream)?;
-        let heard = Arc::new(AtomicBool::new(false));
-        let ear = Ear {
+        Ok(Self {
             stream,
-            heard: Arc::clone(&heard),
             upstream: Arc::clone(upstream),
-        };
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(ear))
-            .await
-            .map_err(io::Error::other)?;
-        tokio::spawn(connection.with_upgrades());
-        Ok(Self { sender, heard })
+        })
     }
 
-    /// Sends `request` and waits for the answer's head.
-    pub(super) async fn ask(&mut self, request: Request<Upload>) -> Result<Response<Incoming>, Unanswered> {
-        self.heard.store(false, Relaxed);
-        self.sender
-            .try_send_request(request)
-            .await
-            .map_err(|mut error| match error.take_message() {
-                Some(request) => Unanswered::Unsent(Box::new(request)),
-                None => Unanswered::Broken {
-                    heard: self.heard.load(Relaxed),
-                },
-            })
-    }
-
-    /// Whether the last exchange is over and the next can begin.
-    pub(super) fn is_ready(&self) -> bool {
-        self.sender.is_ready()
-    }
-
-    /// Whether the other side, or this one, has closed it.
-    pub(super) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
-    }
-}
-
-/// A stream that notes that something was read, and has the upstream looked at when the other side ends it.
-struct Ear {
-    stream: TcpStream,
-    heard: Arc<AtomicBool>,
-    upstream: Arc<Upstream>,
-}
-
-impl AsyncRead for Ear {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            this.heard.store(true, Relaxed);
-        } else if polled.is_ready() {
-            watch::look(&this.upstream);
+    /// Reads into `room` what has come, 0 bytes at the end. The upstream is looked at when it ends the stream.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut room = ReadBuf::new(room);
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room));
+        let came = room.filled().len();
+        if came == 0 {
+            watch::look(&self.upstream);
         }
-        polled
-    }
-}
-
-impl AsyncWrite for Ear {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+        Poll::Ready(read.map(|()| came))
     }
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
+    /// Writes of `bytes` what the kernel takes.
+    pub(super) fn poll_write(
+        &mut self,
         cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
+        bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
     }
 
-    fn is_write_vectored(&self) -> bool {
+    /// Whether nothing was heard of it since its last exchange, neither bytes nor its end, as far as this thread was
+    /// told. Whoever calls is woken when there is.
+    pub(super) fn is_silent(&self, cx: &mut Context<'_>) -> bool {
+        while self.stream.poll_read_ready(cx).is_ready() {
+            // A read that took all there was, and as much as it could, leaves it to the next one to find that out.
+            match self.stream.try_read(&mut [0; 1]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                _ => return false,
+            }
+        }
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    /// The same, as the kernel knows it at this moment.
+    pub(super) fn is_silent_now(&self) -> bool {
+        let heard = recv(
+            &self.stream,
+            &mut [0; 1][..],
+            RecvFlags::PEEK | RecvFlags::DONTWAIT,
+        );
+        matches!(heard, Err(rustix::io::Errno::AGAIN))
     }
 }

@@ -1,27 +1,20 @@
-//! One request's way: check, route, ask an upstream, answer.
+//! One request's way: route, ask an upstream, answer.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::net::SocketAddrV4;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
-use http_body::Body;
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
-
-use super::body::{Answer, Lease, Tally, Upload};
-use super::connection::Client;
-use super::dial::{Link, Unanswered};
-use super::head::{self, Host};
+use super::client::{Client, obeying};
+use super::dial::Link;
+use super::exchange::{Delivery, Exchange, Failed, Lease};
+use super::http1::{Answer, Request};
 use super::page::Page;
-use super::pulse::{Phase, Pulse, Ruling};
+use super::pulse::{Phase, Ruling};
 use super::table::{Claim, Nowhere};
+use super::tally::Tally;
 use super::tunnel;
+use super::upstream::Seat;
 use super::watch;
 
 /// Oldest idle connection that is used for a request that cannot be sent twice, in milliseconds. Servers close
@@ -29,153 +22,176 @@ use super::watch;
 /// meets such a close half way is lost.
 const FRESH: u64 = 1_000;
 
-/// Answers one request.
-pub(super) async fn answer(client: Arc<Client>, request: Request<Incoming>) -> Response<Answer> {
-    let conflicting = client.pulse.begin(!request.body().is_end_stream());
-    let mut response = match relay(&client, request, conflicting).await {
-        Ok(response) => response,
-        Err(page) => page.response(&client.pulse),
-    };
-    // A request that was sent behind this one is answered before the connection closes.
-    if client.plane.is_lingering()
-        && response.status() != StatusCode::SWITCHING_PROTOCOLS
-        && !client.pulse.has_another()
-    {
-        response
-            .headers_mut()
-            .insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+const BAD_BODY: Page = Page::BadRequest("400: the request's body is malformed.\n");
+
+/// What becomes of the client's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    /// It may bring the next request.
+    Next,
+    /// It ends.
+    Close,
+    /// It ends, and its client may be sending still.
+    Goodbye,
+    /// It is broken off.
+    Break,
 }
 
-async fn relay(
-    client: &Client,
-    mut request: Request<Incoming>,
-    conflicting: bool,
-) -> Result<Response<Answer>, Page> {
-    let begun = Instant::now();
-    let upgrade = Upgrade::wanted(&mut request);
-    let (mut parts, body) = request.into_parts();
-    let host = examine(&mut parts, conflicting).inspect_err(|_| client.count_unrouted())?;
-    let check = parts.headers.remove(head::CHECK);
-    let version = parts.version;
-    head::forward_request(&mut parts, &host, client.address.as_ref());
-    if let Some(upgrade) = &upgrade {
-        upgrade.put_into(&mut parts.headers);
-    }
-    parts.extensions = http::Extensions::new();
-    let body = match body.is_end_stream() {
-        true => Upload::Empty,
-        false => Upload::Streaming(body, Arc::clone(&client.pulse)),
-    };
-    let (response, lease) = ask(client, &host, Request::from_parts(parts, body), begun).await?;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let upgrade = upgrade.ok_or(Page::BadGateway)?;
-        return Ok(tunnel::switch(client, response, upgrade.client, lease.tally));
-    }
-    Ok(pass_on(client, version, response, lease, check.as_ref()))
+/// Why a request is not answered by an upstream.
+enum Unanswered {
+    /// The proxy answers itself.
+    Page(Page),
+    /// There is nobody to be answered any more.
+    Gone,
 }
 
-fn examine(parts: &mut Parts, conflicting: bool) -> Result<Host, Page> {
-    if conflicting {
-        return Err(Page::BadRequest(
-            "400: the request has both Content-Length and Transfer-Encoding, or a length that is none.\n",
-        ));
-    }
-    head::check(parts)?;
-    head::host(parts)
-}
-
-/// A change of protocol that the client asks for.
-struct Upgrade {
-    protocol: HeaderValue,
-    client: OnUpgrade,
-}
-
-impl Upgrade {
-    fn wanted(request: &mut Request<Incoming>) -> Option<Self> {
-        if !request.headers().contains_key(UPGRADE) || !request.body().is_end_stream() {
-            return None;
-        }
-        let protocol = head::wanted_upgrade(request.version(), request.headers())?;
-        Some(Self {
-            protocol,
-            client: hyper::upgrade::on(request),
+impl From<Ruling> for Unanswered {
+    fn from(ruling: Ruling) -> Self {
+        Self::Page(match ruling {
+            Ruling::StalledUpload => Page::RequestTimeout,
+            Ruling::NoAnswer => Page::GatewayTimeout,
+            Ruling::Lost => Page::BadGateway,
+            _ => Page::Cut,
         })
     }
+}
 
-    fn put_into(&self, headers: &mut HeaderMap) {
-        headers.insert(UPGRADE, self.protocol.clone());
-        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+impl From<Page> for Unanswered {
+    fn from(page: Page) -> Self {
+        Self::Page(page)
     }
+}
+
+/// Answers one request.
+pub(super) async fn answer(client: &mut Client, request: Request) -> Then {
+    client.pulse.begin(!request.body.is_done());
+    let mut exchange = Exchange::new(request);
+    match ask(client, &mut exchange).await {
+        Ok(answer) if answer.switches() => match exchange.leave() {
+            Some((lease, answers)) => tunnel::carry(client, answer, lease, answers).await,
+            None => Then::Break,
+        },
+        Ok(answer) => pass_on(client, &mut exchange, answer).await,
+        Err(Unanswered::Page(page)) => say(client, &mut exchange, page).await,
+        Err(Unanswered::Gone) => Then::Break,
+    }
+}
+
+/// Answers by an upstream's answer.
+async fn pass_on(client: &mut Client, exchange: &mut Exchange, answer: Answer) -> Then {
+    let closes = answer.is_unframed || !exchange.is_asked() || is_last(client, &exchange.request);
+    client.stream.is_unframed = answer.is_unframed;
+    client.pulse.enter(match answer.is_events {
+        true => Phase::Quiet,
+        false => Phase::Stream,
+    });
+    let mut delivery = Delivery::new(answer, closes, exchange.request.takes_trailers);
+    let delivered = poll_fn(|cx| exchange.poll_deliver(cx, client, &mut delivery)).await;
+    if delivered.is_err() {
+        return Then::Break;
+    }
+    client.stream.is_unframed = false;
+    match exchange.discard(client) {
+        false => Then::Goodbye,
+        true if closes || delivery.has_parted() => Then::Close,
+        true => Then::Next,
+    }
+}
+
+/// Answers by a page of our own.
+async fn say(client: &mut Client, exchange: &mut Exchange, page: Page) -> Then {
+    drop(exchange.leave());
+    let is_whole = exchange.discard(client);
+    let request = &exchange.request;
+    let closes = page.closes() || !is_whole || request.is_http_10 || is_last(client, request);
+    client.pulse.serve_by(0);
+    client.pulse.enter(Phase::Stream);
+    match client.say(&page.answer(request.is_head, closes)).await {
+        Err(_) => Then::Break,
+        Ok(()) if !is_whole => Then::Goodbye,
+        Ok(()) if closes => Then::Close,
+        Ok(()) => Then::Next,
+    }
+}
+
+/// Whether the connection ends behind a request that has come whole. One that was sent behind it is answered first.
+fn is_last(client: &Client, request: &Request) -> bool {
+    !request.keeps || client.plane.is_lingering() && !client.has_another()
 }
 
 /// Asks one instance after another, until one answers or there is no other that may be asked.
-async fn ask(
-    client: &Client,
-    host: &Host,
-    mut request: Request<Upload>,
-    begun: Instant,
-) -> Result<(Response<Incoming>, Lease), Page> {
+async fn ask(client: &mut Client, exchange: &mut Exchange) -> Result<Answer, Unanswered> {
+    let begun = Instant::now();
     let mut tried: Vec<SocketAddrV4> = Vec::new();
     let mut last = Page::Unavailable;
     let mut idle_allowed = true;
+    let mut is_asked_for = !exchange.request.expects;
     loop {
-        let now = client.pulse.now();
-        let claim = claim(client, host, &tried, last)?;
+        let claim = claim(client, &exchange.request.host, &tried, last)?;
         let seat = Arc::clone(claim.in_flight.seat());
-        let upstream = &seat.upstream;
-        client.pulse.serve_by(upstream.id);
-        let mut tally = Tally::new(claim, client.worker.index, begun);
+        client.pulse.serve_by(seat.upstream.id);
+        let tally = Tally::new(claim, client.worker.index, begun);
 
-        let repeatable = is_repeatable(&request);
-        let idle = if idle_allowed {
-            seat.take_idle(now, if repeatable { u64::MAX / 2 } else { FRESH })
-        } else {
-            None
-        };
+        let idle = idle_allowed.then(|| idle(&seat, &exchange.request, client.pulse.now()));
+        let idle = idle.flatten();
         let reused = idle.is_some();
-        let mut link = match idle {
+        let link = match idle {
             Some(link) => link,
-            None => match obeying(&client.pulse, Link::open(upstream)).await? {
+            // On memory of its own: most requests find a connection, and wait with less.
+            None => match obeying(&client.pulse, Box::pin(Link::open(&seat.upstream))).await? {
                 Ok(link) => link,
                 Err(error) => {
-                    watch::put_out(upstream, &error);
+                    watch::put_out(&seat.upstream, &error);
                     last = page_of(&error);
-                    tried.push(upstream.address);
+                    tried.push(seat.upstream.address);
                     tally.forget();
                     continue;
                 }
             },
         };
-        let spare = (reused && repeatable).then(|| copy_head(&request));
-        match obeying(&client.pulse, link.ask(request)).await? {
-            Ok(response) => {
-                tally.status = response.status();
-                return Ok((response, Lease { tally, link }));
+        exchange.begin(Lease { link, tally });
+        // What has come of the body goes out with the head.
+        let staged = exchange.upload.stage(&mut client.buffer);
+        staged.map_err(|_| BAD_BODY)?;
+        if !is_asked_for && client.buffer.is_empty() {
+            client.say(CONTINUE).await.map_err(|_| Unanswered::Gone)?;
+        }
+        is_asked_for = true;
+
+        match poll_fn(|cx| exchange.poll_answer(cx, client)).await? {
+            Ok(answer) => return Ok(answer),
+            Err(Failed::Gone) => return Err(Unanswered::Gone),
+            Err(Failed::Malformed) => return Err(BAD_BODY.into()),
+            Err(Failed::Unsent) if reused => {}
+            Err(Failed::Unsent) => {
+                last = Page::BadGateway;
+                tried.push(seat.upstream.address);
             }
-            Err(Unanswered::Unsent(unsent)) => {
-                request = *unsent;
-                if !reused {
-                    last = Page::BadGateway;
-                    tried.push(upstream.address);
-                }
-            }
-            Err(Unanswered::Broken { heard: false }) if spare.is_some() => {
-                request = spare.expect("looked at in the guard");
-            }
-            Err(Unanswered::Broken { .. }) => return Err(Page::BadGateway),
+            Err(Failed::Broken) if exchange.met_a_close(reused) => {}
+            Err(Failed::Broken) => return Err(Page::BadGateway.into()),
         }
         idle_allowed = false;
-        tally.forget();
+        if let Some((lease, _)) = exchange.leave() {
+            lease.tally.forget();
+        }
     }
 }
 
-fn claim(client: &Client, host: &Host, tried: &[SocketAddrV4], last: Page) -> Result<Claim, Page> {
+/// An idle connection that this request may be sent on.
+fn idle(seat: &Arc<Seat>, request: &Request, now: u64) -> Option<Link> {
+    if request.is_repeatable {
+        return seat.take_idle(now, u64::MAX / 2);
+    }
+    seat.take_idle(now, FRESH).filter(Link::is_silent_now)
+}
+
+fn claim(client: &Client, host: &str, tried: &[SocketAddrV4], last: Page) -> Result<Claim, Page> {
     client
         .plane
         .switch
-        .claim(client.worker.index, client.door, host.as_str(), tried)
+        .claim(client.worker.index, client.door, host, tried)
         .map_err(|nowhere| {
             let (app, slot, page) = match nowhere {
                 Nowhere::Unknown => {
@@ -191,23 +207,9 @@ fn claim(client: &Client, host: &Host, tried: &[SocketAddrV4], last: Page) -> Re
             };
             let status = page.status();
             app.counters
-                .count(client.worker.index, slot, status, std::time::Duration::ZERO);
+                .count(client.worker.index, slot, status, Duration::ZERO);
             page
         })
-}
-
-/// Whether a request may be sent a second time: it changes nothing, and there is no body to be read again.
-fn is_repeatable(request: &Request<Upload>) -> bool {
-    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
-        && matches!(request.body(), Upload::Empty)
-}
-
-fn copy_head(request: &Request<Upload>) -> Request<Upload> {
-    let mut copy = Request::new(Upload::Empty);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
 }
 
 /// What a request is answered that reached no instance, the last one failing with `error`.
@@ -216,61 +218,4 @@ fn page_of(error: &std::io::Error) -> Page {
         std::io::ErrorKind::TimedOut => Page::GatewayTimeout,
         _ => Page::Unavailable,
     }
-}
-
-/// Waits for `future` as long as the connection's pulse allows.
-async fn obeying<F: Future>(pulse: &Pulse, future: F) -> Result<F::Output, Page> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match pulse.ruling() {
-        Ruling::StalledUpload => Poll::Ready(Err(Page::RequestTimeout)),
-        Ruling::NoAnswer => Poll::Ready(Err(Page::GatewayTimeout)),
-        Ruling::Lost => Poll::Ready(Err(Page::BadGateway)),
-        Ruling::CutBeforeAnswer => Poll::Ready(Err(Page::Cut)),
-        _ => future.as_mut().poll(cx).map(Ok),
-    })
-    .await
-}
-
-/// `version` is the client's.
-fn pass_on(
-    client: &Client,
-    version: Version,
-    response: Response<Incoming>,
-    lease: Lease,
-    check: Option<&HeaderValue>,
-) -> Response<Answer> {
-    let (mut parts, body) = response.into_parts();
-    head::forward_answer(&mut parts.headers);
-    parts.version = Version::HTTP_11;
-    let claim = &lease.tally.claim;
-    if check.is_some_and(|check| same(check.as_bytes(), claim.app.check.as_bytes()))
-        && let Ok(release) = HeaderValue::from_str(&format!("{}/{}", claim.slot, claim.release))
-    {
-        parts.headers.insert(head::RELEASE, release);
-    }
-    let events = parts
-        .headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-    let pulse = Arc::clone(&client.pulse);
-    pulse.enter(if events { Phase::Quiet } else { Phase::Stream });
-    let endless = body.size_hint().exact().is_none();
-    if version == Version::HTTP_10 && endless {
-        pulse.is_framed(false);
-    }
-    let answer = match events && endless {
-        true => Answer::events(body, lease, pulse),
-        false => Answer::streaming(body, lease, pulse),
-    };
-    Response::from_parts(parts, answer)
-}
-
-/// Whether two tokens are the same, in a time that does not tell where they differ.
-fn same(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len()
-        && one
-            .iter()
-            .zip(other)
-            .fold(0, |differing, (a, b)| differing | (a ^ b))
-            == 0
 }

@@ -1,24 +1,27 @@
 //! See [`crate::fuzzing`].
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
+use std::future::Future as _;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, UPGRADE};
-use http::{Method, Request, Response, StatusCode, Version};
-use http_body_util::{BodyExt, Empty};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::HEAD_MAX;
+use super::buffer::Buffer;
 use super::frames::Frames;
-use super::framing::Framing;
+use super::http1::{self, Answer, Begun, HEAD_MAX, has_end};
+
+/// Lines of a head to which the proxy's own can be added without its being too many.
+const FIELDS: usize = 90;
 
 /// The frames of a WebSocket: where one ends is the same however the bytes are cut.
 pub(crate) fn frames(data: &[u8]) {
@@ -29,93 +32,277 @@ pub(crate) fn frames(data: &[u8]) {
     assert_eq!(whole.has_closed(), single.has_closed());
 }
 
-/// A client's bytes, in pieces as long as the first two bytes say: what follows their framing counts the requests as
-/// hyper does, whatever they are, as long as it has found none that is to be refused.
+/// A client's bytes, in pieces as long as the first two bytes say: every request that is read from them is the one that
+/// hyper reads there, to the last byte of its body, and what goes on of it is that request and no other. Where hyper
+/// finds none, none is read.
 pub(crate) fn http(data: &[u8]) {
     let Some((size, bytes)) = data.split_first_chunk::<2>() else {
         return;
     };
-    let seen = Rc::new(Seen::default());
+    let size = usize::from(u16::from_le_bytes(*size)).max(1);
+    let theirs = read_by_hyper(bytes, size);
+    for (number, ours) in read(bytes, size).iter().enumerate() {
+        let theirs = theirs.get(number);
+        let theirs = theirs
+            .unwrap_or_else(|| panic!("hyper has no request {number}: {} {}", ours.method, ours.target));
+        assert_eq!((&ours.method, &ours.target), (&theirs.method, &theirs.target));
+        match ours.is_whole {
+            true => assert_eq!(ours, theirs),
+            false => assert!(theirs.body.starts_with(&ours.body), "{ours:?} of {theirs:?}"),
+        }
+        // With what is added it may be more than is read.
+        if ours.passed_on.len() < HEAD_MAX / 2 && bytes.iter().filter(|byte| **byte == b'\n').count() < FIELDS
+        {
+            let passed_on = read(&ours.passed_on, usize::MAX);
+            assert_eq!(passed_on, std::slice::from_ref(ours), "what goes on");
+        }
+    }
+    answer(bytes, size);
+}
+
+/// An upstream's bytes: an answer that is read from them is read from what goes on of it too, with the same body.
+fn answer(bytes: &[u8], size: usize) {
+    let (asked, _) = http1::Request::read(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", None)
+        .ok()
+        .flatten()
+        .expect("a request");
+    let read = |bytes: &[u8], size: usize| {
+        let mut from = Pieces::new(bytes, size);
+        let mut seen = 0;
+        loop {
+            match Answer::read(from.buffer.bytes(), &asked, || None).ok()? {
+                Some(Begun::Meanwhile(length)) => from.buffer.consume(length),
+                Some(Begun::Answer(mut answer, length)) => {
+                    from.buffer.consume(length);
+                    let mut passed_on = answer.head(false);
+                    let (body, is_whole) = from.body(&mut answer.body);
+                    if answer.is_chunked {
+                        passed_on.extend(format!("{:x}\r\n", body.len()).bytes());
+                        passed_on.extend(&body);
+                        passed_on.extend(if body.is_empty() {
+                            &b"\r\n"[..]
+                        } else {
+                            b"\r\n0\r\n\r\n"
+                        });
+                    } else {
+                        passed_on.extend(&body);
+                    }
+                    return Some((answer.status, body, is_whole, passed_on));
+                }
+                None => {
+                    seen += 1;
+                    if !from.fill() || seen > bytes.len() {
+                        return None;
+                    }
+                }
+            }
+        }
+    };
+    if let Some((status, body, true, passed_on)) = read(bytes, size)
+        && status != StatusCode::SWITCHING_PROTOCOLS
+    {
+        let again = read(&passed_on, usize::MAX).map(|(status, body, is_whole, _)| (status, body, is_whole));
+        assert_eq!(again, Some((status, body, true)), "what goes on");
+    }
+}
+
+/// A request as it was read.
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    method: String,
+    target: String,
+    body: Vec<u8>,
+    is_whole: bool,
+    /// What goes on of it.
+    passed_on: Vec<u8>,
+}
+
+impl PartialEq for Seen {
+    fn eq(&self, other: &Self) -> bool {
+        let told = |seen: &Self| (seen.method.clone(), seen.target.clone(), seen.is_whole);
+        told(self) == told(other) && self.body == other.body
+    }
+}
+
+/// Bytes that come in pieces.
+struct Pieces<'a> {
+    left: &'a [u8],
+    size: usize,
+    buffer: Buffer,
+}
+
+impl<'a> Pieces<'a> {
+    fn new(left: &'a [u8], size: usize) -> Self {
+        let buffer = Buffer::default();
+        Self { left, size, buffer }
+    }
+
+    /// Whether more has come.
+    fn fill(&mut self) -> bool {
+        let (left, size) = (&mut self.left, self.size);
+        let filled = self.buffer.poll_fill(|room| {
+            let (piece, rest) = left.split_at(size.min(left.len()).min(room.len()));
+            room[..piece.len()].copy_from_slice(piece);
+            *left = rest;
+            Poll::Ready(Ok(piece.len()))
+        });
+        matches!(filled, Poll::Ready(Ok(1..)))
+    }
+
+    /// As much of a body as there is, and whether that is all of it.
+    fn body(&mut self, body: &mut http1::Body) -> (Vec<u8>, bool) {
+        let mut content = Vec::new();
+        while !body.is_done() {
+            let Ok((length, gap)) = self.buffer.decode(body) else {
+                break;
+            };
+            content.extend_from_slice(&self.buffer.bytes()[..length]);
+            if length + gap > 0 {
+                self.buffer.consume(length + gap);
+            } else if !body.is_done() && !self.fill() {
+                let _ = body.end();
+                break;
+            }
+        }
+        (content, body.is_done())
+    }
+}
+
+/// The requests that the proxy reads.
+fn read(bytes: &[u8], size: usize) -> Vec<Seen> {
+    let mut from = Pieces::new(bytes, size);
+    let (mut all, mut seen) = (Vec::new(), 0);
+    loop {
+        let head = from.buffer.bytes();
+        let read = match head.len() > seen && (seen == 0 || has_end(head, seen)) {
+            true => http1::Request::read(head, None),
+            false => Ok(None),
+        };
+        seen = head.len();
+        match read {
+            Err(_) => return all,
+            Ok(None) if from.buffer.is_full() || !from.fill() => return all,
+            Ok(None) => {}
+            Ok(Some((mut request, length))) => {
+                // hyper goes its own ways about a change of protocol.
+                let head = from.buffer.bytes()[..length].to_ascii_lowercase();
+                let asks_for_more = head.windows(7).any(|part| part == b"upgrade");
+                from.buffer.consume(length);
+                seen = 0;
+                let line = String::from_utf8_lossy(&request.head);
+                let mut words = line.split(' ').map(ToOwned::to_owned);
+                let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+                let is_chunked = request.body.length().is_none();
+                let (body, is_whole) = from.body(&mut request.body);
+                let mut passed_on = request.head;
+                if is_chunked && !body.is_empty() {
+                    passed_on.extend(format!("{:x}\r\n", body.len()).bytes());
+                    passed_on.extend(&body);
+                    passed_on.extend(b"\r\n");
+                } else {
+                    passed_on.extend(&body);
+                }
+                if is_chunked && is_whole {
+                    passed_on.extend(b"0\r\n\r\n");
+                }
+                all.push(Seen {
+                    method,
+                    target,
+                    body,
+                    is_whole,
+                    passed_on,
+                });
+                if !is_whole || !request.keeps || asks_for_more {
+                    return all;
+                }
+            }
+        }
+    }
+}
+
+/// The requests that hyper reads.
+fn read_by_hyper(bytes: &[u8], size: usize) -> Vec<Seen> {
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let patience = Rc::new(Cell::new(0));
     let client = Client {
         left: bytes.to_vec(),
-        piece: usize::from(u16::from_le_bytes(*size)).max(1),
-        framing: Framing::new(),
-        seen: Rc::clone(&seen),
+        size,
+        patience: Rc::clone(&patience),
     };
-    let service = service_fn(|request| answer(Rc::clone(&seen), request));
-    let connection = hyper::server::conn::http1::Builder::new()
-        .header_read_timeout(None)
-        .max_header_size(HEAD_MAX)
-        .serve_connection(TokioIo::new(client), service);
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    let ended = runtime.expect("a runtime").block_on(connection);
-    if ended.is_ok() && !seen.closes.get() && seen.refused.get().is_none() {
-        assert_eq!(
-            seen.served.get(),
-            seen.heads.get(),
-            "hyper's requests, and those counted"
-        );
+    let service = service_fn(|request| take(Rc::clone(&seen), request));
+    let mut connection = pin!(
+        hyper::server::conn::http1::Builder::new()
+            .header_read_timeout(None)
+            .max_header_size(HEAD_MAX)
+            .serve_connection(TokioIo::new(client), service)
+    );
+    // Nothing here waits for anything outside, so that whoever polls once more has woken whoever waits.
+    while connection
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+        .is_pending()
+    {
+        patience.set(patience.get() + 1);
     }
+    seen.take()
 }
 
-/// What was seen of a connection.
-#[derive(Default)]
-struct Seen {
-    /// Requests that hyper has given to the service.
-    served: Cell<u32>,
-    /// Heads that were counted before.
-    heads: Cell<u32>,
-    /// The request that is to be refused.
-    refused: Cell<Option<u32>>,
-    /// Whether a request is the connection's last.
-    closes: Cell<bool>,
-}
-
-async fn answer(seen: Rc<Seen>, request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
-    let number = seen.served.get() + 1;
-    seen.served.set(number);
+async fn take(
+    seen: Rc<RefCell<Vec<Seen>>>,
+    request: Request<Incoming>,
+) -> Result<Response<Empty<Bytes>>, Infallible> {
+    let (head, mut body) = request.into_parts();
+    let at = seen.borrow().len();
+    seen.borrow_mut().push(Seen {
+        method: head.method.to_string(),
+        target: head
+            .uri
+            .path_and_query()
+            .map_or("/", |target| target.as_str())
+            .to_owned(),
+        ..Seen::default()
+    });
     let mut response = Response::new(Empty::new());
     *response.status_mut() = StatusCode::NOT_FOUND;
-    match seen.refused.get() {
-        Some(refused) if number >= refused => {
-            assert_eq!(number, refused, "hyper went on behind a request that is refused");
-            response
-                .headers_mut()
-                .insert(CONNECTION, http::HeaderValue::from_static("close"));
-            return Ok(response);
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => {
+                if let Ok(data) = frame.into_data() {
+                    seen.borrow_mut()[at].body.extend_from_slice(&data);
+                }
+            }
+            Err(_) => return Ok(response),
         }
-        _ => assert!(number <= seen.heads.get(), "request {number} was not counted"),
     }
-    let headers = request.headers();
-    let plain = request.version() == Version::HTTP_11
-        && request.method() != Method::CONNECT
-        && !headers.contains_key(CONNECTION)
-        && !headers.contains_key(UPGRADE);
-    // A body that hyper refuses is the connection's last too.
-    let is_whole = request.into_body().collect().await.is_ok();
-    if !plain || !is_whole {
-        seen.closes.set(true);
-    }
+    seen.borrow_mut()[at].is_whole = true;
     Ok(response)
 }
+
+/// Rounds in which a client that has sent everything is still there: hyper drops a request whose client is gone.
+const PATIENCE: usize = 20;
 
 /// A client that sends what it has, piece by piece, and reads nothing.
 struct Client {
     left: Vec<u8>,
-    piece: usize,
-    framing: Framing,
-    seen: Rc<Seen>,
+    size: usize,
+    /// Rounds since it has sent something.
+    patience: Rc<Cell<usize>>,
 }
 
 impl AsyncRead for Client {
     fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let length = this.piece.min(this.left.len()).min(into.remaining());
+        if this.left.is_empty() {
+            return if this.patience.get() < PATIENCE {
+                Poll::Pending
+            } else {
+                Poll::Ready(Ok(()))
+            };
+        }
+        this.patience.set(0);
+        let length = this.size.min(this.left.len()).min(into.remaining());
         let piece: Vec<u8> = this.left.drain(..length).collect();
         into.put_slice(&piece);
-        let refused = this.framing.follow(&piece);
-        this.seen.refused.set(this.seen.refused.get().or(refused));
-        this.seen.heads.set(this.framing.heads());
         Poll::Ready(Ok(()))
     }
 }

@@ -1,4 +1,4 @@
-//! The data plane: connection → `connection` → head checked → `table` → `upstream` → answer.
+//! The data plane: connection → `client` → head checked (`http1`) → `forward` → `table` → `upstream` → `exchange` → answer.
 //!
 //! A flip is one call over the control socket, "for this app, this is the whole route now" ([`AppRoute`],
 //! [`Control::put_route`]). It answers when the route is durable and in force; from then on no new request
@@ -11,17 +11,19 @@
 //! [`run`] serves until SIGTERM, or until a newer proxy takes over its sockets (`takeover`).
 
 mod api;
-mod body;
+mod buffer;
+mod client;
 mod connection;
 mod control;
 mod dial;
 mod events;
+mod exchange;
+mod flow;
 mod forward;
 mod frames;
-mod framing;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
-mod head;
+mod http1;
 mod listen;
 mod listener;
 mod metrics;
@@ -36,6 +38,7 @@ mod stream;
 mod succession;
 mod table;
 mod takeover;
+mod tally;
 mod tunnel;
 mod upstream;
 mod watch;

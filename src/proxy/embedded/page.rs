@@ -1,13 +1,8 @@
 //! The few pages that the proxy itself answers with: plain text, one line each.
 
-use std::sync::Arc;
+use http::StatusCode;
 
-use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Response, StatusCode};
-
-use super::body::Answer;
-use super::pulse::Pulse;
+use super::http1::put_date;
 
 /// An answer of the proxy's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +13,8 @@ pub(super) enum Page {
     MethodNotAllowed,
     /// The client was too slow.
     RequestTimeout,
+    /// The head has too many bytes, or fields.
+    HeadTooLarge,
     /// An expectation other than 100-continue.
     ExpectationFailed,
     /// A transfer coding other than chunked.
@@ -35,29 +32,34 @@ pub(super) enum Page {
 }
 
 impl Page {
-    /// The page as an answer.
-    pub(super) fn response(self, pulse: &Arc<Pulse>) -> Response<Answer> {
+    /// The page as an answer, which says whether the connection `closes` behind it; `to_head`: its head alone.
+    pub(super) fn answer(self, to_head: bool, closes: bool) -> Vec<u8> {
         let (status, text) = self.text();
-        let mut response = Response::new(Answer::page(
-            Bytes::from_static(text.as_bytes()),
-            Arc::clone(pulse),
-        ));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("text/plain; charset=utf-8"),
-        );
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if matches!(self, Page::Unavailable | Page::Cut) {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        let reason = status.canonical_reason().unwrap_or_default();
+        let retry = match self {
+            Page::Unavailable | Page::Cut => "retry-after: 1\r\n",
+            _ => "",
+        };
+        let close = if closes { "connection: close\r\n" } else { "" };
+        let mut answer = format!(
+            "HTTP/1.1 {} {reason}\r\ncontent-type: text/plain; charset=utf-8\r\ncache-control: no-store\r\n\
+             content-length: {}\r\n{retry}{close}",
+            status.as_u16(),
+            text.len()
+        )
+        .into_bytes();
+        put_date(&mut answer);
+        answer.extend_from_slice(b"\r\n");
+        if !to_head {
+            answer.extend_from_slice(text.as_bytes());
         }
-        // After a request that was refused unread, or broke off, nobody knows where the next one begins.
-        let refused = status.is_client_error() && self != Page::NotFound;
-        if refused || matches!(self, Page::NotImplemented | Page::Cut) {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
+        answer
+    }
+
+    /// Whether nobody knows where the next request begins: this one was refused unread, or broke off.
+    pub(super) fn closes(self) -> bool {
+        let refused = self.status().is_client_error() && self != Page::NotFound;
+        refused || matches!(self, Page::NotImplemented | Page::Cut)
     }
 
     /// The page's status.
@@ -75,6 +77,10 @@ impl Page {
             Page::RequestTimeout => (
                 StatusCode::REQUEST_TIMEOUT,
                 "408: the request took too long to arrive.\n",
+            ),
+            Page::HeadTooLarge => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "431: the request's head has more than 64 KiB, or more than 100 fields.\n",
             ),
             Page::ExpectationFailed => (
                 StatusCode::EXPECTATION_FAILED,

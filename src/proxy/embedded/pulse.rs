@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -136,6 +136,25 @@ pub(super) enum Ruling {
     Cut,
 }
 
+impl Ruling {
+    fn from_u8(value: u8) -> Self {
+        let all = [
+            Self::Go,
+            Self::Close,
+            Self::LateHead,
+            Self::StalledUpload,
+            Self::NoAnswer,
+            Self::CutBeforeAnswer,
+            Self::Part,
+            Self::Lost,
+            Self::Cut,
+        ];
+        all.into_iter()
+            .find(|ruling| *ruling as u8 == value)
+            .unwrap_or(Self::Cut)
+    }
+}
+
 const LOOK: u8 = 1;
 const CUT: u8 = 2;
 const RETIRE: u8 = 4;
@@ -164,14 +183,6 @@ pub(super) struct Pulse {
     parting: AtomicU64,
     /// Whether nobody is told when the client sends something or goes away.
     unwatched: AtomicBool,
-    /// Whether nothing but the connection's end tells where the answer under way ends.
-    unframed: AtomicBool,
-    /// Requests whose heads have begun to come.
-    begun: AtomicU32,
-    /// Requests that the service was called for.
-    served: AtomicU32,
-    /// The request, counted from 1, that came with conflicting lengths; 0: none.
-    conflict: AtomicU32,
 }
 
 impl Pulse {
@@ -189,10 +200,6 @@ impl Pulse {
             waker: OnceLock::new(),
             parting: AtomicU64::new(0),
             unwatched: AtomicBool::new(false),
-            unframed: AtomicBool::new(false),
-            begun: AtomicU32::new(0),
-            served: AtomicU32::new(0),
-            conflict: AtomicU32::new(0),
         }
     }
 
@@ -223,9 +230,8 @@ impl Pulse {
         self.since.store(self.clock.now(), Relaxed);
     }
 
-    /// Bytes came from the client: with them, `begun` requests have begun to come on this connection.
-    pub(super) fn heard(&self, begun: u32) {
-        self.begun.store(begun, Relaxed);
+    /// Bytes of a request's head came from the client.
+    pub(super) fn heard(&self) {
         let phase = self.phase.load(Relaxed);
         if phase == Phase::Idle as u8 || phase == Phase::Fresh as u8 {
             self.enter(Phase::Head);
@@ -244,11 +250,7 @@ impl Pulse {
 
     /// Whether a request that has come whole is being answered, and there was progress within [`BRIEF`].
     pub(super) fn is_brief(&self) -> bool {
-        let answers = match self.phase() {
-            Phase::Head => self.begun.load(Relaxed) > self.served.load(Relaxed),
-            phase => matches!(phase, Phase::Answer | Phase::Stream),
-        };
-        answers && self.stayed() < BRIEF
+        matches!(self.phase(), Phase::Answer | Phase::Stream) && self.stayed() < BRIEF
     }
 
     /// Notes whether the client's socket is left alone for now: once the exchange is brief no more, the sweep pokes the
@@ -265,47 +267,18 @@ impl Pulse {
         }
     }
 
-    /// A request begins; gives whether its lengths conflicted.
-    pub(super) fn begin(&self, has_body: bool) -> bool {
-        let number = self.served.load(Relaxed) + 1;
-        self.served.store(number, Relaxed);
+    /// A request begins.
+    pub(super) fn begin(&self, has_body: bool) {
         self.ruling.store(Ruling::Go as u8, Relaxed);
         self.hungry.store(false, Relaxed);
-        self.unframed.store(false, Relaxed);
         self.enter(if has_body { Phase::Upload } else { Phase::Answer });
-        self.conflict.load(Relaxed) == number
     }
 
     /// An exchange is over.
     pub(super) fn rest(&self) {
         self.serving.store(0, Relaxed);
-        if self.phase() != Phase::Tunnel {
-            self.enter(Phase::Idle);
-        }
-        // hyper reads no further until it is told to, and nobody would tell it of the next request.
-        if self.unwatched.load(Relaxed) {
-            self.wake();
-        }
-    }
-
-    /// Whether the client has sent another request behind the one that is being served, or may have.
-    pub(super) fn has_another(&self) -> bool {
-        self.unwatched.load(Relaxed) || self.begun.load(Relaxed) > self.served.load(Relaxed)
-    }
-
-    /// Notes whether the end of the answer under way is told by the connection's end alone.
-    pub(super) fn is_framed(&self, framed: bool) {
-        self.unframed.store(!framed, Relaxed);
-    }
-
-    /// Whether the connection's end, now, would make a broken answer look whole.
-    pub(super) fn would_look_whole(&self) -> bool {
-        self.unframed.load(Relaxed)
-    }
-
-    /// The request that comes `number`th has conflicting lengths.
-    pub(super) fn conflicting(&self, number: u32) {
-        self.conflict.store(number, Relaxed);
+        self.unwatched.store(false, Relaxed);
+        self.enter(Phase::Idle);
     }
 
     /// Which upstream serves from here on; 0: none.
@@ -313,24 +286,21 @@ impl Pulse {
         self.serving.store(upstream, SeqCst);
     }
 
-    /// The ruling that the request under way has to obey: one of those that have an answer, or [`Ruling::Go`].
-    pub(super) fn ruling(&self) -> Ruling {
-        let obeyed = [
-            Ruling::StalledUpload,
-            Ruling::NoAnswer,
-            Ruling::CutBeforeAnswer,
-            Ruling::Lost,
-        ];
-        let ruling = self.ruling.load(Relaxed);
-        obeyed
-            .into_iter()
-            .find(|&obeyed| obeyed as u8 == ruling)
-            .unwrap_or(Ruling::Go)
-    }
-
-    /// Whether the head that is coming has taken too long.
-    pub(super) fn is_late(&self) -> bool {
-        self.ruling.load(Relaxed) == Ruling::LateHead as u8
+    /// Asked by the connection's task wherever it waits for the client or the upstream.
+    ///
+    /// # Errors
+    /// The ruling that it has to obey instead; it is given once.
+    pub(super) fn obey(&self) -> Result<(), Ruling> {
+        let ruling = match self.ruling.load(Relaxed) {
+            0 => return Ok(()),
+            ruling => Ruling::from_u8(ruling),
+        };
+        self.ruling.store(Ruling::Go as u8, Relaxed);
+        match ruling {
+            // An event stream or a WebSocket ends by itself.
+            Ruling::Go | Ruling::Part => Ok(()),
+            ruling => Err(ruling),
+        }
     }
 
     /// Notes which task to wake; the first call counts, since a task's waker stays the same.
@@ -472,6 +442,7 @@ impl Pulse {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU32;
     use std::task::Wake;
 
     use super::*;
@@ -552,19 +523,6 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_is_not_watched_is_woken_when_its_answer_has_ended() {
-        let (pulse, woken) = unwatched();
-        pulse.rest();
-        assert_eq!(woken.0.load(Relaxed), 1);
-        assert!(!pulse.is_brief(), "it is to be watched from now on");
-
-        pulse.goes_unwatched(false);
-        pulse.begin(false);
-        pulse.rest();
-        assert_eq!(woken.0.load(Relaxed), 1, "the kernel wakes one that is watched");
-    }
-
-    #[test]
     fn a_connection_that_is_not_watched_is_woken_by_the_sweep_when_its_answer_takes_longer() {
         let (pulse, woken) = unwatched();
         pulse.sweep(&LIMITS);
@@ -574,14 +532,6 @@ mod tests {
         assert_eq!(woken.0.load(Relaxed), 1);
         assert!(!pulse.is_brief(), "it is to be watched from now on");
         assert_eq!(pulse.orders(&LIMITS), Ruling::Go);
-    }
-
-    #[test]
-    fn a_client_that_is_not_watched_may_have_sent_another_request() {
-        let (pulse, _) = unwatched();
-        assert!(pulse.has_another());
-        pulse.goes_unwatched(false);
-        assert!(!pulse.has_another());
     }
 
     #[test]

@@ -6,31 +6,25 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustix::net::{SendFlags, send, sockopt};
+use rustix::net::{RecvFlags, recv, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::framing::Framing;
 use super::listener::Connection;
-use super::pulse::{Phase, Pulse};
 
-/// Most that is read before a socket is watched, in bytes: the heads of most requests.
-const FIRST_READ: usize = 2048;
-
-const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-
-/// A client's stream that keeps its connection's pulse, and follows the framing of what comes.
+/// See the module.
+#[derive(Debug)]
 pub(super) struct Stream {
     socket: Socket,
-    pulse: Arc<Pulse>,
-    framing: Framing,
+    /// Whether nothing but the stream's end tells where the answer under way ends.
+    pub(super) is_unframed: bool,
 }
 
 /// A socket, and whether the kernel tells this thread of it.
+#[derive(Debug)]
 enum Socket {
     /// It does not. `tried`: it was read from once, and all that had come was taken.
     Bare {
@@ -45,90 +39,75 @@ enum Socket {
 
 impl Stream {
     /// A stream of whoever has just connected.
-    pub(super) fn new(socket: Connection, pulse: Arc<Pulse>) -> Self {
+    pub(super) fn new(socket: Connection) -> Self {
         Self {
             socket: Socket::Bare { socket, tried: false },
-            pulse,
-            framing: Framing::new(),
+            is_unframed: false,
         }
     }
 
-    /// Whether all that there is to read for now is the client's next request, or its going away, while the answer to
-    /// the one before it is likely to be there soon.
-    fn can_wait(&self) -> bool {
-        matches!(self.socket, Socket::Bare { tried: true, .. })
-            && self.framing.is_between()
-            && self.pulse.is_brief()
+    /// Whether the kernel is yet to be asked to tell of it.
+    pub(super) fn is_unwatched(&self) -> bool {
+        matches!(self.socket, Socket::Bare { .. })
     }
 
-    fn note(&self, polled: &Poll<io::Result<usize>>) {
-        match polled {
-            Poll::Ready(Ok(_)) => self.pulse.wrote(true),
-            Poll::Pending => self.pulse.wrote(false),
-            Poll::Ready(Err(_)) => {}
+    /// Reads into `room` what has come, 0 bytes at the end.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
+        if let Socket::Bare { socket, tried } = &mut self.socket
+            && !std::mem::replace(tried, true)
+        {
+            match socket.read(room) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read),
+            }
         }
+        let mut room = ReadBuf::new(room);
+        let read = self.socket.watched()?.poll_read(cx, &mut room);
+        read.map_ok(|()| room.filled().len())
+    }
+
+    /// Writes of `bytes` what the kernel takes.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let Socket::Bare { socket, .. } = &self.socket {
+            match socket.write_vectored(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+        self.socket.watched()?.poll_write_vectored(cx, bytes)
+    }
+
+    /// Whether something has come that was not read; the end is nothing.
+    pub(super) fn has_more(&self) -> bool {
+        let Some(socket) = self.socket.descriptor() else {
+            return false;
+        };
+        let read = recv(socket, &mut [0; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        matches!(read, Ok((1.., _)))
     }
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.pulse.is_late() {
-            if let Some(socket) = this.socket.descriptor() {
-                let _ = send(socket, LATE, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-            }
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        if this.can_wait() {
-            this.pulse.goes_unwatched(true);
-            return Poll::Pending;
-        }
-        this.pulse.goes_unwatched(false);
-        let before = buf.filled().len();
-        let polled = this.socket.poll_read(cx, buf);
-        let new = &buf.filled()[before..];
-        if !new.is_empty() && this.pulse.phase() != Phase::Tunnel {
-            let conflicting = this.framing.follow(new);
-            this.pulse.heard(this.framing.begun());
-            if let Some(number) = conflicting {
-                this.pulse.conflicting(number);
-            }
-        }
-        polled
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().socket.watched()?.poll_read(cx, room)
     }
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let polled = this.socket.poll_write(cx, bufs);
-        this.note(&polled);
-        polled
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Stream::poll_write(self.get_mut(), cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    /// Half a tunnel may end before the other. Everything else is closed at once after this, which says the same.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        match this.pulse.phase() {
-            Phase::Tunnel => this.socket.watched()?.poll_shutdown(cx),
-            _ => Poll::Ready(Ok(())),
-        }
+        self.get_mut().socket.watched()?.poll_shutdown(cx)
     }
 }
 
@@ -136,7 +115,7 @@ impl Drop for Stream {
     /// An answer that is broken off must not look whole: where only the connection's end tells, it ends by a reset.
     /// A unix socket knows no such end; the program in front is told to speak HTTP/1.1, where an answer tells its own.
     fn drop(&mut self) {
-        if self.pulse.would_look_whole()
+        if self.is_unframed
             && let Some(socket) = self.socket.descriptor()
         {
             let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
@@ -145,29 +124,6 @@ impl Drop for Stream {
 }
 
 impl Socket {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if let Self::Bare { socket, tried } = self
-            && !std::mem::replace(tried, true)
-        {
-            let room = buf.remaining().min(FIRST_READ);
-            match socket.read(buf.initialize_unfilled_to(room)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => return Poll::Ready(read.map(|read| buf.advance(read))),
-            }
-        }
-        self.watched()?.poll_read(cx, buf)
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        if let Self::Bare { socket, .. } = self {
-            match socket.write_vectored(bufs) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => return Poll::Ready(written),
-            }
-        }
-        self.watched()?.poll_write_vectored(cx, bufs)
-    }
-
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::Bare { socket, .. } => Some(socket.as_fd()),

@@ -32,6 +32,23 @@ pub(super) struct Claim {
     pub(super) release: ReleaseId,
 }
 
+impl Claim {
+    /// Which slot and release this is, for whoever knows the app's token.
+    pub(super) fn told(&self, check: Option<&[u8]>) -> Option<String> {
+        same(check?, self.app.check.as_bytes()).then(|| format!("{}/{}", self.slot, self.release))
+    }
+}
+
+/// Whether two tokens are the same, in a time that does not tell where they differ.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len()
+        && one
+            .iter()
+            .zip(other)
+            .fold(0, |differing, (a, b)| differing | (a ^ b))
+            == 0
+}
+
 /// Why a request goes nowhere.
 #[derive(Debug)]
 pub(super) enum Nowhere {

@@ -1,88 +1,85 @@
 //! Connections that are HTTP no longer: WebSockets and every other protocol that a client may change to.
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::Poll;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderValue, Response, StatusCode};
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
-use super::body::{Answer, Tally};
-use super::connection::{Client, Plane, Worker};
-use super::head;
-use super::pulse::{Phase, Pulse, Ruling};
+use super::buffer::Buffer;
+use super::client::Client;
+use super::exchange::Lease;
+use super::forward::Then;
+use super::http1::Answer;
+use super::pulse::Phase;
 use super::websocket;
 
-/// Changes protocol as the upstream has agreed to: gives the answer that says so, and carries bytes both ways
-/// from then on, counted in flight on the upstream until both sides have ended.
-pub(super) fn switch(
-    client: &Client,
-    mut response: Response<Incoming>,
-    to_client: OnUpgrade,
-    tally: Tally,
-) -> Response<Answer> {
-    let to_upstream = hyper::upgrade::on(&mut response);
-    let tunnel = Tunnel {
-        plane: Arc::clone(&client.plane),
-        worker: Arc::clone(&client.worker),
-        tally,
-    };
-    let protocol = response.headers().get(UPGRADE).cloned();
-    let phase = match websocket::is_websocket(protocol.as_ref()) {
+/// Changes protocol as the upstream has agreed to: says so, and carries bytes both ways from then on, counted in flight
+/// on the upstream until both sides have ended. `answers` is what came from it behind its answer.
+pub(super) async fn carry(client: &mut Client, mut answer: Answer, lease: Lease, answers: Buffer) -> Then {
+    let Lease { link, tally } = lease;
+    client.pulse.enter(match answer.is_websocket {
         true => Phase::WebSocket,
         false => Phase::Tunnel,
-    };
-    tokio::spawn(tunnel.carry(phase, to_client, to_upstream));
-
-    let (mut parts, _) = response.into_parts();
-    head::forward_answer(&mut parts.headers);
-    if let Some(protocol) = protocol {
-        parts.headers.insert(UPGRADE, protocol);
+    });
+    client.pulse.goes_unwatched(false);
+    if client.say(&answer.head(false)).await.is_err() {
+        return Then::Break;
     }
-    parts
-        .headers
-        .insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    parts.status = StatusCode::SWITCHING_PROTOCOLS;
-    client.pulse.enter(Phase::Tunnel);
-    Response::from_parts(parts, Answer::page(Bytes::new(), Arc::clone(&client.pulse)))
+    let Client {
+        stream,
+        buffer,
+        pulse,
+        ..
+    } = client;
+    let mut asker = Side::new(std::mem::take(buffer), stream);
+    let mut app = Side::new(answers, link.stream);
+    if answer.is_websocket {
+        if websocket::carry(asker, app, pulse).await.is_ok_and(|told| told) {
+            tally.claim.in_flight.seat().upstream.count_closed();
+        }
+    } else {
+        // Whichever side breaks off, both end.
+        let _ = copy_bidirectional(&mut asker, &mut app).await;
+    }
+    Then::Break
 }
 
-struct Tunnel {
-    plane: Arc<Plane>,
-    worker: Arc<Worker>,
-    tally: Tally,
+/// One side of a tunnel: what has come of it already, then its stream.
+struct Side<S> {
+    left: Buffer,
+    stream: S,
 }
 
-impl Tunnel {
-    async fn carry(self, phase: Phase, to_client: OnUpgrade, to_upstream: OnUpgrade) {
-        let pulse = Arc::new(Pulse::new(Arc::clone(&self.plane.clock), phase));
-        let upstream = &self.tally.claim.in_flight.seat().upstream;
-        pulse.serve_by(upstream.id);
-        let _registered = self.worker.register(Arc::clone(&pulse));
-        let mut both = pin!(async {
-            let (client, app) = tokio::try_join!(to_client, to_upstream).ok()?;
-            let (mut client, mut app) = (TokioIo::new(client), TokioIo::new(app));
-            if phase == Phase::WebSocket {
-                let told = websocket::carry(client, app, &pulse).await.ok()?;
-                return told.then(|| upstream.count_closed());
-            }
-            tokio::io::copy_bidirectional(&mut client, &mut app)
-                .await
-                .ok()
-                .map(drop)
-        });
-        poll_fn(|cx| {
-            pulse.belongs_to(cx.waker());
-            match pulse.orders(&self.plane.limits) {
-                Ruling::Cut => Poll::Ready(()),
-                _ => both.as_mut().poll(cx).map(drop),
-            }
-        })
-        .await;
+impl<S> Side<S> {
+    fn new(left: Buffer, stream: S) -> Self {
+        Self { left, stream }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Side<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.left.is_empty() {
+            return Pin::new(&mut this.stream).poll_read(cx, room);
+        }
+        let length = room.remaining().min(this.left.bytes().len());
+        room.put_slice(&this.left.bytes()[..length]);
+        this.left.consume(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Side<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }

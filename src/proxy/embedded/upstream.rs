@@ -3,12 +3,15 @@
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Wake, Waker};
 use std::time::Instant;
 
 use jiff::Timestamp;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::dial::Link;
+use super::watch;
 use crate::model::{AppName, ReleaseId, Slot};
 use crate::proxy::route::HttpProbe;
 
@@ -77,6 +80,8 @@ pub(super) struct Seat {
     in_flight: AtomicU64,
     /// Idle connections. The sweep looks in now and then; else the worker is alone here.
     idle: Mutex<Vec<Idle>>,
+    /// Whether something was heard of an idle connection, and nobody has looked yet: most likely its end.
+    is_stirred: AtomicBool,
 }
 
 /// An upstream with every worker's part of it.
@@ -211,36 +216,63 @@ impl Seat {
     }
 
     /// An idle connection that was used at most `age` milliseconds before `now`.
-    pub(super) fn take_idle(&self, now: u64, age: u64) -> Option<Link> {
+    pub(super) fn take_idle(self: &Arc<Self>, now: u64, age: u64) -> Option<Link> {
+        if self.is_stirred.load(Relaxed) {
+            self.tidy();
+        }
         let outs = self.upstream.outs.load(Relaxed);
         let mut idle = lock(&self.idle);
-        // The last one back is the first one out: it is the likeliest to be open still. One that is not ready
-        // yet is still ending its last exchange, and stays.
-        let mut at = idle.len();
-        while at > 0 {
-            at -= 1;
-            if idle[at].link.is_closed() || idle[at].outs != outs {
-                idle.remove(at);
-            } else if idle[at].since + age < now {
-                return None;
-            } else if idle[at].link.is_ready() {
-                return Some(idle.remove(at).link);
+        // The last one back is the first one out: it is the likeliest to be open still.
+        while let Some(last) = idle.last() {
+            if last.outs == outs {
+                return (now <= last.since + age)
+                    .then(|| idle.pop().map(|last| last.link))
+                    .flatten();
             }
+            idle.pop();
         }
         None
     }
 
-    /// Keeps a connection whose exchange is over.
-    pub(super) fn keep(&self, link: Link, now: u64) {
-        if self.upstream.routed.load(Relaxed) && !link.is_closed() {
-            let mut idle = lock(&self.idle);
-            if idle.len() < IDLE_COUNT {
-                idle.push(Idle {
-                    link,
-                    since: now,
-                    outs: self.upstream.outs.load(Relaxed),
-                });
-            }
+    /// Keeps a connection whose exchange is over. It is given up when anything is heard of it.
+    pub(super) fn keep(self: &Arc<Self>, link: Link, now: u64) {
+        let waker = Waker::from(Arc::clone(self));
+        if !link.is_silent(&mut Context::from_waker(&waker)) {
+            return watch::look(&self.upstream);
+        }
+        let mut idle = lock(&self.idle);
+        // Looked at under the lock: what leaves the route takes the idle connections with it.
+        if self.upstream.is_routed() && idle.len() < IDLE_COUNT {
+            idle.push(Idle {
+                link,
+                since: now,
+                outs: self.upstream.outs.load(Relaxed),
+            });
+        }
+    }
+
+    /// Gives up the idle connections of which something was heard.
+    fn tidy(self: &Arc<Self>) {
+        self.is_stirred.store(false, Relaxed);
+        let waker = Waker::from(Arc::clone(self));
+        let mut cx = Context::from_waker(&waker);
+        let mut idle = lock(&self.idle);
+        let before = idle.len();
+        idle.retain(|idle| idle.link.is_silent(&mut cx));
+        if idle.len() < before {
+            drop(idle);
+            watch::look(&self.upstream);
+        }
+    }
+}
+
+/// The kernel has told of an idle connection.
+impl Wake for Seat {
+    fn wake(self: Arc<Self>) {
+        if !self.is_stirred.swap(true, Relaxed)
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(async move { self.tidy() });
         }
     }
 }
@@ -265,6 +297,7 @@ impl Whole {
                 upstream: Arc::clone(&upstream),
                 in_flight: AtomicU64::new(0),
                 idle: Mutex::default(),
+                is_stirred: AtomicBool::new(false),
             })
         };
         Self {
@@ -299,7 +332,7 @@ impl Whole {
     /// Closes the connections that were idle for too long.
     pub(super) fn sweep(&self, now: u64) {
         for seat in self.seats.iter() {
-            lock(&seat.idle).retain(|idle| now < idle.since + IDLE_MAX && !idle.link.is_closed());
+            lock(&seat.idle).retain(|idle| now < idle.since + IDLE_MAX);
         }
     }
 }

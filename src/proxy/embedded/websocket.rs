@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::HeaderValue;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 
 use super::frames::Frames;
@@ -22,11 +21,6 @@ const GOODBYE: Duration = Duration::from_millis(500);
 
 /// The status code of "going away".
 const GOING_AWAY: [u8; 2] = 1001_u16.to_be_bytes();
-
-/// Whether an upgrade leads to a WebSocket.
-pub(super) fn is_websocket(protocol: Option<&HeaderValue>) -> bool {
-    protocol.is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
-}
 
 /// Carries frames both ways until both sides have ended. Once `pulse` parts, each side is sent a close frame behind
 /// the frame that is on its way to it. Gives whether the client was sent one.

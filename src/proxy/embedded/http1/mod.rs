@@ -1,0 +1,51 @@
+//! HTTP/1.1 as bytes (RFC 9112): heads are parsed by httparse and written anew, bodies are followed to their end.
+//!
+//! Plain functions over bytes, which know no sockets. What they refuse, they refuse before a byte of it goes on: a
+//! request whose end could be told in two ways is how one request is smuggled inside another past a proxy.
+//! `fuzzing.rs` holds them against hyper.
+
+mod answer;
+mod body;
+mod fields;
+mod request;
+
+pub(super) use answer::{Answer, Begun};
+pub(super) use body::{Body, Malformed, put_size};
+pub(super) use fields::put_date;
+pub(super) use request::{Refused, Request};
+
+/// The field of a request by which a flip asks which release answers, with a token that its app's route has.
+pub(super) const CHECK: &str = "deployer-check";
+/// The field of the answer to it.
+pub(super) const RELEASE: &str = "deployer-release";
+
+/// Largest head of a request or an answer, in bytes.
+pub(super) const HEAD_MAX: usize = 64 << 10;
+
+/// Most fields that a head may have.
+const FIELDS_MAX: usize = 100;
+
+/// Whether `head` holds its own end, of which the first `seen` bytes have none: a look at the new bytes costs less than
+/// parsing all of them again whenever a few have come.
+pub(super) fn has_end(head: &[u8], seen: usize) -> bool {
+    let from = seen.saturating_sub(3);
+    let ends = memchr::memchr_iter(b'\n', &head[from..]);
+    ends.map(|at| &head[from + at + 1..])
+        .any(|rest| rest.starts_with(b"\n") || rest.starts_with(b"\r\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_head_is_found_wherever_it_was_cut() {
+        for head in ["GET / HTTP/1.1\r\nhost: a\r\n\r\n", "GET / HTTP/1.1\nhost: a\n\n"] {
+            for seen in 0..head.len() {
+                let whole = head.as_bytes();
+                assert!(!has_end(&whole[..whole.len() - 1], seen.min(whole.len() - 1)));
+                assert!(has_end(whole, seen), "{seen} of {head:?} were seen");
+            }
+        }
+    }
+}

@@ -399,6 +399,18 @@ fn an_answer_before_the_end_of_the_upload_reaches_the_client() {
 }
 
 #[test]
+fn an_upload_that_nobody_reads_ends_in_an_end_and_in_no_reset() {
+    let proxy = Proxy::start();
+    let mut client = proxy.client();
+    client
+        .say("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 10000000\r\n\r\n")
+        .unwrap();
+    client.say(vec![0; 1_000_000]).unwrap();
+    assert_eq!(client.response().unwrap().status, 503);
+    assert_eq!(client.reader.read(&mut [0; 1]).unwrap(), 0);
+}
+
+#[test]
 fn an_upstream_that_answers_before_the_end_of_the_upload_is_heard() {
     let (proxy, upstream) = proxied();
     for kept in [false, true] {
@@ -425,11 +437,14 @@ fn an_upstream_that_answers_before_the_end_of_the_upload_is_heard() {
 
 #[test]
 fn what_an_upstream_says_unasked_answers_nothing() {
-    let (proxy, _upstream) = proxied();
+    let (proxy, upstream) = proxied();
     let mut client = proxy.client();
+    client.get("/").unwrap();
     for _ in 0..50 {
+        let before = upstream.connections();
         assert_eq!(client.get("/unasked").unwrap().text(), "blue");
         assert_eq!(client.post("/", b"x").unwrap().text(), "blue");
+        assert_eq!(upstream.connections(), before + 1);
     }
 }
 

@@ -50,14 +50,17 @@ pub(crate) fn http(data: &[u8]) {
             true => assert_eq!(ours, theirs),
             false => assert!(theirs.body.starts_with(&ours.body), "{ours:?} of {theirs:?}"),
         }
-        // With what is added it may be more than is read.
-        if ours.passed_on.len() < HEAD_MAX / 2 && bytes.iter().filter(|byte| **byte == b'\n').count() < FIELDS
-        {
+        if can_be_read_again(bytes) {
             let passed_on = read(&ours.passed_on, usize::MAX);
             assert_eq!(passed_on, std::slice::from_ref(ours), "what goes on");
         }
     }
     answer(bytes, size);
+}
+
+/// Whether what goes on of it is not more than is read, with what is added.
+fn can_be_read_again(bytes: &[u8]) -> bool {
+    bytes.len() < HEAD_MAX / 2 && bytes.iter().filter(|byte| **byte == b'\n').count() < FIELDS
 }
 
 /// An upstream's bytes: an answer that is read from them is read from what goes on of it too, with the same body.
@@ -99,6 +102,7 @@ fn answer(bytes: &[u8], size: usize) {
         }
     };
     if let Some((status, body, true, passed_on)) = read(bytes, size)
+        && can_be_read_again(bytes)
         && status != StatusCode::SWITCHING_PROTOCOLS
     {
         let again = read(&passed_on, usize::MAX).map(|(status, body, is_whole, _)| (status, body, is_whole));
@@ -253,13 +257,11 @@ async fn take(
 ) -> Result<Response<Empty<Bytes>>, Infallible> {
     let (head, mut body) = request.into_parts();
     let at = seen.borrow().len();
+    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+    let root = if target.starts_with(['/', '*']) { "" } else { "/" };
     seen.borrow_mut().push(Seen {
         method: head.method.to_string(),
-        target: head
-            .uri
-            .path_and_query()
-            .map_or("/", |target| target.as_str())
-            .to_owned(),
+        target: format!("{root}{target}"),
         ..Seen::default()
     });
     let mut response = Response::new(Empty::new());

@@ -371,6 +371,7 @@ mod tests {
             " 1\r\na\r\n0\r\n\r\n",
             "\r\na\r\n0\r\n\r\n",
             "1\r\nab\r\n0\r\n\r\n",
+            "1\r\naxx0\r\n\r\n",
             "00000000000000001\r\na\r\n0\r\n\r\n",
             "10000000000000000\r\na",
             "0\r\nx y\r\n\r\n",

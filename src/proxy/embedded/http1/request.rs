@@ -121,14 +121,16 @@ impl Line<'_> {
         let host = self.host(fields, absolute.as_ref())?;
         let name = check_host(host).ok_or(NO_HOST)?;
         let target = match &absolute {
-            Some(uri) => uri.path_and_query().map_or("/", |path| path.as_str()),
+            Some(uri) => uri.path_and_query().map_or("", |path| path.as_str()),
             None => self.target.split('#').next().unwrap_or_default(),
         };
+        // An address with a query may have no path at all.
+        let root = if target.starts_with(['/', '*']) { "" } else { "/" };
         let upgrade = self.upgrade(fields, &body);
         let is_safe = matches!(self.method, "GET" | "HEAD" | "OPTIONS");
 
         let mut head = Vec::with_capacity(length + ROOM);
-        for part in [self.method, " ", target, " HTTP/1.1\r\n"] {
+        for part in [self.method, " ", root, target, " HTTP/1.1\r\n"] {
             head.extend_from_slice(part.as_bytes());
         }
         put(&mut head, "host", host);
@@ -174,9 +176,10 @@ impl Line<'_> {
     fn absolute(&self) -> Result<Option<Uri>, Page> {
         let is_plain = |byte: &u8| byte.is_ascii_graphic() && !b"<>`".contains(byte);
         match self.target.as_bytes() {
-            [b'/', rest @ ..] if rest.iter().all(is_plain) => Ok(None),
+            target if !target.iter().all(is_plain) => Err(NO_TARGET),
+            [b'/', ..] => Ok(None),
             b"*" if self.method == "OPTIONS" => Ok(None),
-            [b'/', ..] | b"*" => Err(NO_TARGET),
+            b"*" => Err(NO_TARGET),
             _ => {
                 let uri: Uri = self.target.parse().map_err(|_| NO_TARGET)?;
                 match uri.scheme().is_some() && uri.authority().is_some() {
@@ -421,8 +424,11 @@ mod tests {
         assert_eq!(request.host, "b.example");
         assert_eq!(values(&request, "host"), ["b.example:81"]);
         assert!(request.head.starts_with(b"GET /x?y HTTP/1.1\r\n"));
-        let request = read("GET http://b.example HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-        assert!(request.head.starts_with(b"GET / HTTP/1.1\r\n"));
+        for (address, path) in [("http://b.example", "/"), ("http://b.example?y", "/?y")] {
+            let request = read(&format!("GET {address} HTTP/1.1\r\nHost: a\r\n\r\n")).unwrap();
+            let line = format!("GET {path} HTTP/1.1\r\n");
+            assert!(request.head.starts_with(line.as_bytes()), "{address}");
+        }
     }
 
     #[test]
@@ -435,6 +441,7 @@ mod tests {
             "//b`",
             "/<",
             "/\u{e9}",
+            "http://b/\u{e9}",
             "?x",
             "*",
         ] {

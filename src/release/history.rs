@@ -281,7 +281,7 @@ pub fn rollback_target(all: &[Past], state: &AppState, slot: Slot, to: Option<Re
         };
         if !past.is_kept() {
             bail!(
-                "release {to} cannot be gone back to: it {}",
+                "release {to} cannot be gone back to: it {}; `deployer releases` shows those there are",
                 if past.has_run() { "was pruned" } else { "never ran" }
             );
         }
@@ -301,7 +301,8 @@ pub fn rollback_target(all: &[Past], state: &AppState, slot: Slot, to: Option<Re
     match before {
         Some(past) => Ok(past.clone()),
         None => bail!(
-            "{slot} has no earlier release with another image than what it runs (release {})",
+            "{slot} has no earlier release with another image than what it runs (release {}): `deployer releases` shows \
+             those there are, `deployer rollback {slot} --to N` takes a later one",
             running.release
         ),
     }

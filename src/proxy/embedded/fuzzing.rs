@@ -18,10 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::buffer::Buffer;
 use super::frames::Frames;
-use super::http1::{self, Answer, Begun, HEAD_MAX, has_end};
-
-/// Lines of a head to which the proxy's own can be added without its being too many.
-const FIELDS: usize = 90;
+use super::http1::{self, Answer, Begun, FIELDS_MAX, HEAD_MAX, has_end};
 
 /// The frames of a WebSocket: where one ends is the same however the bytes are cut.
 pub(crate) fn frames(data: &[u8]) {
@@ -50,7 +47,7 @@ pub(crate) fn http(data: &[u8]) {
             true => assert_eq!(ours, theirs),
             false => assert!(theirs.body.starts_with(&ours.body), "{ours:?} of {theirs:?}"),
         }
-        if can_be_read_again(bytes) {
+        if can_be_read_again(&ours.passed_on) {
             let passed_on = read(&ours.passed_on, usize::MAX);
             assert_eq!(passed_on, std::slice::from_ref(ours), "what goes on");
         }
@@ -58,9 +55,10 @@ pub(crate) fn http(data: &[u8]) {
     answer(bytes, size);
 }
 
-/// Whether what goes on of it is not more than is read, with what is added.
-fn can_be_read_again(bytes: &[u8]) -> bool {
-    bytes.len() < HEAD_MAX / 2 && bytes.iter().filter(|byte| **byte == b'\n').count() < FIELDS
+/// Whether what goes on, with what the proxy adds, is not more than is read.
+fn can_be_read_again(passed_on: &[u8]) -> bool {
+    let lines = passed_on.iter().filter(|byte| **byte == b'\n').count();
+    passed_on.len() < HEAD_MAX / 2 && lines < FIELDS_MAX
 }
 
 /// An upstream's bytes: an answer that is read from them is read from what goes on of it too, with the same body.
@@ -102,7 +100,7 @@ fn answer(bytes: &[u8], size: usize) {
         }
     };
     if let Some((status, body, true, passed_on)) = read(bytes, size)
-        && can_be_read_again(bytes)
+        && can_be_read_again(&passed_on)
         && status != StatusCode::SWITCHING_PROTOCOLS
     {
         let again = read(&passed_on, usize::MAX).map(|(status, body, is_whole, _)| (status, body, is_whole));
@@ -257,11 +255,10 @@ async fn take(
 ) -> Result<Response<Empty<Bytes>>, Infallible> {
     let (head, mut body) = request.into_parts();
     let at = seen.borrow().len();
-    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
-    let root = if target.starts_with(['/', '*']) { "" } else { "/" };
+    let target = head.uri.path_and_query().map(ToString::to_string);
     seen.borrow_mut().push(Seen {
         method: head.method.to_string(),
-        target: format!("{root}{target}"),
+        target: target.unwrap_or_else(|| "/".to_owned()),
         ..Seen::default()
     });
     let mut response = Response::new(Empty::new());

@@ -23,7 +23,7 @@ pub(super) const RELEASE: &str = "deployer-release";
 pub(super) const HEAD_MAX: usize = 64 << 10;
 
 /// Most fields that a head may have.
-const FIELDS_MAX: usize = 100;
+pub(super) const FIELDS_MAX: usize = 100;
 
 /// Whether `head` holds its own end, of which the first `seen` bytes have none: a look at the new bytes costs less than
 /// parsing all of them again whenever a few have come.

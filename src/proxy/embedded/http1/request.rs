@@ -1,5 +1,6 @@
 //! A request's head: what it says, whether it may go on, and how it goes on.
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr};
@@ -120,17 +121,16 @@ impl Line<'_> {
         let absolute = self.absolute()?;
         let host = self.host(fields, absolute.as_ref())?;
         let name = check_host(host).ok_or(NO_HOST)?;
-        let target = match &absolute {
-            Some(uri) => uri.path_and_query().map_or("", |path| path.as_str()),
-            None => self.target.split('#').next().unwrap_or_default(),
+        let target = match absolute.as_ref().map(Uri::path_and_query) {
+            // An address may have no path; as it is displayed it has one.
+            Some(path) => path.map_or(Cow::Borrowed("/"), |path| path.to_string().into()),
+            None => self.target.split('#').next().unwrap_or_default().into(),
         };
-        // An address with a query may have no path at all.
-        let root = if target.starts_with(['/', '*']) { "" } else { "/" };
         let upgrade = self.upgrade(fields, &body);
         let is_safe = matches!(self.method, "GET" | "HEAD" | "OPTIONS");
 
         let mut head = Vec::with_capacity(length + ROOM);
-        for part in [self.method, " ", root, target, " HTTP/1.1\r\n"] {
+        for part in [self.method, " ", &target, " HTTP/1.1\r\n"] {
             head.extend_from_slice(part.as_bytes());
         }
         put(&mut head, "host", host);

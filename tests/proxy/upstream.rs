@@ -102,7 +102,11 @@ impl Upstream {
 
     /// Refuses connections from now on, and breaks off those that are open.
     pub(crate) fn stop(&self) {
+        // Under the lock, so that nobody who is about to wait misses it.
+        let released = self.shared.released.0.lock().unwrap();
         self.shared.stopped.store(true, SeqCst);
+        drop(released);
+        self.shared.released.1.notify_all();
         if let Some(accepting) = self.accepting.lock().unwrap().take() {
             let _ = TcpStream::connect(self.address);
             accepting.join().unwrap();
@@ -143,8 +147,7 @@ impl Shared {
                 return Ok(());
             }
             if path == "unread" {
-                self.wait_for_release();
-                return Ok(());
+                return self.wait_for_release();
             }
             if path == "early" {
                 return self.say(
@@ -164,7 +167,7 @@ impl Shared {
                     self.answer(stream, self.name.as_bytes())?;
                 }
                 "hold" => {
-                    self.wait_for_release();
+                    self.wait_for_release()?;
                     self.answer(stream, self.name.as_bytes())?;
                 }
                 "head" => self.answer(stream, head.as_bytes())?,
@@ -174,8 +177,7 @@ impl Shared {
                 "events" => return self.events(stream),
                 "chunks" => {
                     self.say(stream, "200 OK\r\ntransfer-encoding: chunked", b"4\r\nhalf\r\n")?;
-                    self.wait_for_release();
-                    return Ok(());
+                    return self.wait_for_release();
                 }
                 "half-events" => return self.half_events(stream),
                 "flood" => return self.flood(stream),
@@ -200,8 +202,7 @@ impl Shared {
                 }
                 "silent" => {
                     self.say(stream, "200 OK\r\ncontent-length: 10", b"half")?;
-                    self.wait_for_release();
-                    return Ok(());
+                    return self.wait_for_release();
                 }
                 _ if method == "HEAD" => self.say(stream, "200 OK\r\ncontent-length: 1234", b"")?,
                 _ => self.answer(stream, self.name.as_bytes())?,
@@ -209,17 +210,19 @@ impl Shared {
         }
     }
 
-    fn wait_for_release(&self) {
-        let mut released = self.released.0.lock().unwrap();
-        while *released == 0 && !self.stopped.load(SeqCst) {
-            released = self
-                .released
-                .1
-                .wait_timeout(released, Duration::from_millis(50))
-                .unwrap()
-                .0;
+    /// Waits until it is told to go on.
+    ///
+    /// # Errors
+    /// When it is stopped: it says nothing more.
+    fn wait_for_release(&self) -> io::Result<()> {
+        let released = self.released.0.lock().unwrap();
+        let waits = |released: &mut u64| *released == 0 && !self.stopped.load(SeqCst);
+        let mut released = self.released.1.wait_while(released, waits).unwrap();
+        if self.stopped.load(SeqCst) {
+            return Err(io::ErrorKind::ConnectionAborted.into());
         }
-        *released = released.saturating_sub(1);
+        *released -= 1;
+        Ok(())
     }
 
     fn answer(&self, stream: &TcpStream, body: &[u8]) -> io::Result<()> {
@@ -248,7 +251,7 @@ impl Shared {
         let head = "200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked";
         self.say(stream, head, b"9\r\ndata: 0\n\n\r\n")?;
         for number in 1..=9 {
-            self.wait_for_release();
+            self.wait_for_release()?;
             stream.write_all(format!("9\r\ndata: {number}\n\n\r\n").as_bytes())?;
         }
         stream.write_all(b"0\r\n\r\n")
@@ -260,18 +263,16 @@ impl Shared {
         stream.set_write_timeout(Some(Duration::from_millis(500)))?;
         while stream.write_all(&b"data: flood\n\n".repeat(5_000)).is_ok() {}
         self.stuck.store(true, SeqCst);
-        self.wait_for_release();
-        Ok(())
+        self.wait_for_release()
     }
 
     /// One event and a half; the rest of the second, and a third, when told to.
     fn half_events(&self, mut stream: &TcpStream) -> io::Result<()> {
         let head = "200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked";
         self.say(stream, head, b"f\r\ndata: 0\n\ndata: \r\n")?;
-        self.wait_for_release();
+        self.wait_for_release()?;
         stream.write_all(b"c\r\n1\n\ndata: 2\n\n\r\n")?;
-        self.wait_for_release();
-        Ok(())
+        self.wait_for_release()
     }
 
     /// Sends back each byte of a chunked body when it has come.

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use deployer::model::{ReleaseId, Slot};
@@ -226,10 +227,18 @@ fn spawn(config: &std::path::Path, arguments: &[&str]) -> Result<Child, String> 
     Err(fs::read_to_string(config.with_extension("stderr")).unwrap())
 }
 
-/// Ports that nobody listens on at the moment.
+/// Ports that nobody listens on, and that no connection is given for its own end meanwhile: those are from 32,768 on
+/// (`ip_local_port_range`), and those of leases from 20,000 on. Tests that run beside each other begin at different ones.
 fn free_ports<const N: usize>() -> [u16; N] {
-    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    held.map(|listener| listener.local_addr().unwrap().port())
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    let mut tried = std::iter::repeat_with(|| {
+        let number = std::process::id() * 8 + TRIED.fetch_add(1, Relaxed);
+        10_000 + (number % 10_000) as u16
+    });
+    [(); N].map(|()| {
+        let free = tried.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+        free.expect("there is always another one")
+    })
 }
 
 /// Runs one future.

@@ -49,10 +49,10 @@ impl Clock {
 /// How long each phase may take, in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    header: u64,
-    idle: u64,
-    body: u64,
-    response: u64,
+    pub(super) header: u64,
+    pub(super) idle: u64,
+    pub(super) body: u64,
+    pub(super) response: u64,
 }
 
 impl From<&ProxySettings> for Limits {

@@ -31,87 +31,74 @@ pub(super) async fn carry(
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let (mut from_upstream, mut to_upstream) = tokio::io::split(upstream);
     let (plain, masked) = (close_frame(None), close_frame(Some(mask())));
-    let (mut down, mut up) = (Way::default(), Way::default());
-    tokio::try_join!(
-        down.pass(&mut from_upstream, &mut to_client, &plain, pulse),
-        up.pass(&mut from_client, &mut to_upstream, &masked, pulse),
+    let (mut down, mut up) = (Frames::default(), Frames::default());
+    let (told, _) = tokio::try_join!(
+        pass(&mut down, &mut from_upstream, &mut to_client, &plain, pulse),
+        pass(&mut up, &mut from_client, &mut to_upstream, &masked, pulse),
     )?;
     let ends = async {
         tokio::join!(
-            end(up.frames, &mut from_client, &mut to_client),
-            end(down.frames, &mut from_upstream, &mut to_upstream),
+            end(up, &mut from_client, &mut to_client),
+            end(down, &mut from_upstream, &mut to_upstream),
         )
     };
     let _ = tokio::time::timeout(GOODBYE, ends).await;
-    Ok(down.has_told)
+    Ok(told)
 }
 
-/// One of the two ways.
-#[derive(Debug, Default)]
-struct Way {
-    /// What has come.
-    frames: Frames,
-    /// Whether where it goes to was told that the WebSocket is closed, by the proxy or before.
-    has_told: bool,
-}
-
-impl Way {
-    /// Passes frames on until there are no more, or `pulse` parts: then says `goodbye`.
-    async fn pass(
-        &mut self,
-        from: &mut ReadHalf<impl AsyncRead>,
-        to: &mut WriteHalf<impl AsyncWrite>,
-        goodbye: &[u8],
-        pulse: &Pulse,
-    ) -> io::Result<()> {
-        let mut buffer = vec![0; BUFFER];
-        let mut behind = 0..0;
-        loop {
-            let may_part = || self.frames.is_between() && pulse.parting().is_some();
-            let came = match read_unless(from, &mut buffer, may_part).await? {
-                None => break,
-                Some(0) => return to.shutdown().await,
-                Some(came) => came,
-            };
-            if pulse.parting().is_none() {
-                self.frames.follow(&buffer[..came]);
-                to.write_all(&buffer[..came]).await?;
-                continue;
+/// Passes `frames` on until there are no more, or `pulse` parts: then says `goodbye`. Gives whether it was said, or had
+/// been by the other side.
+async fn pass(
+    frames: &mut Frames,
+    from: &mut ReadHalf<impl AsyncRead>,
+    to: &mut WriteHalf<impl AsyncWrite>,
+    goodbye: &[u8],
+    pulse: &Pulse,
+) -> io::Result<bool> {
+    let mut buffer = vec![0; BUFFER];
+    let mut behind = 0..0;
+    loop {
+        let may_part = || frames.is_between() && pulse.parting().is_some();
+        let came = match read_unless(from, &mut buffer, may_part).await? {
+            None => break,
+            Some(0) => {
+                to.shutdown().await?;
+                return Ok(false);
             }
-            let passed = self.frames.follow_one(&buffer[..came]);
-            to.write_all(&buffer[..passed]).await?;
-            if self.frames.is_between() {
-                behind = passed..came;
-                break;
-            }
+            Some(came) => came,
+        };
+        if pulse.parting().is_none() {
+            frames.follow(&buffer[..came]);
+            to.write_all(&buffer[..came]).await?;
+            continue;
         }
-        // A failure is this side's alone from here on: the other one still gets its goodbye.
-        self.has_told = self.frames.has_closed() || to.write_all(goodbye).await.is_ok();
-        self.frames.follow(&buffer[behind]);
-        Ok(())
+        let passed = frames.follow_one(&buffer[..came]);
+        to.write_all(&buffer[..passed]).await?;
+        if frames.is_between() {
+            behind = passed..came;
+            break;
+        }
     }
+    // A failure is this side's alone from here on: the other one still gets its goodbye.
+    let told = frames.has_closed() || to.write_all(goodbye).await.is_ok();
+    frames.follow(&buffer[behind]);
+    Ok(told)
 }
 
-/// Ends the connection to one side once it has closed as well, after `frames`, and takes what still comes of it.
+/// Ends the connection to one side once it has closed as well, by its `frames`, and takes what still comes of it.
 ///
 /// Not before: a program in between ends both of its connections when one has ended, and where it has not read all of
 /// the client's by then, the client sees a reset for an end.
 async fn end(mut frames: Frames, from: &mut ReadHalf<impl AsyncRead>, to: &mut WriteHalf<impl AsyncWrite>) {
     let mut buffer = vec![0; BUFFER];
-    let mut is_open = true;
-    while is_open && !frames.has_closed() {
-        is_open = match from.read(&mut buffer).await {
-            Ok(came @ 1..) => {
-                frames.follow(&buffer[..came]);
-                true
-            }
-            _ => false,
-        };
+    while !frames.has_closed() {
+        match from.read(&mut buffer).await {
+            Ok(came @ 1..) => frames.follow(&buffer[..came]),
+            _ => break,
+        }
     }
     let _ = to.shutdown().await;
-    while is_open {
-        is_open = matches!(from.read(&mut buffer).await, Ok(1..));
-    }
+    let _ = tokio::io::copy(from, &mut tokio::io::sink()).await;
 }
 
 /// How many bytes come next, 0 at the end; none as soon as `stop` says so.

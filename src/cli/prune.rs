@@ -10,6 +10,7 @@ use crate::release::{Context, busy};
 /// Remove images and logs that are past their keeping
 ///
 /// Every release does so at its end. What a slot runs, and the last `keep` releases of each slot, always stay.
+/// What a killed git has left in a repository goes too, once nothing has changed in it for ten minutes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The app; all of them when it is left out
@@ -54,6 +55,12 @@ fn said(app: &AppName, pruned: &Pruned, verb: &str) -> Vec<String> {
     }
     if !pruned.logs.is_empty() {
         lines.push(format!("{app}: logs of releases {} {verb}", list(&pruned.logs)));
+    }
+    for leftover in &pruned.leftovers {
+        lines.push(format!(
+            "{app}: {} {verb}: a git that was killed left it",
+            leftover.display()
+        ));
     }
     if !pruned.not_deletable.is_empty() {
         lines.push(format!(

@@ -8,6 +8,7 @@ mod blobs;
 mod disk;
 mod error;
 mod hook;
+mod leftovers;
 mod push;
 mod repository;
 mod seen;
@@ -17,6 +18,7 @@ mod worktree;
 
 pub use error::GitError;
 pub use hook::Hook;
+pub use leftovers::Leftover;
 pub use push::{
     MEMORY_MAX, ObjectId, PushError, PushOptions, Pushed, RefUpdate, what_was_pushed, without_git,
 };

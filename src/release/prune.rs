@@ -1,6 +1,7 @@
 //! Pruning: images, on the host and in the registry, and logs that are past their keeping.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -10,7 +11,7 @@ use super::context::{App, Context};
 use super::entry::Step;
 use super::history::{self, Past, RECORDS_KEPT};
 use crate::git::SlotRepository;
-use crate::model::{Digest, ImageRef, Origin, ReleaseId, Slot};
+use crate::model::{AppName, Digest, ImageRef, Origin, ReleaseId, Slot};
 use crate::registry::Deleted;
 use crate::store::{AppLock, AppState, ReleaseDir};
 
@@ -32,12 +33,14 @@ pub struct Pruned {
     pub logs: Vec<ReleaseId>,
     /// Releases whose image stays in the registry, because it does not allow deletion.
     pub not_deletable: Vec<ReleaseId>,
+    /// What processes of git that were killed have left in the app's repositories.
+    pub leftovers: Vec<PathBuf>,
 }
 
 impl Pruned {
     /// Whether there was nothing to prune.
     pub fn is_empty(&self) -> bool {
-        self.images.is_empty() && self.logs.is_empty()
+        self.images.is_empty() && self.logs.is_empty() && self.leftovers.is_empty()
     }
 }
 
@@ -81,7 +84,26 @@ pub async fn prune(context: &Context, app: &App, lock: &AppLock, mode: Mode) -> 
             SlotRepository::open(&context.store.repository(&app.name, slot))?.keep_only(has_record)?;
         }
     }
+    pruned.leftovers = prune_repositories(context, &app.name, mode)?;
     Ok(pruned)
+}
+
+/// Removes what killed processes of git have left in the app's repositories, and gives what that was.
+///
+/// # Errors
+/// When a repository cannot be read, or something in it cannot be removed.
+pub(super) fn prune_repositories(context: &Context, app: &AppName, mode: Mode) -> Result<Vec<PathBuf>> {
+    let mut all = Vec::new();
+    for slot in Slot::BOTH {
+        let repository = SlotRepository::open(&context.store.repository(app, slot))?;
+        for leftover in repository.leftovers()? {
+            if mode == Mode::Remove {
+                repository.remove_leftover(&leftover)?;
+            }
+            all.push(leftover.path);
+        }
+    }
+    Ok(all)
 }
 
 /// What must stay.

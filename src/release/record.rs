@@ -15,8 +15,7 @@ pub(super) async fn record(run: &mut Run<'_>) -> Done {
     run.context.store.write_state(run.lock, &after)?;
     let pruning = prune::prune(run.context, &run.app, run.lock, Mode::Remove);
     let what = match tokio::time::timeout(PRUNING, pruning).await {
-        Ok(Ok(pruned)) if pruned.is_empty() => String::new(),
-        Ok(Ok(pruned)) => format!("{} pruned", say::count(pruned.images.len() as u64, "old image")),
+        Ok(Ok(pruned)) => say::pruned(&pruned),
         Ok(Err(error)) => format!("pruning put off: {error:#}"),
         Err(_) => format!("pruning put off: it took longer than {}", say::time(PRUNING)),
     };

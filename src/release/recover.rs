@@ -11,6 +11,7 @@ use super::entry::Outcome;
 use super::given;
 use super::history::{self, Past};
 use super::probe;
+use super::prune;
 use super::route::{goes_to_the_same, route_of};
 use super::run::Run;
 use super::say;
@@ -136,6 +137,12 @@ pub async fn recover(context: &Context, lock: &mut AppLock) -> Result<Vec<String
     told.extend(orphans(context, lock).await?);
     lock.says("recover", None, None);
     context.store.sweep(lock)?;
+    for leftover in prune::prune_repositories(context, &app.name, prune::Mode::Remove)? {
+        told.push(format!(
+            "{} is removed: a git that was killed left it",
+            leftover.display()
+        ));
+    }
     let state = context.store.state(&app.name)?;
     let started = bring_up(context, &app, &state).await?;
     let mended = mend_route(context, &app, &state, !started.is_empty()).await?;

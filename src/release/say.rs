@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::entry::{Facts, Outcome, Step, Why};
+use super::prune::Pruned;
 use crate::engine::Ending;
 use crate::model::{AppName, AppSettings, Commit, Digest, Lane, Origin, ReleaseId, Slot};
 use crate::proxy::{OutInstance, Place};
@@ -27,6 +28,21 @@ pub fn count(number: u64, noun: &str) -> String {
     match number {
         1 => format!("1 {noun}"),
         _ => format!("{number} {noun}s"),
+    }
+}
+
+/// What a release's end has pruned; empty where that is nothing.
+pub fn pruned(pruned: &Pruned) -> String {
+    let parts = [
+        (pruned.images.len(), "old image"),
+        (pruned.logs.len(), "old log"),
+        (pruned.leftovers.len(), "git leftover"),
+    ];
+    let parts = parts.into_iter().filter(|(number, _)| *number > 0);
+    let parts: Vec<_> = parts.map(|(number, noun)| count(number as u64, noun)).collect();
+    match parts.is_empty() {
+        true => String::new(),
+        false => format!("{} pruned", parts.join(", ")),
     }
 }
 

@@ -5,5 +5,6 @@ mod support;
 mod exact_worktrees;
 mod hostile_trees;
 mod interrupted_checkouts;
+mod leftovers;
 mod pushes;
 mod slot_repositories;

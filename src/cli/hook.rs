@@ -7,7 +7,7 @@ use clap::Subcommand;
 use super::audited::{self, Subject};
 use super::{Code, Failure, Result, output, redeploy};
 use crate::git::{PushOptions, RefUpdate};
-use crate::model::SlotName;
+use crate::model::{Asked, SlotName};
 use crate::release::gate::{self, Passed};
 use crate::release::receive::{self, Received};
 use crate::release::{Context, apps};
@@ -64,8 +64,8 @@ fn pre_receive(context: &Context, slot: &SlotName) -> Result {
     let options = options()?;
     audited::begun(context, |subject| {
         let (app, slot) = subject.slot(context, slot)?;
-        let updates = updates(subject, options.no_promote)?;
-        Ok(gate::begin(context, &app, slot, &updates, options.no_promote)?)
+        let updates = updates(subject, options.asked)?;
+        Ok(gate::begin(context, &app, slot, &updates, options.asked)?)
     })
 }
 
@@ -73,7 +73,10 @@ fn pre_receive(context: &Context, slot: &SlotName) -> Result {
 fn update(context: &Context, slot: &SlotName, update: &RefUpdate) -> Result {
     let (app, passed) = audited::begun(context, |subject| {
         let (app, slot) = subject.slot(context, slot)?;
-        subject.command = Some(receive::push_command([update.reference.as_str()], false));
+        subject.command = Some(receive::push_command(
+            [update.reference.as_str()],
+            Asked::default(),
+        ));
         let passed = gate::pass(context, &app, slot, update)?;
         if let Passed::No(why) = &passed {
             audited::note(context, subject, ActionOutcome::Failed, Some(why));
@@ -104,8 +107,8 @@ fn post_receive(context: &Context, slot: &SlotName) -> Result {
             true => PushOptions::default(),
             false => options()?,
         };
-        let updates = updates(subject, options.no_promote)?;
-        let received = receive::push(context, &app, slot, &updates, options.no_promote)?;
+        let updates = updates(subject, options.asked)?;
+        let received = receive::push(context, &app, slot, &updates, options.asked)?;
         if let Received::Nothing(told) = &received
             && let Some(first) = told.first()
         {
@@ -120,10 +123,10 @@ fn post_receive(context: &Context, slot: &SlotName) -> Result {
 }
 
 /// What git tells a hook by its standard input.
-fn updates(subject: &mut Subject, no_promote: bool) -> Result<Vec<RefUpdate>> {
+fn updates(subject: &mut Subject, asked: Asked) -> Result<Vec<RefUpdate>> {
     let updates = RefUpdate::read(std::io::stdin().lock()).map_err(anyhow::Error::from)?;
     let references = updates.iter().map(|update| update.reference.as_str());
-    subject.command = Some(receive::push_command(references, no_promote));
+    subject.command = Some(receive::push_command(references, asked));
     Ok(updates)
 }
 
@@ -132,7 +135,8 @@ fn options() -> Result<PushOptions> {
     let options = PushOptions::from_env();
     let unknown = options.unknown.iter();
     output::lines(
-        unknown.map(|option| format!("note: there is no push option {option:?}; there is no-promote")),
+        unknown
+            .map(|option| format!("note: there is no push option {option:?}; there are no-promote and pull")),
     )?;
     Ok(options)
 }

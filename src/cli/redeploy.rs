@@ -1,7 +1,7 @@
 //! `deployer redeploy`
 
 use super::{Code, Failure, Result, audited, output};
-use crate::model::SlotName;
+use crate::model::{Asked, SlotName};
 use crate::release::follow::{self, Reader};
 use crate::release::{Context, Outcome, receive};
 use crate::store::ReleaseDir;
@@ -16,13 +16,20 @@ pub(super) struct Args {
     /// Leave it on the standby, for `deployer promote`
     #[arg(long)]
     no_promote: bool,
+    /// Ask the registries for the base images anew, instead of taking those that this host has
+    #[arg(long)]
+    pull: bool,
 }
 
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
         let release = audited::begun(context, |subject| {
             let (app, slot) = subject.slot(context, &self.slot)?;
-            Ok(receive::redeploy(context, &app, slot, self.no_promote)?)
+            let asked = Asked {
+                no_promote: self.no_promote,
+                pull: self.pull,
+            };
+            Ok(receive::redeploy(context, &app, slot, asked)?)
         })?;
         follow(context, &release)
     }

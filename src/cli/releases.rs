@@ -34,6 +34,8 @@ struct Listed {
     outcome: Option<&'static str>,
     step: Option<Step>,
     received: jiff::Timestamp,
+    /// Whether its build asked the registries for the base images anew.
+    pull: bool,
     by: Option<By>,
     steps: Vec<StepTime>,
     drained: u64,
@@ -136,5 +138,6 @@ fn listed(past: Past) -> Listed {
         by: past.record.by,
         step: past.step,
         received: past.record.received.at,
+        pull: past.record.pull,
     }
 }

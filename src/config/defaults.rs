@@ -27,6 +27,7 @@ pub(super) fn settings() -> Settings {
             plain_http: true,
             transfer_timeout: Duration::from_secs(60),
         },
+        registries: BTreeMap::new(),
         proxy: ProxySettings {
             kind: ProxyKind::Embedded,
             folder: PathBuf::from("/var/lib/deployer-proxy"),

@@ -23,6 +23,7 @@ pub(super) const SHOWN: &[&str] = &[
     "address",
     "prefix",
     "username",
+    "registries",
     "password_file",
     "plain_http",
     "transfer_timeout",
@@ -56,6 +57,7 @@ pub(super) const SHOWN: &[&str] = &[
     "dockerfile",
     "context",
     "target",
+    "build_pull",
     "build_deadline",
     "instances",
     "env_file",
@@ -221,7 +223,7 @@ fn shows_value(source: &str, line_start: usize) -> bool {
         return false;
     }
     let owner = upwards().find(|line| is_header(line) || line.contains('='));
-    owner.is_none_or(|line| is_header(line) || is_shown(key(line)))
+    owner.is_none_or(|line| is_header(line) || is_shown(line))
 }
 
 fn is_header(line: &str) -> bool {
@@ -238,8 +240,20 @@ fn is_secret(key: &str) -> bool {
     words(key).any(|word| SECRET.contains(&word))
 }
 
-fn is_shown(key: &str) -> bool {
-    words(key).last().is_some_and(|word| SHOWN.contains(&word)) && !is_secret(key)
+/// Whether every key on the line is one of [`SHOWN`]: an inline table has several. A `=` within a value counts as one.
+fn is_shown(line: &str) -> bool {
+    let mut keys: Vec<&str> = line.split('=').collect();
+    keys.pop();
+    let is_known = |key: &&str| {
+        let name = key
+            .trim_end()
+            .rsplit(|c: char| c.is_whitespace() || "{,".contains(c))
+            .next();
+        words(name.unwrap_or_default())
+            .last()
+            .is_some_and(|word| SHOWN.contains(&word))
+    };
+    keys.iter().all(is_known) && !is_secret(key(line))
 }
 
 /// The parts of a dotted key or of a header, bare.
@@ -294,6 +308,12 @@ mod tests {
             ("[app]\nshop = { keep = 1, env = { A = \"hunter2\" } }", "keep"),
             ("[registry]\npassword = \"hunter2\"", "password"),
             ("[registry]\npassword = hunter2", "hunter2"),
+            ("registry = { username = \"u\", password = \"hunter2\" }", "\"u\""),
+            ("[registries.\"a:1\"]\npassword = \"hunter2\"", "password"),
+            (
+                "registries = { \"a:1\" = { password = \"hunter2\" } }",
+                "password",
+            ),
             ("env = { A = \"\"\"\nhost = hunter2\n\"\"\" }", "host"),
             ("[app.shop.env]\nA = [\n\"hunter2\"\n]", "\"hunter2\""),
         ] {

@@ -22,6 +22,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) registry: Registry,
     #[serde(default)]
+    pub(super) registries: Named<Login>,
+    #[serde(default)]
     pub(super) proxy: Proxy,
     #[serde(default)]
     pub(super) ssh: Ssh,
@@ -49,6 +51,14 @@ pub(super) struct Registry {
     pub(super) password_file: Field<String>,
     pub(super) plain_http: Field<bool>,
     pub(super) transfer_timeout: Field<Scalar>,
+}
+
+#[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[serde(deny_unknown_fields)]
+pub(super) struct Login {
+    pub(super) username: Field<String>,
+    pub(super) password_file: Field<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -110,6 +120,7 @@ pub(super) struct App {
     #[serde(default)]
     pub(super) build_args: Named<Spanned<Secret>>,
     pub(super) target: Field<String>,
+    pub(super) build_pull: Field<bool>,
     pub(super) build_deadline: Field<Scalar>,
     pub(super) instances: Field<i64>,
     #[serde(default)]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bollard::auth::DockerCredentials;
 use bollard::body_try_stream;
 use bollard::errors::Error as Api;
 use bollard::models::BuildInfo;
@@ -14,14 +15,15 @@ use futures_util::{Stream, StreamExt, stream};
 
 use tokio::time::timeout;
 
+use super::arguments::declared_arguments;
 use super::context::Context;
 use super::images::login;
 use super::lines::one_line;
 use super::progress::Progress;
-use super::said::says_no_space;
+use super::said::{registry_of, says_no_space, says_unauthorized};
 use super::{Engine, EngineError, ImageId};
 use crate::failpoint;
-use crate::model::{Builder, Credentials};
+use crate::model::{Builder, Credentials, is_docker_hub};
 
 /// How long the Engine may take to begin its answer to a build: the classic builder reads the whole context
 /// first. The caller's own deadline, which drops the build, comes before.
@@ -41,14 +43,18 @@ pub struct BuildRequest {
     pub dockerfile: String,
     /// Build arguments.
     pub args: BTreeMap<String, String>,
+    /// Further build arguments, each given only where the Dockerfile declares it and `args` does not name it.
+    pub offered: BTreeMap<String, String>,
     /// The stage to build; absent: the last one.
     pub target: Option<String>,
     /// The image's name: `REPOSITORY:TAG`.
     pub tag: String,
     /// Labels of the image.
     pub labels: BTreeMap<String, String>,
-    /// A registry that base images may come from, as `HOST[:PORT]`, and how to log in there.
-    pub credentials: Option<(String, Credentials)>,
+    /// Whether the registries are asked for the base images anew, also for those that this host has.
+    pub pull: bool,
+    /// Registries that base images may come from, as `HOST[:PORT]`, and how to log in at each.
+    pub logins: Vec<(String, Credentials)>,
 }
 
 /// The Engine's two builders.
@@ -66,7 +72,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::Context`] before the Engine is asked, or when the tree changes meanwhile;
-    /// [`EngineError::Build`] with the step that failed; [`EngineError::NoSpace`].
+    /// [`EngineError::Build`] with the step that failed; [`EngineError::BaseImage`]; [`EngineError::NoSpace`].
     pub async fn build(
         &self,
         request: &BuildRequest,
@@ -80,12 +86,12 @@ impl Engine {
             .await
             .map_err(|panic| EngineError::other("read the build context", panic))??;
         let kind = self.builder_kind();
-        let options = options(request, context.dockerfile(), kind);
-        let frontend = frontend(&context.dockerfile_text());
+        let dockerfile = context.dockerfile_text();
+        let options = options(request, context.dockerfile(), &dockerfile, kind);
+        let frontend = frontend(&dockerfile);
         let (mut pieces, sending) = context.send();
         let body = body_try_stream(stream::poll_fn(move |task| pieces.poll_recv(task)));
-        let credentials = request.credentials.as_ref();
-        let logins = credentials.map(|(registry, user)| HashMap::from([(registry.clone(), login(user))]));
+        let logins = logins(&request.logins);
         let docker = self.patient(CONTEXT_SENT);
         failpoint::at("image.build");
         let events = docker.build_image(options, logins, Some(body));
@@ -104,7 +110,8 @@ impl Engine {
                 {
                     return Err(cause.into());
                 }
-                Err(self.build_error(api, &progress, frontend, kind))
+                let error = self.build_error(api, &progress, frontend, kind);
+                Err(if request.pull { of_base_image(error) } else { error })
             }
         }
     }
@@ -159,6 +166,14 @@ impl Engine {
                  `engine.builder` to \"classic\""
             ));
         }
+        if let Some(image) = step.as_deref().and_then(base_image)
+            && says_unauthorized(text)
+        {
+            reason.push_str(&format!(
+                ". Hint: username and password_file in [registries.{:?}], or in [registry] where it is that one",
+                registry_of(image)
+            ));
+        }
         EngineError::Build {
             step,
             code,
@@ -180,11 +195,12 @@ async fn follow(
     Ok(progress.image().map(ImageId))
 }
 
-fn options(request: &BuildRequest, dockerfile: String, kind: BuilderKind) -> BuildImageOptions {
+fn options(request: &BuildRequest, dockerfile: String, text: &str, kind: BuilderKind) -> BuildImageOptions {
     BuildImageOptions {
         dockerfile,
         t: Some(request.tag.clone()),
-        buildargs: Some(request.args.clone().into_iter().collect()),
+        buildargs: Some(arguments(request, text)),
+        pull: request.pull.then(|| "true".to_owned()),
         labels: Some(request.labels.clone().into_iter().collect()),
         target: request.target.clone().unwrap_or_default(),
         rm: true,
@@ -196,6 +212,36 @@ fn options(request: &BuildRequest, dockerfile: String, kind: BuilderKind) -> Bui
         session: (kind == BuilderKind::Buildkit).then(session_id),
         ..BuildImageOptions::default()
     }
+}
+
+/// The build arguments for a Dockerfile: one that it does not declare would make the classic builder warn.
+fn arguments(request: &BuildRequest, dockerfile: &str) -> HashMap<String, String> {
+    let declared = declared_arguments(dockerfile);
+    let offered = request
+        .offered
+        .iter()
+        .filter(|(name, _)| declared.contains(*name));
+    let all = offered.chain(&request.args);
+    all.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// The logins under the names that the builders look for; none where there are none.
+fn logins(logins: &[(String, Credentials)]) -> Option<HashMap<String, DockerCredentials>> {
+    let named = logins.iter().flat_map(|(registry, user)| {
+        let names = login_names(registry);
+        names.into_iter().map(|name| (name, login(user)))
+    });
+    Some(named.collect()).filter(|logins: &HashMap<_, _>| !logins.is_empty())
+}
+
+/// What a registry's login is called: by its address, but for the Docker Hub, which the classic builder knows by the
+/// address of its former index and BuildKit by that of its registry.
+fn login_names(registry: &str) -> Vec<String> {
+    let names: &[&str] = match is_docker_hub(registry) {
+        true => &["https://index.docker.io/v1/", "registry-1.docker.io"],
+        false => &[registry],
+    };
+    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 /// An id that no other build's session has: the Engine pairs a build with its session by it.
@@ -221,6 +267,35 @@ fn frontend(dockerfile: &str) -> Option<String> {
         .filter(|(name, _)| name.trim().eq_ignore_ascii_case("syntax"))
         .map(|(_, image)| one_line(image, 100))
         .next()
+}
+
+/// The same error, where it is that a base image could not be pulled.
+fn of_base_image(error: EngineError) -> EngineError {
+    match error {
+        EngineError::Build {
+            step: Some(step),
+            reason,
+            ..
+        } if base_image(&step).is_some() => EngineError::BaseImage {
+            image: base_image(&step).unwrap_or_default().to_owned(),
+            reason,
+        },
+        error => error,
+    }
+}
+
+/// The image that a step is about, where all that the step does is to get one.
+fn base_image(step: &str) -> Option<&str> {
+    if let Some(image) = step.strip_prefix("[internal] load metadata for ") {
+        return Some(image);
+    }
+    let (_, instruction) = match step.starts_with("Step ") {
+        true => step.split_once(" : ")?,
+        false => step.split_once("] ")?,
+    };
+    let mut words = instruction.split_whitespace();
+    let is_from = words.next()?.eq_ignore_ascii_case("FROM");
+    words.find(|word| !word.starts_with("--")).filter(|_| is_from)
 }
 
 /// BuildKit's words without what they are wrapped in, which says nothing about the build.
@@ -256,6 +331,49 @@ mod tests {
             assert_eq!(exit_code(text), Some(3));
         }
         assert_eq!(exit_code("dockerfile parse error line 1"), None);
+    }
+
+    #[test]
+    fn the_base_image_is_read_from_the_step_that_gets_it() {
+        for (step, image) in [
+            (
+                "[internal] load metadata for r.example:5000/a:1",
+                Some("r.example:5000/a:1"),
+            ),
+            (
+                "[first 1/2] FROM r.example/a@sha256:0",
+                Some("r.example/a@sha256:0"),
+            ),
+            ("Step 1/2 : FROM --platform=linux/amd64 a:1 AS first", Some("a:1")),
+            ("Step 2/2 : RUN echo : FROM a", None),
+            ("[2/3] RUN echo [x] FROM a", None),
+            ("", None),
+        ] {
+            assert_eq!(base_image(step), image, "{step}");
+        }
+    }
+
+    #[test]
+    fn the_docker_hubs_login_has_the_names_that_the_builders_look_for() {
+        let user = Credentials {
+            username: "u".to_owned(),
+            password: "p".to_owned(),
+        };
+        let both = [
+            ("docker.io".to_owned(), user.clone()),
+            ("[::1]:5000".to_owned(), user),
+        ];
+        let mut names: Vec<String> = logins(&both).unwrap().into_keys().collect();
+        names.sort_unstable();
+        assert_eq!(
+            names,
+            [
+                "[::1]:5000",
+                "https://index.docker.io/v1/",
+                "registry-1.docker.io"
+            ]
+        );
+        assert!(logins(&[]).is_none());
     }
 
     #[test]

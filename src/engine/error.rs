@@ -88,6 +88,14 @@ pub enum EngineError {
         /// The last lines of the step's output.
         last: Vec<String>,
     },
+    /// A base image that was to be asked for anew cannot be pulled.
+    #[error("the base image {image} could not be pulled anew: {reason}")]
+    BaseImage {
+        /// The image, as the Dockerfile names it.
+        image: String,
+        /// The builder's words.
+        reason: String,
+    },
     /// The registry takes no connection.
     #[error("the registry {registry} does not answer: {reason}. Hint: is it running? See `registry.address`")]
     RegistryRefused {

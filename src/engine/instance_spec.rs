@@ -117,9 +117,9 @@ impl InstanceSpec {
         }
     }
 
-    /// `env_file`, then `env`, which wins.
+    /// What an instance is, then `env_file`, then `env`: a later one wins.
     fn env(&self) -> Result<Vec<String>, EngineError> {
-        let mut variables = BTreeMap::new();
+        let mut variables = self.identity();
         if let Some(path) = &self.run.env_file {
             variables.extend(env_file::read(path)?);
         }
@@ -128,6 +128,20 @@ impl InstanceSpec {
             .into_iter()
             .map(|(name, value)| format!("{name}={value}"))
             .collect())
+    }
+
+    /// What tells an instance who it is. A commit that is not known is left out, so that what the image says stands.
+    fn identity(&self) -> BTreeMap<String, String> {
+        let commit = self.commit.as_ref().map(ToString::to_string);
+        let variables = [
+            ("DEPLOYER_APP", Some(self.app.to_string())),
+            ("DEPLOYER_SLOT", Some(self.slot.to_string())),
+            ("DEPLOYER_RELEASE", Some(self.release.to_string())),
+            ("DEPLOYER_COMMIT", commit),
+            ("DEPLOYER_INSTANCE", Some(self.index.to_string())),
+        ];
+        let known = variables.into_iter();
+        known.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 
     /// Every label is always set, so that none of an image's own can stand in for it.

@@ -4,6 +4,7 @@
 //! [`Engine::instances`] reads them back.
 
 mod about;
+mod arguments;
 mod build;
 mod cache;
 mod context;

@@ -6,6 +6,7 @@ use bollard::errors::Error as Api;
 
 use super::error::{EngineError, REASON_MAX};
 use super::lines::one_line;
+use crate::model::DOCKER_HUB;
 
 /// What an API call was for, so that its error can say so.
 #[derive(Debug, Clone, Copy)]
@@ -230,16 +231,21 @@ pub(super) fn says_no_space(text: &str) -> bool {
     kind_of(&text.to_lowercase()) == Kind::NoSpace
 }
 
+/// Whether a text of the Engine says that a registry refused a login, or wants one.
+pub(super) fn says_unauthorized(text: &str) -> bool {
+    kind_of(&text.to_lowercase()) == Kind::Unauthorized
+}
+
 /// Whether the Engine answered that the thing is not there.
 pub(super) fn is_gone(error: &Api) -> bool {
     matches!(error, Api::DockerResponseServerError { status_code: 404, .. })
 }
 
 /// `HOST[:PORT]` of an image's name; the Docker Hub where it has none.
-fn registry_of(image: &str) -> &str {
+pub(super) fn registry_of(image: &str) -> &str {
     match image.split_once('/') {
         Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
-        _ => "docker.io",
+        _ => DOCKER_HUB,
     }
 }
 

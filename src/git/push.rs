@@ -7,8 +7,7 @@ use std::process::Command;
 
 use git2::Oid;
 
-use crate::model::Commit;
-use crate::model::escaped;
+use crate::model::{Asked, Commit, escaped};
 
 /// Bytes of the hook's standard input that are read. A line is about 110 bytes.
 const INPUT_MAX: u64 = 1 << 20;
@@ -174,8 +173,8 @@ pub(super) fn whole_name(branch: &str) -> String {
 /// What `git push -o …` asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PushOptions {
-    /// `-o no-promote`: the release waits on its slot for `deployer promote`.
-    pub no_promote: bool,
+    /// `-o no-promote` and `-o pull`.
+    pub asked: Asked,
     /// Options that mean nothing here: printable, at most 20.
     pub unknown: Vec<String>,
 }
@@ -194,10 +193,11 @@ impl PushOptions {
             let Some(option) = var(&format!("GIT_PUSH_OPTION_{index}")) else {
                 continue;
             };
-            if option == "no-promote" {
-                options.no_promote = true;
-            } else if options.unknown.len() < NAMED_MAX {
-                options.unknown.push(escaped(option.as_encoded_bytes(), 100));
+            match option.as_encoded_bytes() {
+                b"no-promote" => options.asked.no_promote = true,
+                b"pull" => options.asked.pull = true,
+                unknown if options.unknown.len() < NAMED_MAX => options.unknown.push(escaped(unknown, 100)),
+                _ => {}
             }
         }
         options
@@ -314,13 +314,15 @@ mod tests {
     #[test]
     fn push_options_are_known_or_named() {
         let vars = |name: &str| match name {
-            "GIT_PUSH_OPTION_COUNT" => Some("3".into()),
+            "GIT_PUSH_OPTION_COUNT" => Some("4".into()),
             "GIT_PUSH_OPTION_0" => Some("no-promote".into()),
             "GIT_PUSH_OPTION_1" => Some("no\x1b-promote".into()),
+            "GIT_PUSH_OPTION_3" => Some("pull".into()),
             _ => None,
         };
         let options = PushOptions::from_vars(vars);
-        assert!(options.no_promote);
+        let (no_promote, pull) = (true, true);
+        assert_eq!(options.asked, Asked { no_promote, pull });
         assert_eq!(options.unknown, ["no\\u{1b}-promote"]);
         let endless = PushOptions::from_vars(|name| {
             Some(

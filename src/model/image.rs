@@ -86,6 +86,19 @@ impl fmt::Display for Commit {
 
 serde_as_text!(Commit);
 
+/// The Docker Hub as people name it: the registry of an image's name that has none.
+pub const DOCKER_HUB: &str = "docker.io";
+
+/// Whether `registry` is one of the names that the Docker Hub goes by, in the names of images or in Docker's own
+/// configuration.
+pub fn is_docker_hub(registry: &str) -> bool {
+    let host = registry.strip_prefix("https://").unwrap_or(registry);
+    let host = host.trim_end_matches('/').trim_end_matches("/v1");
+    [DOCKER_HUB, "index.docker.io", "registry-1.docker.io"]
+        .iter()
+        .any(|name| host.eq_ignore_ascii_case(name))
+}
+
 /// An image in the registry, pinned by digest: `REPOSITORY@DIGEST`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct ImageRef {

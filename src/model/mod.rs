@@ -14,13 +14,13 @@ mod text;
 pub use address::{AddressPlan, AddressPlanError, INSTANCES_MAX, Subnet};
 pub use app::AppName;
 pub use by::{By, Scope};
-pub use image::{Commit, Digest, ImageRef};
+pub use image::{Commit, DOCKER_HUB, Digest, ImageRef, is_docker_hub};
 pub use key::{Grant, KeyName, Role};
-pub use release::{Origin, ReleaseId};
+pub use release::{Asked, Origin, ReleaseId};
 pub use settings::{
-    AppSettings, BuildSettings, Builder, Credentials, EngineSettings, Gate, Probe, ProbeKind, Program,
-    ProgramSettings, Promote, ProxyKind, ProxySettings, RegistrySettings, Restart, RunSettings, Settings,
-    SlotPorts, SshSettings, Standby, Volume,
+    AppSettings, BuildSettings, Builder, Credentials, EngineSettings, Gate, LoginSettings, Probe, ProbeKind,
+    Program, ProgramSettings, Promote, ProxyKind, ProxySettings, RegistrySettings, Restart, RunSettings,
+    Settings, SlotPorts, SshSettings, Standby, Volume,
 };
 pub use slot::{Lane, Slot, SlotName};
 pub use text::{escaped, printable};

@@ -29,6 +29,17 @@ impl FromStr for ReleaseId {
     }
 }
 
+/// What somebody who asks for a release of a commit asks for beside it: `--no-promote` and `--pull`, or the push
+/// options of these names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// The release waits on its slot for `deployer promote`.
+    pub no_promote: bool,
+    /// The registries are asked for the base images anew.
+    pub pull: bool,
+}
+
 /// What a release came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]

@@ -16,6 +16,8 @@ pub struct Settings {
     pub engine: EngineSettings,
     /// The registry that every release's image goes through.
     pub registry: RegistrySettings,
+    /// Other registries, by their address, whose base images need a login: `HOST[:PORT]`, or `docker.io`.
+    pub registries: BTreeMap<String, LoginSettings>,
     /// The proxy.
     pub proxy: ProxySettings,
     /// The front door.
@@ -87,7 +89,16 @@ impl RegistrySettings {
     }
 }
 
-/// A user and a password for the registry. Never printed.
+/// `[registries."HOST:PORT"]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoginSettings {
+    /// The user.
+    pub username: String,
+    /// The file that holds the password; read anew at every use, a trailing newline cut.
+    pub password_file: PathBuf,
+}
+
+/// A user and a password for a registry. Never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// The user.
@@ -284,6 +295,8 @@ pub struct BuildSettings {
     pub args: BTreeMap<String, String>,
     /// The stage to build.
     pub target: Option<String>,
+    /// Whether every build asks the registries for its base images anew.
+    pub pull: bool,
     /// How long a build may take.
     pub deadline: Duration,
 }
@@ -416,6 +429,7 @@ impl Default for AppSettings {
                 context: ".".into(),
                 args: BTreeMap::new(),
                 target: None,
+                pull: false,
                 deadline: Duration::from_secs(30 * 60),
             },
             instances: 1,

@@ -11,7 +11,7 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use rustix::fs::{Mode, OFlags};
 
 use super::error::RegistryError;
-use crate::model::{Credentials, RegistrySettings};
+use crate::model::{Credentials, RegistrySettings, Settings};
 
 /// Bytes that a password, and a token, may have.
 const SECRET_MAX: usize = 64 << 10;
@@ -29,6 +29,26 @@ pub fn credentials(settings: &RegistrySettings) -> Result<Option<Credentials>, R
     };
     let password = password(path)?;
     Ok(Some(Credentials { username, password }))
+}
+
+/// How to log in at every registry that is configured with a user, by its address: for base images.
+///
+/// # Errors
+/// As [`credentials`], for each of them.
+pub fn logins(settings: &Settings) -> Result<Vec<(String, Credentials)>, RegistryError> {
+    let main = credentials(&settings.registry)?;
+    let mut logins: Vec<_> = main
+        .map(|login| (settings.registry.address.clone(), login))
+        .into_iter()
+        .collect();
+    for (address, login) in &settings.registries {
+        let credentials = Credentials {
+            username: login.username.clone(),
+            password: password(&login.password_file)?,
+        };
+        logins.push((address.clone(), credentials));
+    }
+    Ok(logins)
 }
 
 fn password(path: &Path) -> Result<String, RegistryError> {

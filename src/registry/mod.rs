@@ -9,6 +9,6 @@ mod client;
 mod error;
 mod transport;
 
-pub use auth::credentials;
+pub use auth::{credentials, logins};
 pub use client::{Deleted, Registry};
 pub use error::RegistryError;

@@ -13,7 +13,7 @@ use super::context::{App, Context};
 use super::receive;
 use super::say;
 use crate::git::{Found, GitError, Pushed, RefUpdate, SlotRepository, what_was_pushed};
-use crate::model::{AppName, Commit, Gate, Slot, printable};
+use crate::model::{AppName, Asked, Commit, Gate, Slot, printable};
 use crate::store::{Process, PushNote, ReleaseDir};
 
 /// Whether a reference may move.
@@ -36,7 +36,7 @@ pub fn begin(
     app: &AppName,
     slot: Slot,
     updates: &[RefUpdate],
-    no_promote: bool,
+    asked: Asked,
 ) -> Result<()> {
     let branch = context.settings.app(app).branch;
     if !matches!(what_was_pushed(updates, &branch), Pushed::Branch { .. }) {
@@ -45,7 +45,7 @@ pub fn begin(
     let receiver = receiver()?;
     let note = PushNote {
         slot,
-        no_promote,
+        asked,
         release: None,
     };
     Ok(context.store.note_push(app, receiver, &note)?)

@@ -12,7 +12,7 @@ use super::history;
 use super::say;
 use crate::failpoint;
 use crate::git::{ObjectId, Pushed, RefUpdate, SlotRepository, what_was_pushed};
-use crate::model::{AppName, Commit, Origin, Promote, ReleaseId, Slot};
+use crate::model::{AppName, Asked, Commit, Origin, Promote, ReleaseId, Slot};
 use crate::store::{
     AppState, Gated, Live, Meant, Moment, Numbers, Process, PushNote, Record, ReleaseDir, Running,
 };
@@ -37,7 +37,7 @@ pub fn push(
     app: &AppName,
     slot: Slot,
     updates: &[RefUpdate],
-    no_promote: bool,
+    asked: Asked,
 ) -> Result<Received> {
     let app = context.app(app)?;
     let branch = &app.settings.branch;
@@ -68,10 +68,11 @@ pub fn push(
     let facts = repository.commit_facts(new)?;
     let draft = Draft {
         slot,
-        command: Some(push_command([reference.as_str()], no_promote)),
+        command: Some(push_command([reference.as_str()], asked)),
         origin: Origin::Push { reference },
         commit: Some((facts.commit, facts.subject)),
-        promote: app.settings.promote == Promote::Auto && !no_promote,
+        promote: app.settings.promote == Promote::Auto && !asked.no_promote,
+        pull: app.settings.build.pull || asked.pull,
         meant: None,
         gated: None,
     };
@@ -98,12 +99,13 @@ pub fn gated(
     let from = update.old.map(|old| repository.commit_facts(old)).transpose()?;
     let draft = Draft {
         slot: note.slot,
-        command: Some(push_command([update.reference.as_str()], note.no_promote)),
+        command: Some(push_command([update.reference.as_str()], note.asked)),
         origin: Origin::Push {
             reference: update.reference.clone(),
         },
         commit: Some((facts.commit, facts.subject)),
-        promote: app.settings.promote == Promote::Auto && !note.no_promote,
+        promote: app.settings.promote == Promote::Auto && !note.asked.no_promote,
+        pull: app.settings.build.pull || note.asked.pull,
         meant: None,
         gated: Some(Held {
             gated: Gated {
@@ -117,9 +119,10 @@ pub fn gated(
 }
 
 /// What a push of these references asks, as it is written down: the hook does not know git's own words.
-pub fn push_command<'a>(references: impl IntoIterator<Item = &'a str>, no_promote: bool) -> String {
+pub fn push_command<'a>(references: impl IntoIterator<Item = &'a str>, asked: Asked) -> String {
     let mut words = vec!["git push"];
-    words.extend(no_promote.then_some("-o no-promote"));
+    words.extend(asked.no_promote.then_some("-o no-promote"));
+    words.extend(asked.pull.then_some("-o pull"));
     words.extend(references.into_iter().take(REFERENCES_MAX));
     audit::command_line(&words.join(" "))
 }
@@ -150,7 +153,7 @@ fn moved_on(
 ///
 /// # Errors
 /// When the slot never had a commit, is live and must not be promoted, or the release cannot be begun.
-pub fn redeploy(context: &Context, app: &AppName, slot: Slot, no_promote: bool) -> Result<ReleaseDir> {
+pub fn redeploy(context: &Context, app: &AppName, slot: Slot, asked: Asked) -> Result<ReleaseDir> {
     let app = context.app(app)?;
     let numbers = context.store.lock_numbers(&app.name)?;
     let last = history::newest_first(context, &app.name)?
@@ -158,7 +161,7 @@ pub fn redeploy(context: &Context, app: &AppName, slot: Slot, no_promote: bool) 
     let Some(last) = last else {
         bail!("nothing was pushed to {}/{slot} yet", app.name);
     };
-    let promote = app.settings.promote == Promote::Auto && !no_promote;
+    let promote = app.settings.promote == Promote::Auto && !asked.no_promote;
     let live = context.store.state(&app.name).ok().and_then(|state| state.live);
     if !promote && live == Some(slot) {
         bail!(say::live_without_promotion(&app.name, slot));
@@ -168,6 +171,7 @@ pub fn redeploy(context: &Context, app: &AppName, slot: Slot, no_promote: bool) 
         origin: Origin::Redeploy { of: last.record.id },
         commit: commit_of(&last.record),
         promote,
+        pull: app.settings.build.pull || asked.pull,
         meant: None,
         gated: None,
         command: None,
@@ -273,6 +277,7 @@ fn go_live(
         origin: Origin::Promote { from: state.live },
         commit: of.record().ok().flatten().as_ref().and_then(commit_of),
         promote: true,
+        pull: false,
         meant,
         gated: None,
         command: None,
@@ -295,6 +300,7 @@ fn go_back(
         origin: Origin::Rollback { to: target.record.id },
         commit: commit_of(&target.record),
         promote: true,
+        pull: false,
         meant,
         gated: None,
         command: None,
@@ -315,6 +321,7 @@ struct Draft {
     origin: Origin,
     commit: Option<(Commit, String)>,
     promote: bool,
+    pull: bool,
     meant: Option<Meant>,
     gated: Option<Held>,
     /// What was asked, where the command's own words do not tell.
@@ -339,6 +346,7 @@ fn launch(context: &Context, app: &App, numbers: &Numbers, draft: Draft) -> Resu
             commit,
             subject,
             promote: draft.promote,
+            pull: draft.pull,
             meant: draft.meant,
             gated: draft.gated.as_ref().map(|held| held.gated.clone()),
             by: Some(context.by.clone()),

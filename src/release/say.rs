@@ -252,6 +252,19 @@ pub fn not_ready_again(slot: Slot, index: u8, why: &anyhow::Error) -> String {
     format!("{slot}: instance {index} was started again and is not ready: {why:#}")
 }
 
+/// How to go on where a base image cannot be pulled anew: `is_here` where this host has it, `is_configured` where it is
+/// the configuration that wants it pulled.
+pub fn without_pull(app: &AppName, slot: Slot, is_here: bool, is_configured: bool) -> String {
+    let again = format!("`deployer redeploy {app}/{slot}`");
+    match (is_here, is_configured) {
+        (true, true) => format!(
+            "this host has it too: with build_pull = false in [app.{app}], {again} builds with that one"
+        ),
+        (true, false) => format!("this host has it too: {again} without --pull builds with that one"),
+        (false, _) => "this host does not have it either: no build can do without its registry".to_owned(),
+    }
+}
+
 /// The lane that a release would take is one that requests go to.
 pub fn lane_is_routed(app: &AppName, lane: Lane, release: ReleaseId) -> String {
     format!(

@@ -28,6 +28,7 @@ pub(super) fn record(id: ReleaseId, origin: Origin) -> Record {
         commit: None,
         subject: Some("v7".into()),
         promote: true,
+        pull: false,
         meant: None,
         gated: None,
         by: None,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Process, Store, StoreError, durable};
 use crate::failpoint;
-use crate::model::{AppName, ReleaseId, Slot};
+use crate::model::{AppName, Asked, ReleaseId, Slot};
 
 /// A push under way whose branch has not moved yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,8 +15,8 @@ use crate::model::{AppName, ReleaseId, Slot};
 pub struct PushNote {
     /// The slot that it is for.
     pub slot: Slot,
-    /// Whether its release is to wait for `deployer promote`.
-    pub no_promote: bool,
+    /// What its options ask for.
+    pub asked: Asked,
     /// Its release, once it has one.
     pub release: Option<ReleaseId>,
 }

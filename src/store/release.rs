@@ -14,8 +14,8 @@ use crate::model::{AppName, By, Commit, Origin, ReleaseId, Slot};
 const RECORD: &str = "record.json";
 const CANCEL: &str = "cancel";
 const PRUNED: &str = "pruned";
-/// 2 since a record tells who asked for the release.
-const FORMAT: u32 = 2;
+/// 2 since a record tells who asked for the release, 3 since it tells whether base images are asked for anew.
+const FORMAT: u32 = 3;
 
 /// What a release is: written once, before anything is done for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub struct Record {
     pub subject: Option<String>,
     /// Whether it goes live when it is good.
     pub promote: bool,
+    /// Whether its build asks the registries for the base images anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pull: bool,
     /// What must still be so when its turn comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meant: Option<Meant>,

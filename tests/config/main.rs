@@ -39,6 +39,7 @@ fn what_a_section_says_is_taken() {
         ports = { green = 6000, blue = 6001 }
         container_port = 3000
         build_args = { A = "1" }
+        build_pull = true
         env = { "discovery.type" = "single-node" }
         volumes = ["data:/data", "/srv/x:/x:ro"]
         memory = 536870912
@@ -57,6 +58,7 @@ fn what_a_section_says_is_taken() {
     );
     assert_eq!(shop.container_port, Some(3000));
     assert_eq!(shop.build.args["A"], "1");
+    assert!(shop.build.pull);
     assert_eq!(shop.run.env["discovery.type"], "single-node");
     let volume = |source: &str, target: &str, read_only| Volume {
         source: source.into(),
@@ -129,6 +131,27 @@ fn relative_paths_start_at_the_folder_of_the_file() {
         settings.app(&"shop".parse().unwrap()).run.env_file.as_deref(),
         Some(Path::new("/abs/shop.env"))
     );
+}
+
+#[test]
+fn other_registries_have_logins_and_the_docker_hub_has_one_name() {
+    for (written, address) in [
+        ("registry.example.org", "registry.example.org"),
+        ("10.0.0.5:5000", "10.0.0.5:5000"),
+        ("[fd00::1]:5000", "[fd00::1]:5000"),
+        ("docker.io", "docker.io"),
+        ("index.docker.io", "docker.io"),
+        ("https://index.docker.io/v1/", "docker.io"),
+        ("registry-1.docker.io", "docker.io"),
+    ] {
+        let text = format!("[registries.\"{written}\"]\nusername = \"u\"\npassword_file = \"/pw\"");
+        let settings = load(&text).unwrap_or_else(|error| panic!("{error}"));
+        let login = &settings.registries[address];
+        assert_eq!(
+            (login.username.as_str(), login.password_file.as_path()),
+            ("u", Path::new("/pw"))
+        );
+    }
 }
 
 #[test]

@@ -134,10 +134,70 @@ fn wrong_registry_values_are_refused() {
 }
 
 #[test]
+fn wrong_registries_are_refused() {
+    let login = "username = \"u\"\npassword_file = \"/x\"";
+    for (text, part) in [
+        (
+            "[registries.\"127.0.0.1:5000\"]\nLOGIN",
+            "is the registry of the section [registry]",
+        ),
+        (
+            "registry.address = \"index.docker.io\"\n[registries.\"docker.io\"]\nLOGIN",
+            "is the registry of the section [registry]",
+        ),
+        (
+            "[registries.\"a.b\"]\nLOGIN\n[registries.\"A.b\"]\nLOGIN",
+            "is the registry \"a.b\"",
+        ),
+        (
+            "[registries.\"docker.io\"]\nLOGIN\n[registries.\"index.docker.io\"]\nLOGIN",
+            "is the registry \"docker.io\"",
+        ),
+        (
+            "[registries.\"a.b\"]\nusername = \"u\"",
+            "needs username and password_file",
+        ),
+        (
+            "[registries.\"a.b\"]\npassword_file = \"/x\"",
+            "needs username and password_file",
+        ),
+        ("[registries.\"a.b\"]", "needs username and password_file"),
+        ("[registries.\"http://a.b\"]\nLOGIN", "not a registry's address"),
+        ("[registries.\"a.b/team\"]\nLOGIN", "not a registry's address"),
+        ("[registries.\"[::1\"]\nLOGIN", "not a registry's address"),
+        (
+            "[registries.\"team\"]\nLOGIN",
+            "not an address that an image's name can begin with",
+        ),
+        (
+            "[registries.\"me:secret@a.b\"]\nLOGIN",
+            "credentials do not belong",
+        ),
+        (
+            "[registries.\"a.b\"]\nLOGIN\nplain_http = true",
+            "there is no key",
+        ),
+        ("[registries.a.b]\nLOGIN", "there is no key \"b\""),
+    ] {
+        let error = load(&text.replace("LOGIN", login)).expect_err(text);
+        let ConfigError::Wrong { faults, .. } = &error else {
+            panic!("{error}")
+        };
+        assert_eq!(faults.len(), 1, "{error}");
+        assert!(faults[0].message.contains(part), "{text}: {error}");
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+}
+
+#[test]
 fn a_password_in_the_file_is_not_repeated() {
     for text in [
         "[registry]\naddress = \"me:hunter2@host:5000\"",
         "[registry]\npassword = \"hunter2\"",
+        "registry = { password = \"hunter2\" }",
+        "registries.\"a.b\" = { username = \"u\", password = \"hunter2\" }",
+        "[registries.\"me:hunter2@a.b\"]\nusername = \"u\"\npassword_file = \"/x\"",
+        "[registries.\"a.b\"]\nusername = \"u\"\npassword = \"hunter2\"",
         "[app.shop]\nenv = { TOKEN = [\"hunter2\"] }",
         "[app.shop.env]\nTOKEN = { a = \"hunter2\" }",
         "[app.shop.env]\n\"A B\" = \"hunter2\"",

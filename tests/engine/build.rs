@@ -26,7 +26,7 @@ async fn engines() -> [(BuilderKind, Engine); 2] {
 #[tokio::test]
 async fn either_builder_builds_with_arguments_labels_and_target_and_tells_its_lines() {
     let dockerfile = format!(
-        "FROM {} AS first\nARG WORD\nRUN echo \"said $WORD\"; printf '\\033[31mred\\033[0m\\n'\nEXPOSE 8080 53/udp\n\
+        "FROM {} AS first\nARG WORD\nARG OFFERED=default WON\nRUN echo \"said $WORD $OFFERED $WON\"; printf '\\033[31mred\\033[0m\\n'\nEXPOSE 8080 53/udp\n\
          HEALTHCHECK CMD true\nFROM first AS second\nRUN exit 1\n",
         base()
     );
@@ -36,6 +36,10 @@ async fn either_builder_builds_with_arguments_labels_and_target_and_tells_its_li
         let mut request = request(folder.path(), &tag.0);
         request.target = Some("first".to_owned());
         request.args.insert("WORD".to_owned(), format!("{kind:?}"));
+        request.args.insert("WON".to_owned(), "won".to_owned());
+        for name in ["OFFERED", "WON", "UNDECLARED"] {
+            request.offered.insert(name.to_owned(), "offered".to_owned());
+        }
         request
             .labels
             .insert("org.opencontainers.image.title".to_owned(), "shop".to_owned());
@@ -43,9 +47,10 @@ async fn either_builder_builds_with_arguments_labels_and_target_and_tells_its_li
         let id = built.unwrap_or_else(|error| panic!("{kind:?}: {error}\n{}", lines.join("\n")));
         let all = lines.join("\n");
         assert!(
-            all.contains(&format!("said {kind:?}")) && all.contains("RUN echo"),
+            all.contains(&format!("said {kind:?} offered won")) && all.contains("RUN echo"),
             "{all}"
         );
+        assert!(!all.contains("UNDECLARED"), "{all}");
         assert!(!all.contains('\x1b'), "{all}");
         let facts = engine.image(&tag.0).await.unwrap().unwrap();
         assert_eq!(facts.id, id, "{kind:?}");
@@ -59,6 +64,10 @@ async fn either_builder_builds_with_arguments_labels_and_target_and_tells_its_li
         ]);
         assert_eq!(label.trim(), "shop");
 
+        // What no Dockerfile declares is no part of what the cache goes by.
+        request
+            .offered
+            .insert("UNDECLARED".to_owned(), "another".to_owned());
         let (again, lines) = build(&engine, &request).await;
         assert_eq!(again.unwrap(), id, "{kind:?}");
         assert!(

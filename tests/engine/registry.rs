@@ -1,8 +1,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use deployer::engine::{Engine, EngineError, Removed};
-use deployer::model::{Credentials, Digest, ImageRef};
+use deployer::engine::{BuildRequest, Engine, EngineError, Removed};
+use deployer::model::{Builder, Credentials, Digest, EngineSettings, ImageRef};
 
 use super::support::{Place, Registry, base, build, docker, request, tree, with};
 
@@ -147,37 +147,102 @@ async fn a_login_with_any_password_works_and_a_wrong_one_is_told() {
     }
 }
 
+/// Builds `FROM` this image by either builder, and gives what the label `version` of it says, or why it failed.
+async fn built_on(
+    engine: &Engine,
+    base: &str,
+    change: impl FnOnce(&mut BuildRequest),
+) -> Result<String, EngineError> {
+    let folder = tree(&[("Dockerfile", &format!("FROM {base}\nCMD true\n"))]);
+    let tag = super::support::Tag::new();
+    let mut request = request(folder.path(), &tag.0);
+    change(&mut request);
+    build(engine, &request).await.0?;
+    let label = ["inspect", "-f", "{{index .Config.Labels \"version\"}}", &tag.0];
+    Ok(docker(&label).trim().to_owned())
+}
+
+/// Makes a version of the image `name` on this host.
+async fn make(engine: &Engine, name: &str, version: &str) {
+    let dockerfile = format!("FROM {}\nLABEL version={version}\n", base());
+    let folder = tree(&[("Dockerfile", &dockerfile)]);
+    build(engine, &request(folder.path(), name)).await.0.unwrap();
+}
+
+/// Makes a version of the image `name`, pushes it and leaves none of it on this host.
+async fn publish(engine: &Engine, name: &str, version: &str, login: &Credentials) {
+    make(engine, name, version).await;
+    engine.push(name, with(Some(login)), &mut quiet()).await.unwrap();
+    let digests = engine.image(name).await.unwrap().unwrap().repo_digests;
+    docker(&["rmi", "-f", name]);
+    for digest in &digests {
+        docker(&["rmi", "-f", digest]);
+    }
+}
+
 #[tokio::test]
-async fn a_base_image_is_pulled_with_the_login_by_either_builder() {
-    use deployer::model::{Builder, EngineSettings};
-    let good = Credentials {
+async fn base_images_are_pulled_with_their_registries_logins_and_anew_where_that_is_wanted() {
+    let user = |password: &str| Credentials {
         username: "deploy".to_owned(),
-        password: "p>>>???~~~".to_owned(),
+        password: password.to_owned(),
     };
-    let registry = Registry::with_login(&good);
+    // Its JSON has both characters in which the two base64 alphabets differ.
+    let (other, good) = (user("other"), user("p>>>???~~~"));
     for builder in [Builder::Buildkit, Builder::Classic] {
         let settings = EngineSettings {
             builder,
             ..Place::new().settings.clone()
         };
         let engine = Engine::connect(&settings).await.unwrap();
-        let local = Local::new(&engine, &registry.address, 1).await;
-        engine
-            .push(&local.0, with(Some(&good)), &mut quiet())
+        let mut registry = Registry::with_login(&good);
+        let base = format!("{}/base:1", registry.address);
+        let logins = || {
+            vec![
+                ("registry.example:5000".to_owned(), other.clone()),
+                (registry.address.clone(), good.clone()),
+            ]
+        };
+        publish(&engine, &base, "one", &good).await;
+
+        let none = built_on(&engine, &base, |_| {}).await.unwrap_err().to_string();
+        let section = format!(
+            "Hint: username and password_file in [registries.\"{}\"]",
+            registry.address
+        );
+        assert!(none.contains(&section), "{builder:?}: {none}");
+        assert!(!none.contains(&good.password), "{none}");
+        let first = built_on(&engine, &base, |request| request.logins = logins()).await;
+        assert_eq!(first.unwrap(), "one", "{builder:?}");
+
+        // The tag has moved at its registry, and this host has the former image under it.
+        publish(&engine, &base, "two", &good).await;
+        make(&engine, &base, "one").await;
+        let local = built_on(&engine, &base, |request| request.logins = logins()).await;
+        assert_eq!(local.unwrap(), "one", "{builder:?}");
+        let anew = |request: &mut BuildRequest| {
+            request.logins = logins();
+            request.pull = true;
+        };
+        assert_eq!(
+            built_on(&engine, &base, anew).await.unwrap(),
+            "two",
+            "{builder:?}"
+        );
+
+        registry.stop();
+        let error = built_on(&engine, &base, |request| request.pull = true)
             .await
-            .unwrap();
-        let digests = engine.image(&local.0).await.unwrap().unwrap().repo_digests;
-        docker(&["rmi", "-f", &local.0]);
-        for digest in &digests {
-            docker(&["rmi", "-f", digest]);
-        }
-        let folder = tree(&[("Dockerfile", &format!("FROM {}\nCMD true\n", local.0))]);
-        let tag = super::support::Tag::new();
-        let mut request = request(folder.path(), &tag.0);
-        assert!(build(&engine, &request).await.0.is_err());
-        request.credentials = Some((registry.address.clone(), good.clone()));
-        let (built, lines) = build(&engine, &request).await;
-        built.unwrap_or_else(|error| panic!("{builder:?}: {error}\n{}", lines.join("\n")));
+            .unwrap_err();
+        assert!(
+            matches!(&error, EngineError::BaseImage { image, .. } if *image == base),
+            "{error:?}"
+        );
+        assert!(
+            error.to_string().contains("connection refused"),
+            "{builder:?}: {error}"
+        );
+        assert!(built_on(&engine, &base, |_| {}).await.is_ok(), "{builder:?}");
+        docker(&["rmi", "-f", &base]);
     }
 }
 

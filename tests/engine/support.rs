@@ -184,7 +184,9 @@ pub(crate) fn request(folder: &Path, tag: &str) -> BuildRequest {
         target: None,
         tag: tag.to_owned(),
         labels: Default::default(),
-        credentials: None,
+        offered: Default::default(),
+        pull: false,
+        logins: Vec::new(),
     }
 }
 
@@ -234,7 +236,9 @@ impl Registry {
         let file = folder.path().join("htpasswd");
         let made = Command::new("htpasswd")
             .args([
-                "-Bbc",
+                // The cheapest cost that bcrypt has: each push asks many times.
+                "-BbcC",
+                "4",
                 file.to_str().unwrap(),
                 &credentials.username,
                 &credentials.password,

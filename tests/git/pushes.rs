@@ -150,7 +150,7 @@ fn push_options_arrive() {
     let desk = Desk::new();
     desk.push(&["-o", "no-promote", "-o", "hello there", "main"]);
     let options = desk.options();
-    assert!(options.no_promote);
+    assert!(options.asked.no_promote);
     assert_eq!(options.unknown, ["hello there"]);
     desk.commit("two");
     desk.push(&["main"]);

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::model::Subnet;
+use crate::model::{DOCKER_HUB, Subnet, is_docker_hub};
 
 use super::super::fault::quoted;
 use super::super::units::Refusal;
@@ -69,6 +69,14 @@ pub(super) fn registry_address(value: &str) -> Checked<String> {
             .hint("add the port, as in registry:5000"));
     }
     Ok(value.to_owned())
+}
+
+/// A registry to log in at for base images; the Docker Hub under the one name [`DOCKER_HUB`].
+pub(super) fn login_address(value: &str) -> Checked<String> {
+    match is_docker_hub(value) {
+        true => Ok(DOCKER_HUB.to_owned()),
+        false => registry_address(value),
+    }
 }
 
 /// Whether the registry is on this machine, so that nobody else can hear a password sent in the clear.

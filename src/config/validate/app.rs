@@ -54,6 +54,7 @@ fn build(check: &mut Check<'_>, to: &mut BuildSettings, from: &App) {
     check.set(&mut to.context, &from.context, words::path_in_tree);
     to.args = variables(check, &from.build_args);
     check.set_some(&mut to.target, &from.target, words::one_line);
+    to.pull = from.build_pull.as_ref().is_some_and(|pull| *pull.get_ref());
     check.set(&mut to.deadline, &from.build_deadline, duration_above_zero);
 }
 

@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use crate::model::{EngineSettings, RegistrySettings, Settings, SshSettings};
+use crate::model::{EngineSettings, LoginSettings, RegistrySettings, Settings, SshSettings};
 
 use super::defaults;
 use super::fault::Finding;
-use super::file::{Engine, Field, File, Registry, Ssh};
+use super::file::{Engine, Field, File, Login, Registry, Ssh};
 use super::units::{Refusal, duration_above_zero};
 
 /// The settings that `file` gives; relative paths start at `folder`.
@@ -32,6 +32,13 @@ pub(super) fn settings(folder: &Path, file: &File) -> Result<Settings, Vec<Findi
     check.path(&mut settings.state, &file.state);
     engine(&mut check, &mut settings.engine, &file.engine);
     registry(&mut check, &mut settings.registry, &file.registry);
+    for (address, section) in &file.registries {
+        let login = login(&mut check, address, section);
+        if let Some(address) = check.read(address, addresses::login_address) {
+            settings.registries.insert(address, login);
+        }
+    }
+    shared::registries(&mut check, &settings.registry, file);
     proxy::settings(&mut check, &mut settings, &file.proxy);
     ssh(&mut check, &mut settings.ssh, &file.ssh);
     for (name, section) in &file.app {
@@ -79,6 +86,24 @@ fn registry(check: &mut Check<'_>, to: &mut RegistrySettings, from: &Registry) {
         &from.transfer_timeout,
         duration_above_zero,
     );
+}
+
+/// How to log in at another registry, whose section begins at `at`.
+fn login(check: &mut Check<'_>, at: &Spanned<String>, from: &Login) -> LoginSettings {
+    if from.username.is_none() || from.password_file.is_none() {
+        check.refuse(
+            at,
+            Refusal::new("a registry to log in at needs username and password_file")
+                .hint("put the password into a file, mode 0600, and name it; one that wants no login needs no section"),
+        );
+    }
+    let (mut username, mut password_file) = (String::new(), PathBuf::new());
+    check.set(&mut username, &from.username, words::one_line);
+    check.path(&mut password_file, &from.password_file);
+    LoginSettings {
+        username,
+        password_file,
+    }
 }
 
 fn ssh(check: &mut Check<'_>, to: &mut SshSettings, from: &Ssh) {

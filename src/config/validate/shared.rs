@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use crate::model::ProxySettings;
+use crate::model::{DOCKER_HUB, ProxySettings, RegistrySettings, is_docker_hub};
 
 use super::super::fault::quoted;
 use super::super::file::{App, File};
@@ -72,6 +72,37 @@ pub(super) fn hosts(check: &mut Check<'_>, file: &File) {
                 ))
                 .hint("give one of the two its hosts, as in hosts = [\"shop.example.org\"]"),
             ),
+        }
+    }
+}
+
+/// Refuses a second section for the same registry, and a section for the one that releases go through.
+pub(super) fn registries(check: &mut Check<'_>, main: &RegistrySettings, file: &File) {
+    let name = |address: &str| match is_docker_hub(address) {
+        true => DOCKER_HUB.to_owned(),
+        false => address.to_ascii_lowercase(),
+    };
+    let main = name(&main.address);
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    let mut written: Vec<_> = file.registries.keys().collect();
+    written.sort_by_key(|address| address.span().start);
+    for address in written {
+        let text: &String = address.get_ref();
+        let shown = quoted(text);
+        if name(text) == main {
+            check.refuse(
+                address,
+                Refusal::new(format!("{shown} is the registry of the section [registry]"))
+                    .hint("its username and password_file belong there"),
+            );
+        } else if let Some(first) = seen.insert(name(text), text) {
+            let first = quoted(first);
+            check.refuse(
+                address,
+                Refusal::new(format!(
+                    "{shown} is the registry {first}, which has a section already"
+                )),
+            );
         }
     }
 }

@@ -45,6 +45,9 @@ fn the_example_shows_the_defaults() {
     assert!(registry.username.take().is_some() && registry.password_file.take().is_some());
     assert_eq!(registry, default.registry);
 
+    assert_eq!(all.registries.len(), 1);
+    assert!(default.registries.is_empty());
+
     let mut proxy = all.proxy.clone();
     assert!(proxy.metrics_listen.take().is_some());
     assert_eq!(std::mem::take(&mut proxy.programs).len(), 3);
@@ -88,7 +91,13 @@ fn the_example_has_every_key() {
     );
     assert!(missing.is_empty(), "not in deployer.toml.example: {missing:?}");
 
-    let user_chosen = ["app", "shop", "NODE_ENV", "LOG_LEVEL"];
+    let user_chosen = [
+        "app",
+        "shop",
+        "NODE_ENV",
+        "LOG_LEVEL",
+        "registry.example.org:5000",
+    ];
     keys.retain(|key| !user_chosen.contains(&key.as_str()));
     let unlisted: Vec<_> = keys
         .iter()

@@ -2,12 +2,10 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::str::FromStr;
 
-use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, civil, tz::TimeZone};
-
+use super::since::Since;
 use super::{Result, output};
-use crate::model::{AppName, ParseError, printable};
+use crate::model::{AppName, printable};
 use crate::release::Context;
 use crate::store::{Action, Line, StoreError};
 
@@ -35,35 +33,6 @@ pub(super) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-/// The earliest time that is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Since(Timestamp);
-
-impl FromStr for Since {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> std::result::Result<Self, ParseError> {
-        let since = || text.parse().ok().or_else(|| in_utc(text)).or_else(|| back(text));
-        since().map(Self).ok_or_else(|| {
-            ParseError::new(
-                "a time back (2h, 7d), or a day or time in UTC (2026-11-21, 2026-11-21T10:00)",
-                text,
-            )
-        })
-    }
-}
-
-fn in_utc(text: &str) -> Option<Timestamp> {
-    let time: civil::DateTime = text.parse().ok()?;
-    TimeZone::UTC.to_timestamp(time).ok()
-}
-
-fn back(text: &str) -> Option<Timestamp> {
-    let span: Span = text.parse().ok()?;
-    let back: SignedDuration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
-    Timestamp::now().checked_sub(back.abs()).ok()
 }
 
 impl Args {
@@ -182,31 +151,4 @@ fn row(action: &Action) -> Vec<String> {
             .map_or(String::new(), |release| release.to_string()),
         outcome,
     ]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn since_is_a_time_back_or_a_time() {
-        let at = |text: &str| text.parse::<Since>().unwrap().0;
-        assert_eq!(at("2026-11-21T10:00:00Z"), at("2026-11-21T11:00:00+01"));
-        assert_eq!(at("2026-11-21"), at("2026-11-21T00:00:00Z"));
-        assert_eq!(at("2026-11-21 10:30"), at("2026-11-21T10:30Z"));
-        for (text, hours) in [
-            ("2h", 2),
-            ("7d", 7 * 24),
-            ("1w", 7 * 24),
-            ("1d2h", 26),
-            ("2h ago", 2),
-        ] {
-            let back = Timestamp::now().duration_since(at(text));
-            let off = back - SignedDuration::from_hours(hours);
-            assert!(off.abs() < SignedDuration::from_mins(1), "{text}: {back}");
-        }
-        for wrong in ["", "yesterday", "7", "1mo", "2026-13-01", "999999999999h"] {
-            assert!(wrong.parse::<Since>().is_err(), "{wrong}");
-        }
-    }
 }

@@ -2,7 +2,9 @@
 
 use futures_util::StreamExt;
 
+use super::since::Since;
 use super::{Code, Failure, Result, output, select, wait};
+use crate::engine::LogRange;
 use crate::model::SlotName;
 use crate::release::Context;
 
@@ -14,10 +16,16 @@ pub(super) struct Args {
     /// Go on as they print more
     #[arg(short, long)]
     follow: bool,
-    /// How many of the last lines of each instance
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
-    tail: usize,
+    /// How many of the last lines of each instance; 100 unless told otherwise, or all since WHEN
+    #[arg(short = 'n', long, value_name = "N")]
+    tail: Option<usize>,
+    /// Only what was printed since then: a time back (10m, 2h, 7d), or a day or time in UTC (2026-11-21, 2026-11-21T10:00)
+    #[arg(long, value_name = "WHEN")]
+    since: Option<Since>,
 }
+
+/// How many of an instance's last lines are shown where nothing says how many.
+const SHOWN: usize = 100;
 
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
@@ -42,21 +50,21 @@ impl Args {
         }
         let several = instances.len() > 1;
         let named = |index: u8, line: String| if several { format!("{index}: {line}") } else { line };
-        if !self.follow {
-            for instance in &instances {
-                let lines = engine.logs_tail(&instance.id, self.tail, 16 << 20).await?;
-                output::lines(lines.into_iter().map(|line| named(instance.index, line)))?;
+        let range = LogRange {
+            tail: self.tail.or(self.since.is_none().then_some(SHOWN)),
+            since: self.since.map(|since| since.0),
+            follow: self.follow,
+        };
+        let ids = instances.into_iter();
+        let ids: Vec<_> = ids.map(|instance| (instance.index, instance.id)).collect();
+        // What is there already is shown an instance at a time, and what is still to come of all of them at once.
+        let at_once = if self.follow { ids.len() } else { 1 };
+        for ids in ids.chunks(at_once) {
+            let mut lines = engine.logs(ids, range);
+            while let Some(line) = lines.next().await {
+                let (index, line) = line?;
+                output::lines([named(index, line)])?;
             }
-            return Ok(());
-        }
-        let followed: Vec<_> = instances
-            .into_iter()
-            .map(|instance| (instance.index, instance.id))
-            .collect();
-        let mut lines = engine.logs_follow(&followed, self.tail);
-        while let Some(line) = lines.next().await {
-            let (index, line) = line?;
-            output::lines([named(index, line)])?;
         }
         Ok(())
     }

@@ -27,6 +27,7 @@ mod releases;
 mod rollback;
 mod select;
 mod shell;
+mod since;
 mod ssh;
 mod status;
 mod texts;

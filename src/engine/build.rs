@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bollard::auth::DockerCredentials;
 use bollard::body_try_stream;
 use bollard::errors::Error as Api;
 use bollard::models::BuildInfo;
@@ -16,14 +15,14 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::time::timeout;
 
 use super::arguments::declared_arguments;
+use super::base_images::{base_image, logins, of_base_image};
 use super::context::Context;
-use super::images::login;
 use super::lines::one_line;
 use super::progress::Progress;
 use super::said::{registry_of, says_no_space, says_unauthorized};
 use super::{Engine, EngineError, ImageId};
 use crate::failpoint;
-use crate::model::{Builder, Credentials, is_docker_hub};
+use crate::model::{Builder, Credentials};
 
 /// How long the Engine may take to begin its answer to a build: the classic builder reads the whole context
 /// first. The caller's own deadline, which drops the build, comes before.
@@ -99,6 +98,9 @@ impl Engine {
         let mut progress = Progress::default();
         let followed = follow(events, &mut progress, output).await;
         failpoint::at("image.built");
+        if request.pull && followed.is_ok() {
+            self.renew(progress.base_images(), &request.logins, output).await;
+        }
         match followed {
             Ok(Some(id)) => Ok(id),
             Ok(None) => self.built(&request.tag).await,
@@ -225,25 +227,6 @@ fn arguments(request: &BuildRequest, dockerfile: &str) -> HashMap<String, String
     all.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// The logins under the names that the builders look for; none where there are none.
-fn logins(logins: &[(String, Credentials)]) -> Option<HashMap<String, DockerCredentials>> {
-    let named = logins.iter().flat_map(|(registry, user)| {
-        let names = login_names(registry);
-        names.into_iter().map(|name| (name, login(user)))
-    });
-    Some(named.collect()).filter(|logins: &HashMap<_, _>| !logins.is_empty())
-}
-
-/// What a registry's login is called: by its address, but for the Docker Hub, which the classic builder knows by the
-/// address of its former index and BuildKit by that of its registry.
-fn login_names(registry: &str) -> Vec<String> {
-    let names: &[&str] = match is_docker_hub(registry) {
-        true => &["https://index.docker.io/v1/", "registry-1.docker.io"],
-        false => &[registry],
-    };
-    names.iter().map(|name| (*name).to_owned()).collect()
-}
-
 /// An id that no other build's session has: the Engine pairs a build with its session by it.
 fn session_id() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -267,35 +250,6 @@ fn frontend(dockerfile: &str) -> Option<String> {
         .filter(|(name, _)| name.trim().eq_ignore_ascii_case("syntax"))
         .map(|(_, image)| one_line(image, 100))
         .next()
-}
-
-/// The same error, where it is that a base image could not be pulled.
-fn of_base_image(error: EngineError) -> EngineError {
-    match error {
-        EngineError::Build {
-            step: Some(step),
-            reason,
-            ..
-        } if base_image(&step).is_some() => EngineError::BaseImage {
-            image: base_image(&step).unwrap_or_default().to_owned(),
-            reason,
-        },
-        error => error,
-    }
-}
-
-/// The image that a step is about, where all that the step does is to get one.
-fn base_image(step: &str) -> Option<&str> {
-    if let Some(image) = step.strip_prefix("[internal] load metadata for ") {
-        return Some(image);
-    }
-    let (_, instruction) = match step.starts_with("Step ") {
-        true => step.split_once(" : ")?,
-        false => step.split_once("] ")?,
-    };
-    let mut words = instruction.split_whitespace();
-    let is_from = words.next()?.eq_ignore_ascii_case("FROM");
-    words.find(|word| !word.starts_with("--")).filter(|_| is_from)
 }
 
 /// BuildKit's words without what they are wrapped in, which says nothing about the build.
@@ -331,49 +285,6 @@ mod tests {
             assert_eq!(exit_code(text), Some(3));
         }
         assert_eq!(exit_code("dockerfile parse error line 1"), None);
-    }
-
-    #[test]
-    fn the_base_image_is_read_from_the_step_that_gets_it() {
-        for (step, image) in [
-            (
-                "[internal] load metadata for r.example:5000/a:1",
-                Some("r.example:5000/a:1"),
-            ),
-            (
-                "[first 1/2] FROM r.example/a@sha256:0",
-                Some("r.example/a@sha256:0"),
-            ),
-            ("Step 1/2 : FROM --platform=linux/amd64 a:1 AS first", Some("a:1")),
-            ("Step 2/2 : RUN echo : FROM a", None),
-            ("[2/3] RUN echo [x] FROM a", None),
-            ("", None),
-        ] {
-            assert_eq!(base_image(step), image, "{step}");
-        }
-    }
-
-    #[test]
-    fn the_docker_hubs_login_has_the_names_that_the_builders_look_for() {
-        let user = Credentials {
-            username: "u".to_owned(),
-            password: "p".to_owned(),
-        };
-        let both = [
-            ("docker.io".to_owned(), user.clone()),
-            ("[::1]:5000".to_owned(), user),
-        ];
-        let mut names: Vec<String> = logins(&both).unwrap().into_keys().collect();
-        names.sort_unstable();
-        assert_eq!(
-            names,
-            [
-                "[::1]:5000",
-                "https://index.docker.io/v1/",
-                "registry-1.docker.io"
-            ]
-        );
-        assert!(logins(&[]).is_none());
     }
 
     #[test]

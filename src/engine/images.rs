@@ -100,12 +100,35 @@ impl Engine {
         transfer: Transfer<'_>,
         output: &mut (dyn FnMut(&str) + Send),
     ) -> Result<(), EngineError> {
-        let reference = image.to_string();
+        let name = (image.repository.as_str(), image.digest.as_str());
+        self.pull_named(&image.to_string(), name, transfer, output).await
+    }
+
+    /// Pulls `tag` (`REPOSITORY:TAG`), whatever it is by now.
+    ///
+    /// # Errors
+    /// As [`Self::pull`].
+    pub(super) async fn pull_tag(
+        &self,
+        tag: &str,
+        transfer: Transfer<'_>,
+        output: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<(), EngineError> {
+        self.pull_named(tag, split_tag(tag), transfer, output).await
+    }
+
+    async fn pull_named(
+        &self,
+        reference: &str,
+        (repository, tag): (&str, &str),
+        transfer: Transfer<'_>,
+        output: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<(), EngineError> {
         let what = format!("pull {reference}");
-        let call = self.registry_call(&what, &reference);
+        let call = self.registry_call(&what, reference);
         let options = CreateImageOptions {
-            from_image: Some(image.repository.clone()),
-            tag: Some(image.digest.to_string()),
+            from_image: Some(repository.to_owned()),
+            tag: Some(tag.to_owned()),
             ..CreateImageOptions::default()
         };
         let docker = self.patient(transfer.timeout + ENGINE_ANSWERS);

@@ -141,7 +141,9 @@ impl InstanceSpec {
             ("DEPLOYER_INSTANCE", Some(self.index.to_string())),
         ];
         let known = variables.into_iter();
-        known.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+        known
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect()
     }
 
     /// Every label is always set, so that none of an image's own can stand in for it.

@@ -6,10 +6,22 @@ use bollard::container::LogOutput;
 use bollard::errors::Error as Api;
 use bollard::query_parameters::LogsOptions;
 use futures_util::{Stream, StreamExt, stream};
+use jiff::Timestamp;
 
 use super::lines::Lines;
 use super::said::is_gone;
 use super::{ContainerId, Engine, EngineError};
+
+/// Which lines of what instances print.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LogRange {
+    /// The last lines of each instance; absent: all that the Engine keeps.
+    pub tail: Option<usize>,
+    /// Only what was printed since then, to the whole second before it.
+    pub since: Option<Timestamp>,
+    /// Whether to go on as more is printed.
+    pub follow: bool,
+}
 
 impl Engine {
     /// The last lines of what an instance printed, both streams in their order: at most `lines`, and at most
@@ -23,7 +35,11 @@ impl Engine {
         lines: usize,
         bytes: usize,
     ) -> Result<Vec<String>, EngineError> {
-        let mut pieces = Box::pin(self.docker.logs(id.as_str(), Some(options(lines, false))));
+        let range = LogRange {
+            tail: Some(lines),
+            ..LogRange::default()
+        };
+        let mut pieces = Box::pin(self.docker.logs(id.as_str(), Some(range.options())));
         let mut gathered = PerStream::default();
         let mut tail: VecDeque<String> = VecDeque::new();
         let mut size = 0;
@@ -45,27 +61,27 @@ impl Engine {
         Ok(tail.into())
     }
 
-    /// What several instances print, as it comes: each line with the number that its container was given. Begins
-    /// with the last `tail` lines of each. Ends when every container has ended or is gone.
-    pub fn logs_follow(
+    /// What several instances print, as it comes: each line with the number that its container was given. Ends with
+    /// the last line, or where it is followed when every container has ended or is gone.
+    pub fn logs(
         &self,
         instances: &[(u8, ContainerId)],
-        tail: usize,
+        range: LogRange,
     ) -> impl Stream<Item = Result<(u8, String), EngineError>> + Send + use<> {
         let all = instances
             .iter()
-            .map(|(index, id)| self.follow_one(*index, id, tail).boxed());
+            .map(|(index, id)| self.logs_of(*index, id, range).boxed());
         stream::select_all(all.collect::<Vec<_>>())
     }
 
-    fn follow_one(
+    fn logs_of(
         &self,
         index: u8,
         id: &ContainerId,
-        tail: usize,
+        range: LogRange,
     ) -> impl Stream<Item = Result<(u8, String), EngineError>> + Send + use<> {
         let engine = self.clone();
-        let pieces = self.docker.logs(id.as_str(), Some(options(tail, true)));
+        let pieces = self.docker.logs(id.as_str(), Some(range.options()));
         // A none marks the end, where the last line may want a newline.
         let pieces = pieces.map(Some).chain(stream::iter([None]));
         let mut gathered = PerStream::default();
@@ -91,13 +107,19 @@ impl Engine {
     }
 }
 
-fn options(tail: usize, follow: bool) -> LogsOptions {
-    LogsOptions {
-        follow,
-        stdout: true,
-        stderr: true,
-        tail: tail.to_string(),
-        ..LogsOptions::default()
+impl LogRange {
+    fn options(self) -> LogsOptions {
+        let since = self
+            .since
+            .map_or(0, |since| since.as_second().clamp(0, i32::MAX.into()));
+        LogsOptions {
+            follow: self.follow,
+            stdout: true,
+            stderr: true,
+            since: i32::try_from(since).unwrap_or(i32::MAX),
+            tail: self.tail.map_or("all".to_owned(), |tail| tail.to_string()),
+            ..LogsOptions::default()
+        }
     }
 }
 

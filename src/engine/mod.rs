@@ -5,6 +5,7 @@
 
 mod about;
 mod arguments;
+mod base_images;
 mod build;
 mod cache;
 mod context;
@@ -38,6 +39,7 @@ pub use error::EngineError;
 pub use images::{ImageFacts, Removed, Transfer};
 pub use instance::{Ending, Health, HealthStatus, Instance, InstanceState, Status};
 pub use instance_spec::InstanceSpec;
+pub use logs::LogRange;
 
 use crate::model::EngineSettings;
 use plain::Place;

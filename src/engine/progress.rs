@@ -14,6 +14,9 @@ const NAME_MAX: usize = 160;
 /// Steps of one build that are kept in mind. A build beyond it is told without its later steps' names.
 const STEPS_MAX: usize = 10_000;
 
+/// How BuildKit calls the step that looks for a base image.
+pub(super) const METADATA_OF: &str = "[internal] load metadata for ";
+
 /// What is known of a running build.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
@@ -21,6 +24,7 @@ pub(super) struct Progress {
     lines: Lines,
     steps: HashMap<String, Step>,
     failed: Option<String>,
+    base_images: Vec<String>,
     image: Option<String>,
 }
 
@@ -60,6 +64,11 @@ impl Progress {
         self.image.clone()
     }
 
+    /// The base images that BuildKit has looked for, by their whole names.
+    pub(super) fn base_images(&self) -> &[String] {
+        &self.base_images
+    }
+
     /// The step that failed, or was the last to begin.
     pub(super) fn failed_step(&self) -> Option<String> {
         Some(self.failing_step().name.clone()).filter(|name| !name.is_empty())
@@ -97,10 +106,14 @@ impl Progress {
         if number > STEPS_MAX && !self.steps.contains_key(&vertex.digest) {
             return;
         }
-        let step = self.steps.entry(vertex.digest.clone()).or_insert_with(|| Step {
-            number,
-            name: one_line(&vertex.name, NAME_MAX),
-            ..Step::default()
+        let base_images = &mut self.base_images;
+        let step = self.steps.entry(vertex.digest.clone()).or_insert_with(|| {
+            base_images.extend(vertex.name.strip_prefix(METADATA_OF).map(str::to_owned));
+            Step {
+                number,
+                name: one_line(&vertex.name, NAME_MAX),
+                ..Step::default()
+            }
         });
         let cancelled = vertex.error.ends_with("context canceled");
         let failed = !vertex.error.is_empty() && !cancelled;

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use deployer::engine::{ContainerId, Engine, EngineError, HealthStatus, InstanceState, Status};
+use deployer::engine::{ContainerId, Engine, EngineError, HealthStatus, InstanceState, LogRange, Status};
 use deployer::model::{Lane, ReleaseId, Restart, Slot, Volume};
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep};
@@ -179,7 +179,7 @@ async fn what_an_interrupted_run_left_behind_gives_way_and_a_stranger_does_not()
 async fn an_instance_that_ends_is_told_with_its_code_and_its_last_lines() {
     let place = Place::new();
     let engine = ready(&place).await;
-    let body = "CMD [\"sh\", \"-c\", \"for i in $(seq 100); do echo line $i; done; printf '\\\\033[1mbye' >&2; exit 3\"]";
+    let body = "CMD [\"sh\", \"-c\", \"for i in $(seq 100); do echo line $i; done; sleep 2; printf '\\\\033[1mbye' >&2; exit 3\"]";
     let pushed = Pushed::new(&engine, body).await;
     let id = engine.start(&place.spec(&pushed.image)).await.unwrap();
     let status = ended(&engine, &id).await;
@@ -201,13 +201,34 @@ async fn an_instance_that_ends_is_told_with_its_code_and_its_last_lines() {
         !few.is_empty() && few.iter().map(String::len).sum::<usize>() <= 20,
         "{few:?}"
     );
+    let follow = LogRange {
+        follow: true,
+        ..LogRange::default()
+    };
     let all: Vec<_> = engine
-        .logs_follow(&[(7, id)], 1000)
+        .logs(&[(7, id.clone())], follow)
         .map(Result::unwrap)
         .collect()
         .await;
     assert_eq!(all.len(), 101);
     assert!(all.contains(&(7, "line 1".to_owned())) && all.contains(&(7, "bye".to_owned())));
+
+    let times = docker(&["logs", "-t", id.as_str()]);
+    let bye = times.lines().find(|line| line.contains("bye")).unwrap();
+    let since = bye.split_whitespace().next().unwrap().parse().ok();
+    for follow in [false, true] {
+        let range = LogRange {
+            since,
+            follow,
+            tail: Some(50),
+        };
+        let late: Vec<_> = engine
+            .logs(&[(7, id.clone())], range)
+            .map(Result::unwrap)
+            .collect()
+            .await;
+        assert_eq!(late, [(7, "bye".to_owned())], "follow: {follow}");
+    }
 }
 
 #[tokio::test]
@@ -256,7 +277,10 @@ async fn environment_volumes_and_health_are_as_configured() {
                 CMD [\"sh\", \"-c\", \"env; ls /host; sleep 600\"]";
     let pushed = Pushed::new(&engine, body).await;
     let folder = super::support::tree(&[
-        ("env", "# secrets\nA=from file\nB=from file\n"),
+        (
+            "env",
+            "# secrets\nA=from file\nB=from file\nDEPLOYER_APP=from file\n",
+        ),
         ("host/seen", ""),
     ]);
     let volume = format!("{}-data", place.settings.network);
@@ -264,7 +288,9 @@ async fn environment_volumes_and_health_are_as_configured() {
     let env_file = folder.path().join("env");
     std::fs::set_permissions(&env_file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     spec.run.env_file = Some(env_file);
-    spec.run.env = BTreeMap::from([("B".to_owned(), "from env".to_owned())]);
+    spec.run.env = ["B", "DEPLOYER_SLOT"]
+        .map(|name| (name.to_owned(), "from env".to_owned()))
+        .into();
     let on_host = folder.path().join("host").display().to_string();
     spec.run.volumes = vec![
         Volume {
@@ -295,7 +321,17 @@ async fn environment_volumes_and_health_are_as_configured() {
     })
     .await;
     let lines = engine.logs_tail(&id, 100, 10_000).await.unwrap();
-    for wanted in ["A=from file", "B=from env", "seen"] {
+    let commit = format!("DEPLOYER_COMMIT={}", spec.commit.as_ref().unwrap());
+    for wanted in [
+        "A=from file",
+        "B=from env",
+        "DEPLOYER_APP=from file",
+        "DEPLOYER_SLOT=from env",
+        "DEPLOYER_RELEASE=1",
+        "DEPLOYER_INSTANCE=0",
+        &commit,
+        "seen",
+    ] {
         assert!(lines.contains(&wanted.to_owned()), "{lines:?}");
     }
     assert!(docker(&["exec", id.as_str(), "sh", "-c", "echo > /host/x"]).contains("Read-only"));

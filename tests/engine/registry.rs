@@ -229,6 +229,13 @@ async fn base_images_are_pulled_with_their_registries_logins_and_anew_where_that
             "{builder:?}"
         );
 
+        // This host has it now, as later builds without it show.
+        assert_eq!(
+            built_on(&engine, &base, |_| {}).await.unwrap(),
+            "two",
+            "{builder:?}"
+        );
+
         registry.stop();
         let error = built_on(&engine, &base, |request| request.pull = true)
             .await

@@ -69,6 +69,16 @@ fn logs_show_what_the_instances_print() {
         logs.contains("0: listening") && logs.contains("1: listening"),
         "{logs}"
     );
+    let since = |when: &str| world.deployer(&["logs", "green", "--since", when]);
+    assert_eq!(since("10m").good().matches("listening on 8080").count(), 2);
+    assert_eq!(since("2037-01-01").good(), "");
+    let wrong = since("yesterday");
+    assert_eq!(wrong.code, Some(2));
+    assert!(
+        wrong.stderr.contains("a time back (10m, 2h, 7d)"),
+        "{}",
+        wrong.stderr
+    );
     assert_eq!(world.deployer(&["logs", "blue"]).code, Some(5));
 }
 

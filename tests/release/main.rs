@@ -1,6 +1,7 @@
 //! Releases from the push to the answer, through the front door: a real git, Docker Engine, registry and proxy.
 
 mod audit;
+mod base_images;
 mod ci;
 mod commands;
 mod crash;

@@ -53,6 +53,7 @@ const TABLE: &[(&str, Least, To)] = &[
     ("log blog/2", Read, OtherSlot),
     ("log shop/1", Read, OtherApp),
     ("logs blog/green", Read, Own),
+    ("logs blog/green --since 2h", Read, Own),
     ("logs blog/blue", Read, OtherSlot),
     ("logs shop/green", Read, OtherApp),
     ("git-upload-pack 'blog/green'", Read, Own),

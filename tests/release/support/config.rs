@@ -1,6 +1,7 @@
 //! What a world's deployer and registry are told.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
@@ -82,10 +83,11 @@ fn kind_lines(world: &World) -> String {
     )
 }
 
-/// The configuration of a world's registry. Writes the file of its users where there is a password.
-pub(super) fn registry(world: &World) -> String {
-    let auth = world.options.registry_password.as_ref().map(|password| {
-        let file = world.path("htpasswd");
+/// The configuration of a registry that keeps its data in the world's folder `data` and listens at `address`. Writes the
+/// file of its users where there is a password.
+pub(super) fn registry(world: &World, data: &str, address: SocketAddr, password: Option<&str>) -> String {
+    let auth = password.map(|password| {
+        let file = world.path(&format!("{data}.htpasswd"));
         // The cheapest cost that bcrypt has: each push asks many times.
         let line = run(
             Command::new("htpasswd").args(["-nbB", "-C", "4", REGISTRY_USER, password]),
@@ -96,9 +98,8 @@ pub(super) fn registry(world: &World) -> String {
     });
     format!(
         "version: 0.1\nlog: {{ level: error, accesslog: {{ disabled: true }} }}\nstorage:\n  filesystem: {{ rootdirectory: {:?} }}\n  \
-         delete: {{ enabled: true }}\nhttp: {{ addr: \"{}\" }}\n{}",
-        world.path("registry"),
-        world.registry_listens(),
+         delete: {{ enabled: true }}\nhttp: {{ addr: \"{address}\" }}\n{}",
+        world.path(data),
         auth.unwrap_or_default(),
     )
 }

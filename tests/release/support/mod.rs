@@ -553,13 +553,27 @@ impl World {
     /// Starts the registry, on what it held before, and waits until it answers.
     #[track_caller]
     pub(crate) fn start_registry(&mut self) {
-        let config = self.path("registry.yml");
-        fs::write(&config, config::registry(self)).expect("the registry's configuration is written");
+        let password = self.options.registry_password.as_deref();
+        self.registry = Some(self.start_registry_of("registry", self.registry_listens(), password));
+    }
+
+    /// Starts a registry on what it held before in the world's folder `data`, and waits until it answers. Its user is
+    /// `deployer`, where it wants a password.
+    #[track_caller]
+    pub(crate) fn start_registry_of(
+        &self,
+        data: &str,
+        address: SocketAddr,
+        password: Option<&str>,
+    ) -> Daemon {
+        let config = self.path(&format!("{data}.yml"));
+        let text = config::registry(self, data, address, password);
+        fs::write(&config, text).expect("the registry's configuration is written");
         let mut command = Command::new("docker-registry");
         command.arg("serve").arg(config).env_clear();
-        let mut registry = Daemon::start(&mut command, &self.path("registry.log"));
-        self.await_answer("docker-registry", self.registry_listens(), &mut registry);
-        self.registry = Some(registry);
+        let mut registry = Daemon::start(&mut command, &self.path(&format!("{data}.log")));
+        self.await_answer("docker-registry", address, &mut registry);
+        registry
     }
 
     /// Stops the registry: its port refuses connections.

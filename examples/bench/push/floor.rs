@@ -102,7 +102,9 @@ impl<'a> Floor<'a> {
             target: None,
             tag: tag.clone(),
             labels: BTreeMap::new(),
-            credentials: None,
+            offered: Default::default(),
+            pull: false,
+            logins: Vec::new(),
         };
         engine.build(&request, &mut |_| {}).await?;
         clock.lap("build");

@@ -51,6 +51,11 @@ pub fn hook_input(data: &[u8]) {
     }
 }
 
+/// A Dockerfile's build arguments.
+pub fn dockerfile(data: &[u8]) {
+    engine::fuzzing::dockerfile(data);
+}
+
 /// A client's HTTP.
 pub fn http(data: &[u8]) {
     proxy::embedded::fuzzing::http(data);

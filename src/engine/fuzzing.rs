@@ -1,10 +1,23 @@
 //! See [`crate::fuzzing`].
 
+use super::arguments::declared_arguments;
 use super::ignore::Ignore;
 use super::lines::{Lines, one_line};
 
 /// Names of a path that are looked at: a walk costs as much as the square of them.
 const NAMES_MAX: usize = 20;
+
+/// A Dockerfile: what it declares does not depend on an instruction before it.
+pub(crate) fn dockerfile(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let mut declared = declared_arguments(&text);
+    // What is a directive in the first lines is a comment in later ones.
+    if !text.trim_start().starts_with(['#', '\u{feff}']) {
+        declared.insert("BEFORE".to_owned());
+        let longer = format!("ARG BEFORE\n{text}");
+        assert_eq!(declared_arguments(&longer), declared, "{text:?}");
+    }
+}
 
 /// `data` is an ignore file and, after a NUL, a path: what a walk leaves out and takes back is also reached by it.
 pub(crate) fn ignore(data: &[u8]) {

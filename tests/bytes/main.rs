@@ -87,6 +87,11 @@ fn any_configuration_is_taken_or_refused_in_printable_bounded_words() {
 }
 
 #[test]
+fn a_dockerfiles_arguments_are_found_whatever_stands_before_them() {
+    try_out("dockerfile", deployer::fuzzing::dockerfile);
+}
+
+#[test]
 fn frames_end_where_they_end_however_they_are_cut() {
     try_out("frames", deployer::fuzzing::frames);
 }

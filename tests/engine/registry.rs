@@ -147,6 +147,21 @@ async fn a_login_with_any_password_works_and_a_wrong_one_is_told() {
     }
 }
 
+/// What this host has of a registry's images, removed at the end.
+struct Images(String);
+
+impl Drop for Images {
+    fn drop(&mut self) {
+        let format = "{{.Repository}} {{.Repository}}:{{.Tag}} {{.Repository}}@{{.Digest}}";
+        let all = docker(&["images", "--digests", "--format", format]);
+        for line in all.lines().filter(|line| line.starts_with(&self.0)) {
+            for name in line.split(' ').skip(1).filter(|name| !name.ends_with("<none>")) {
+                docker(&["rmi", "-f", name]);
+            }
+        }
+    }
+}
+
 /// Builds `FROM` this image by either builder, and gives what the label `version` of it says, or why it failed.
 async fn built_on(
     engine: &Engine,
@@ -195,6 +210,7 @@ async fn base_images_are_pulled_with_their_registries_logins_and_anew_where_that
         };
         let engine = Engine::connect(&settings).await.unwrap();
         let mut registry = Registry::with_login(&good);
+        let _images = Images(registry.address.clone());
         let base = format!("{}/base:1", registry.address);
         let logins = || {
             vec![
@@ -249,7 +265,6 @@ async fn base_images_are_pulled_with_their_registries_logins_and_anew_where_that
             "{builder:?}: {error}"
         );
         assert!(built_on(&engine, &base, |_| {}).await.is_ok(), "{builder:?}");
-        docker(&["rmi", "-f", &base]);
     }
 }
 

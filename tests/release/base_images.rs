@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use crate::support::docker::Docker;
 use crate::support::process::Daemon;
 use crate::support::{App, Repo, World};
 
@@ -16,14 +17,21 @@ const DECLARED: &str = "ARG DEPLOYER_COMMIT=none DEPLOYER_RELEASE\nARG DEPLOYER_
 /// A registry beside the one that releases go through, which wants a password.
 struct Other {
     base: String,
+    address: String,
+    docker: Docker,
     daemon: Option<Daemon>,
 }
 
 impl Other {
     fn new(world: &World) -> Self {
-        let base = format!("{}/base:1", world.spare());
-        world.docker().run(&["rmi", "-f", &base]);
-        Self { base, daemon: None }
+        let (address, docker) = (world.spare().to_string(), world.docker());
+        docker.remove_images(&address);
+        Self {
+            base: format!("{address}/base:1"),
+            address,
+            docker,
+            daemon: None,
+        }
     }
 
     /// Puts a base image into it whose variable BASE is `version`. This host has it too then.
@@ -46,6 +54,12 @@ impl Other {
             .run(&["commit", "--change", &change, container.trim(), &self.base])
             .good();
         docker.run(&["rm", container.trim()]).good();
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        self.docker.remove_images(&self.address);
     }
 }
 
@@ -156,5 +170,4 @@ fn base_images_come_from_other_registries_and_anew_where_asked_and_a_release_kno
         ),
         (shown, first)
     );
-    world.docker().run(&["rmi", "-f", &base]);
 }

@@ -115,6 +115,13 @@ impl Docker {
         for id in self.run(&["ps", "-aq", "--filter", &filter]).stdout.lines() {
             self.run(&["rm", "-f", "-v", id]);
         }
+        self.remove_images(registry);
+        self.run(&["network", "rm", network]);
+    }
+
+    /// Removes the images of a test's registry.
+    #[track_caller]
+    pub(crate) fn remove_images(&self, registry: &str) {
         let format = "{{.Repository}}\t{{.Tag}}\t{{.Digest}}";
         let images = self.run(&["images", "--digests", "--format", format]).stdout;
         for line in images.lines() {
@@ -128,7 +135,6 @@ impl Docker {
                 self.run(&["rmi", &format!("{repository}@{digest}")]);
             }
         }
-        self.run(&["network", "rm", network]);
     }
 
     /// The name of an image that holds the test app as `/app` and nothing else, made once per Engine and source.

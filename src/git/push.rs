@@ -62,8 +62,7 @@ pub enum PushError {
     },
     /// More references than a push may update.
     #[error(
-        "the push updates more than {UPDATES_MAX} references. They are stored; nothing was released. \
-         Hint: push the branch alone"
+        "the push updates more than {UPDATES_MAX} references; nothing was released. Hint: push the branch alone"
     )]
     TooMany,
     /// The hook's input could not be read.

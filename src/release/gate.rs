@@ -61,6 +61,11 @@ pub fn begin(
     Ok(Passed::Yes)
 }
 
+/// Whether pushes of the app's branch wait for their releases.
+pub fn holds_pushes(context: &Context, app: &AppName) -> bool {
+    context.settings.app(app).gate == Gate::Release
+}
+
 /// A sentence for each of the references that git does not take whatever a hook says, which it does not explain: at most
 /// ten of them.
 pub fn not_taken(updates: &[RefUpdate]) -> Vec<String> {

@@ -23,8 +23,15 @@ const SAID_MAX: u64 = 64 << 10;
 /// Why git cannot move a reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Obstacle {
-    /// A reference with this whole name is there, and both cannot be. Not made printable.
-    InTheWay(String),
+    /// A reference is there beside which this one cannot be: `refs/heads/main/x` beside `refs/heads/main`.
+    InTheWay {
+        /// The whole name of the one that is there. Not made printable.
+        there: String,
+        /// The whole name of the one that cannot be made. Not made printable.
+        wanted: String,
+    },
+    /// It is no longer where the push found it.
+    HasMoved,
     /// Somebody else has locked it, or left this lock file behind.
     Locked(PathBuf),
     /// Anything else, in git's own words: printable, at most 300 characters.
@@ -34,7 +41,7 @@ pub enum Obstacle {
 impl SlotRepository {
     /// Whether the reference of `update` is already where the update wants it.
     pub fn has_moved(&self, update: &RefUpdate) -> bool {
-        matches!(self.tip(&update.reference), Ok(tip) if tip == update.new)
+        self.is_at(&update.reference, update.new)
     }
 
     /// What keeps git from making all of `updates` at once. Nothing is changed.
@@ -119,12 +126,22 @@ fn read(said: &str) -> Obstacle {
     if let Some(path) = quoted("Unable to create '", "': File exists") {
         return Obstacle::Locked(path.into());
     }
-    let in_the_way = why
-        .split_once("': '")
-        .and_then(|(_, rest)| rest.split_once("' exists; cannot create '"));
-    match in_the_way {
-        Some((reference, _)) => Obstacle::InTheWay(reference.to_owned()),
-        None => Obstacle::Other(escaped(why.as_bytes(), 300)),
+    let in_the_way = why.split_once("': '").and_then(|(_, rest)| {
+        let (there, rest) = rest.split_once("' exists; cannot create '")?;
+        Some((there, rest.strip_suffix('\'')?))
+    });
+    if let Some((there, wanted)) = in_the_way {
+        let (there, wanted) = (there.to_owned(), wanted.to_owned());
+        return Obstacle::InTheWay { there, wanted };
+    }
+    let moved = [
+        " but expected ",
+        "reference already exists",
+        "unable to resolve reference",
+    ];
+    match moved.iter().any(|moved| why.contains(moved)) {
+        true => Obstacle::HasMoved,
+        false => Obstacle::Other(escaped(why.as_bytes(), 300)),
     }
 }
 
@@ -149,7 +166,22 @@ mod tests {
             (
                 "prepare: cannot lock ref 'refs/heads/main': 'refs/heads/main/hotfix' exists; cannot create \
                  'refs/heads/main'\n",
-                Obstacle::InTheWay("refs/heads/main/hotfix".into()),
+                Obstacle::InTheWay {
+                    there: "refs/heads/main/hotfix".into(),
+                    wanted: "refs/heads/main".into(),
+                },
+            ),
+            (
+                "prepare: cannot lock ref 'refs/heads/a': is at 12 but expected 34\n",
+                Obstacle::HasMoved,
+            ),
+            (
+                "prepare: cannot lock ref 'refs/heads/a': reference already exists\n",
+                Obstacle::HasMoved,
+            ),
+            (
+                "prepare: cannot lock ref 'refs/heads/a': unable to resolve reference 'refs/heads/a'\n",
+                Obstacle::HasMoved,
             ),
             (
                 "prepare: cannot lock ref 'HEAD': Unable to create '/srv/green.git/HEAD.lock': File exists.\n\nAnother git",

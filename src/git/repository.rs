@@ -252,6 +252,14 @@ impl SlotRepository {
         }
     }
 
+    /// Whether the reference with this whole name names `id`; with none, whether there is no such reference.
+    pub(super) fn is_at(&self, reference: &str, id: Option<ObjectId>) -> bool {
+        match self.repository.refname_to_id(reference) {
+            Ok(at) => id == Some(ObjectId(at)),
+            Err(error) => id.is_none() && error.code() == ErrorCode::NotFound,
+        }
+    }
+
     /// The commit that `id` is, or that the tag `id` names, and what to tell people of it.
     ///
     /// # Errors

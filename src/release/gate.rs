@@ -158,14 +158,16 @@ fn cannot_move(context: &Context, app: &App, note: &PushNote, update: &RefUpdate
         .chain([update])
         .collect();
     let obstacle = repository.obstacle(&together)?;
-    Ok(obstacle.map(|obstacle| say::another_cannot_move(branch, &told(branch, &obstacle))))
+    Ok(obstacle.map(|obstacle| say::another_cannot_move(branch, &told("all of it", &obstacle))))
 }
 
-fn told(branch: &str, obstacle: &Obstacle) -> String {
+/// Why git cannot move `what`.
+fn told(what: &str, obstacle: &Obstacle) -> String {
     match obstacle {
-        Obstacle::InTheWay(reference) => say::is_in_the_way(branch, reference),
-        Obstacle::Locked(path) => say::is_locked(branch, path),
-        Obstacle::Other(why) => say::cannot_move(branch, why),
+        Obstacle::InTheWay { there, wanted } => say::is_in_the_way(wanted, there),
+        Obstacle::Locked(path) => say::is_locked(what, path),
+        Obstacle::HasMoved => say::has_moved(what),
+        Obstacle::Other(why) => say::cannot_move(what, why),
     }
 }
 

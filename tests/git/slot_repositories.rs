@@ -309,7 +309,10 @@ fn what_keeps_git_from_moving_a_branch_is_found_without_moving_it() {
     };
     let make = |name: &str| format!("{none} {one} refs/heads/{name}");
     let move_main = format!("{one} {two} refs/heads/main");
-    let in_the_way = |name: &str| Some(Obstacle::InTheWay(format!("refs/heads/{name}")));
+    let in_the_way = |there: &str, wanted: &str| {
+        let [there, wanted] = [there, wanted].map(|name| format!("refs/heads/{name}"));
+        Some(Obstacle::InTheWay { there, wanted })
+    };
     let is_told = |obstacle: Option<Obstacle>, told: &str| {
         assert!(
             matches!(&obstacle, Some(Obstacle::Other(why)) if why.contains(told)),
@@ -320,13 +323,13 @@ fn what_keeps_git_from_moving_a_branch_is_found_without_moving_it() {
     assert_eq!(tried(&[make("main")]), None);
     // A name that another one begins with: as a file, packed, and in the same push.
     git(&["update-ref", "refs/heads/main/hotfix", one]);
-    assert_eq!(tried(&[make("main")]), in_the_way("main/hotfix"));
+    assert_eq!(tried(&[make("main")]), in_the_way("main/hotfix", "main"));
     git(&["pack-refs", "--all"]);
-    assert_eq!(tried(&[make("main")]), in_the_way("main/hotfix"));
+    assert_eq!(tried(&[make("main")]), in_the_way("main/hotfix", "main"));
     git(&["update-ref", "-d", "refs/heads/main/hotfix"]);
     is_told(tried(&[make("main"), make("main/hotfix")]), "at the same time");
     git(&["update-ref", "refs/heads/main", one]);
-    assert_eq!(tried(&[make("main/hotfix")]), in_the_way("main"));
+    assert_eq!(tried(&[make("main/hotfix")]), in_the_way("main", "main/hotfix"));
     // Lock files.
     assert_eq!(tried(&[move_main.clone()]), None);
     for lock in ["refs/heads/main.lock", "HEAD.lock"] {
@@ -348,8 +351,10 @@ fn what_keeps_git_from_moving_a_branch_is_found_without_moving_it() {
     assert_eq!(tried(&[move_main.clone(), delete_x]), None);
     // What is moved elsewhere meanwhile, what is no commit or not there, and names that are none.
     let tree = git(&["rev-parse", &format!("{one}^{{tree}}")]);
+    let elsewhere = format!("{two} {one} refs/heads/x");
+    assert_eq!(tried(&[move_main.clone(), elsewhere]), Some(Obstacle::HasMoved));
+    assert_eq!(tried(&[make("x")]), Some(Obstacle::HasMoved));
     for (line, told) in [
-        (format!("{two} {one} refs/heads/x"), "but expected"),
         (format!("{none} {tree} refs/heads/y"), "non-commit object"),
         (
             format!("{none} {} refs/heads/y", "1".repeat(40)),
@@ -364,4 +369,20 @@ fn what_keeps_git_from_moving_a_branch_is_found_without_moving_it() {
     assert_eq!(tried(&[make("late")]), None);
     fs::write(path.join("logs/refs/heads/late/empty/not"), "").unwrap();
     is_told(tried(&[make("late")]), "there are still logs under");
+
+    // Which of a push's references have moved already.
+    git(&["update-ref", "refs/tags/t", one]);
+    let has_moved = |line: String| {
+        slot.repository
+            .has_moved(&RefUpdate::read(line.as_bytes()).unwrap()[0])
+    };
+    for (line, moved) in [
+        (format!("{none} {one} refs/tags/t"), true),
+        (format!("{one} {two} refs/tags/t"), false),
+        (format!("{one} {none} refs/tags/t"), false),
+        (format!("{one} {none} refs/tags/gone"), true),
+        (move_main, false),
+    ] {
+        assert_eq!(has_moved(line.clone()), moved, "{line}");
+    }
 }

@@ -30,28 +30,32 @@ pub fn is_mistaken_for(reference: &str, branch: &str) -> String {
     )
 }
 
-/// A reference is there whose name no other one may begin with.
-pub fn is_in_the_way(branch: &str, other: &str) -> String {
-    let other = escaped(other.as_bytes(), 200);
-    let short = other.strip_prefix("refs/heads/").unwrap_or(&other);
+/// A reference is there beside which another one cannot be.
+pub fn is_in_the_way(wanted: &str, there: &str) -> String {
+    let [wanted, there] = [wanted, there].map(|name| escaped(name.as_bytes(), 200));
+    let short = wanted.strip_prefix("refs/heads/").unwrap_or(&wanted);
     format!(
-        "git cannot make {branch} as long as {other} is there. Hint: `git push REMOTE :{other}` deletes {short}, or give it \
-         another name"
+        "git cannot make {short} as long as {there} is there. Hint: `git push REMOTE :{there}` deletes that, where it may go"
     )
 }
 
 /// A lock file is there.
-pub fn is_locked(branch: &str, path: &Path) -> String {
+pub fn is_locked(what: &str, path: &Path) -> String {
     let path = escaped(path.as_os_str().as_encoded_bytes(), 500);
     format!(
-        "git cannot move {branch}, since {path} is there: another git works on it, or ended before it removed it. Hint: \
-         push again; if no git runs in that repository, remove the file"
+        "git cannot move {what}, since {path} is there: another git works on it, or ended before it removed it. Hint: push \
+         again; if no git runs in that repository, remove the file"
     )
 }
 
-/// Git cannot move the branch, for another reason.
-pub fn cannot_move(branch: &str, why: &str) -> String {
-    format!("git cannot move {branch}: {why}")
+/// It is elsewhere than the push found it.
+pub fn has_moved(what: &str) -> String {
+    format!("git cannot move {what}, since another push was faster. Hint: fetch, and push again")
+}
+
+/// Git cannot move it, for another reason.
+pub fn cannot_move(what: &str, why: &str) -> String {
+    format!("git cannot move {what}: {why}")
 }
 
 /// Git could move the branch, but not all that the push brings.

@@ -16,7 +16,7 @@ use crate::store::ActionOutcome;
 /// What the hooks in the slots' repositories call
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Begin to take a push: `OLD NEW REF` lines on standard input; for gate = "release"
+    /// Begin to take a push: `OLD NEW REF` lines on standard input
     PreReceive {
         /// The slot that is pushed to
         #[arg(long)]
@@ -60,18 +60,39 @@ impl Command {
     }
 }
 
+/// Fails where nothing of the push is to be taken: git declines it then, and says so to the pusher.
 fn pre_receive(context: &Context, slot: &SlotName) -> Result {
-    let options = options()?;
-    audited::begun(context, |subject| {
+    let asked = PushOptions::from_env().asked;
+    let (app, passed, not_taken) = audited::begun(context, |subject| {
         let (app, slot) = subject.slot(context, slot)?;
-        let updates = updates(subject, options.asked)?;
-        Ok(gate::begin(context, &app, slot, &updates, options.asked)?)
-    })
+        let updates = match updates(subject, asked) {
+            // The hook that releases reads the same, and tells of it.
+            Err(_) if !gate::holds_pushes(context, &app) => return Ok((app, Passed::Yes, Vec::new())),
+            updates => updates?,
+        };
+        let passed = gate::begin(context, &app, slot, &updates, asked)?;
+        if let Passed::No(why) = &passed {
+            audited::note(context, subject, ActionOutcome::Failed, Some(why));
+        }
+        Ok((app, passed, gate::not_taken(&updates)))
+    })?;
+    if gate::is_noted(context, &app) {
+        // The hook that releases any other push tells of its options.
+        options()?;
+    }
+    output::lines(not_taken)?;
+    match passed {
+        Passed::No(why) => {
+            output::lines([why])?;
+            Err(Failure::silent(Code::Failed))
+        }
+        Passed::Yes | Passed::Once(_) => Ok(()),
+    }
 }
 
 /// Fails where the reference is not to move: git declines it then, and says so to the pusher.
 fn update(context: &Context, slot: &SlotName, update: &RefUpdate) -> Result {
-    let (app, passed) = audited::begun(context, |subject| {
+    let (app, slot, passed) = audited::begun(context, |subject| {
         let (app, slot) = subject.slot(context, slot)?;
         subject.command = Some(receive::push_command(
             [update.reference.as_str()],
@@ -81,7 +102,7 @@ fn update(context: &Context, slot: &SlotName, update: &RefUpdate) -> Result {
         if let Passed::No(why) = &passed {
             audited::note(context, subject, ActionOutcome::Failed, Some(why));
         }
-        Ok((app, passed))
+        Ok((app, slot, passed))
     })?;
     match passed {
         Passed::Yes => Ok(()),
@@ -90,7 +111,13 @@ fn update(context: &Context, slot: &SlotName, update: &RefUpdate) -> Result {
             Err(Failure::silent(Code::Failed))
         }
         Passed::Once(release) => {
-            let ended = redeploy::follow_to_the_end(context, &release);
+            let ended = redeploy::follow_to_the_end(context, &release).and_then(|()| {
+                let but = gate::cannot_move_any_more(context, &app, slot, (update, &release));
+                match but {
+                    Some(but) => output::lines([but]).and(Err(Failure::silent(Code::Failed))),
+                    None => Ok(()),
+                }
+            });
             if ended.is_err() {
                 gate::declined(context, &app);
             }
@@ -108,6 +135,7 @@ fn post_receive(context: &Context, slot: &SlotName) -> Result {
             false => options()?,
         };
         let updates = updates(subject, options.asked)?;
+        output::lines(gate::mistaken(context, &app, &updates))?;
         let received = receive::push(context, &app, slot, &updates, options.asked)?;
         if let Received::Nothing(told) = &received
             && let Some(first) = told.first()

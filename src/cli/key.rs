@@ -8,7 +8,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::{Code, Failure, Result, audited, output, passwd, select};
-use crate::model::{AppName, Grant, KeyName, Role, Slot};
+use crate::model::{AppName, Grant, KeyName, Role, Slot, SlotName};
 use crate::release::Context;
 use crate::ssh::{self, AuthorizedKeys, Entry, ForcedCommand, KeyLine, PublicKey};
 
@@ -31,9 +31,9 @@ pub(super) enum Command {
         /// An app that the key is for; several are named one by one, and all of them when it is left out
         #[arg(long = "app", value_name = "APP")]
         apps: Vec<AppName>,
-        /// The slot that the key is for; both when it is left out
-        #[arg(long = "slot", value_name = "SLOT")]
-        slots: Vec<Slot>,
+        /// The slot that the key is for; both when it is left out. APP/SLOT stands for `--app APP --slot SLOT`
+        #[arg(long = "slot", value_name = "[APP/]SLOT")]
+        slots: Vec<SlotName>,
         /// The key is a certificate authority: its certificates for the principal NAME come in, the key does not
         #[arg(long)]
         ca: bool,
@@ -68,7 +68,10 @@ impl Command {
                 apps,
                 slots,
                 ca,
-            } => add(context, name, Grant { role, apps, slots }, ca),
+            } => {
+                let (apps, slots) = reach_of(apps, &slots)?;
+                add(context, name, Grant { role, apps, slots }, ca)
+            }
             Command::List { json } => list(context, json),
             Command::Show { name, json } => show(context, &name, json),
             Command::Remove { name } => remove(context, &name),
@@ -115,6 +118,51 @@ fn add(context: &Context, name: KeyName, mut grant: Grant, authority: bool) -> R
         entry.key.kind(),
         entry.key.fingerprint()
     )])
+}
+
+/// The apps and slots that `--app` and `--slot` name together. A key has the same slots for each of its apps.
+fn reach_of(mut apps: Vec<AppName>, named: &[SlotName]) -> Result<(Vec<AppName>, Vec<Slot>)> {
+    let usage = |why: String| Err(Failure::new(Code::Usage, why));
+    let mut slots: Vec<Slot> = named.iter().map(|name| name.slot).collect();
+    slots.sort();
+    slots.dedup();
+    let Some(with_app) = named.iter().find(|name| name.app.is_some()) else {
+        return Ok((apps, slots));
+    };
+    let is_limited = !apps.is_empty();
+    for name in named {
+        match &name.app {
+            Some(app) if is_limited && !apps.contains(app) => {
+                let list = apps.iter().map(AppName::as_str).collect::<Vec<_>>().join(", ");
+                return usage(format!(
+                    "--slot {name} is a slot of {app}, and --app says {list}: leave out --app, or write --slot {}",
+                    name.slot
+                ));
+            }
+            Some(app) => apps.push(app.clone()),
+            None if !is_limited => {
+                return usage(format!(
+                    "--slot {with_app} names an app, and --slot {name} names none: write each with its app, or none"
+                ));
+            }
+            None => {}
+        }
+    }
+    apps.sort();
+    apps.dedup();
+    let has = |app: &AppName, slot: Slot| {
+        let is_same = |name: &SlotName| name.slot == slot && name.app.as_ref().is_none_or(|its| its == app);
+        named.iter().any(is_same)
+    };
+    for app in &apps {
+        if let Some(slot) = slots.iter().find(|slot| !has(app, **slot)) {
+            return usage(format!(
+                "a key has the same slots for each of its apps, and {app}/{slot} is not among those that are named: use a key \
+                 for each app"
+            ));
+        }
+    }
+    Ok((apps, slots))
 }
 
 /// Each app and slot once; both slots are no limit.
@@ -361,4 +409,59 @@ fn no_such_key(name: &KeyName) -> Failure {
         Code::NotFound,
         format!("there is no key {name}: `deployer key list` shows those there are"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `--app` and `--slot` name, as words: the apps, the slots.
+    fn reach(apps: &[&str], slots: &[&str]) -> std::result::Result<String, String> {
+        let apps = apps.iter().map(|app| app.parse().unwrap()).collect();
+        let slots: Vec<SlotName> = slots.iter().map(|slot| slot.parse().unwrap()).collect();
+        match reach_of(apps, &slots) {
+            Ok((apps, slots)) => Ok(super::reach(&Grant {
+                role: Role::Deploy,
+                apps,
+                slots,
+            })),
+            Err(failure) => Err(failure.message().unwrap_or_default().to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_slot_is_named_with_or_without_its_app() {
+        for (apps, slots, told) in [
+            (&[][..], &["blue"][..], "blue of every app"),
+            (&["shop"], &["blue"], "blue of shop"),
+            (&[], &["shop/blue"], "blue of shop"),
+            (&["shop"], &["shop/blue"], "blue of shop"),
+            (&["shop"], &["shop/blue", "green"], "blue and green of shop"),
+            (&[], &["shop/blue", "blog/blue"], "blue of blog, shop"),
+            (
+                &["shop", "blog"],
+                &["shop/blue", "blog/blue"],
+                "blue of blog, shop",
+            ),
+        ] {
+            assert_eq!(reach(apps, slots).as_deref(), Ok(told), "{apps:?} {slots:?}");
+        }
+    }
+
+    #[test]
+    fn slots_that_contradict_the_apps_are_refused_with_the_reason() {
+        for (apps, slots, told) in [
+            (
+                &["blog"][..],
+                &["shop/blue"][..],
+                "--slot shop/blue is a slot of shop, and --app says blog",
+            ),
+            (&[], &["shop/blue", "green"], "--slot green names none"),
+            (&[], &["shop/blue", "blog/green"], "blog/blue is not among those"),
+            (&["shop", "blog"], &["shop/blue"], "blog/blue is not among those"),
+        ] {
+            let error = reach(apps, slots).unwrap_err();
+            assert!(error.contains(told), "{apps:?} {slots:?}: {error}");
+        }
+    }
 }

@@ -33,9 +33,8 @@ impl Hook {
     /// Whether a repository with `gate` has it.
     pub fn is_of(self, gate: Gate) -> bool {
         match self {
-            Hook::PostReceive => true,
+            Hook::PreReceive | Hook::PostReceive => true,
             Hook::Update => gate != Gate::None,
-            Hook::PreReceive => gate == Gate::Release,
         }
     }
 

@@ -5,11 +5,15 @@
 //! folder be exactly a commit's tree.
 
 mod blobs;
+mod commit;
 mod disk;
 mod error;
+mod fsck;
 mod hook;
 mod leftovers;
+mod moves;
 mod push;
+mod references;
 mod repository;
 mod seen;
 mod tree;
@@ -17,11 +21,14 @@ mod weight;
 mod worktree;
 
 pub use error::GitError;
+pub use fsck::{FAULTS, Fault, Verdict};
 pub use hook::Hook;
 pub use leftovers::Leftover;
+pub use moves::Obstacle;
 pub use push::{
-    MEMORY_MAX, ObjectId, PushError, PushOptions, Pushed, RefUpdate, what_was_pushed, without_git,
+    MEMORY_MAX, ObjectId, PushError, PushOptions, Pushed, RefUpdate, is_shallow, what_was_pushed, without_git,
 };
+pub use references::{NotTaken, is_mistaken_for, not_taken};
 pub use repository::{CommitFacts, SlotRepository};
 pub use weight::{Found, Weight};
 pub use worktree::{CheckedOut, Note};

@@ -61,8 +61,7 @@ pub enum PushError {
     },
     /// More references than a push may update.
     #[error(
-        "the push updates more than {UPDATES_MAX} references. They are stored; nothing was released. \
-         Hint: push the branch alone"
+        "the push updates more than {UPDATES_MAX} references; nothing was released. Hint: push the branch alone"
     )]
     TooMany,
     /// The hook's input could not be read.
@@ -95,6 +94,12 @@ impl RefUpdate {
     pub fn told(reference: &OsStr, old: &OsStr, new: &OsStr) -> Result<Self, PushError> {
         let words = [old, new, reference].map(OsStr::as_encoded_bytes);
         Self::parse(&words.join(&b' '))
+    }
+
+    /// The line that tells a hook of it.
+    pub fn line(&self) -> String {
+        let id = |id: Option<ObjectId>| id.map_or_else(|| "0".repeat(40), |id| id.to_string());
+        format!("{} {} {}", id(self.old), id(self.new), self.reference)
     }
 
     fn parse(line: &[u8]) -> Result<Self, PushError> {
@@ -202,6 +207,13 @@ impl PushOptions {
         }
         options
     }
+}
+
+/// Whether the push that this hook is about needs the repository to become shallow: it comes from a shallow clone whose
+/// history the repository does not have. `var` gives the hook's environment.
+pub fn is_shallow(var: impl Fn(&str) -> Option<OsString>) -> bool {
+    // Git puts the roots that such a push would add where its hooks find them.
+    var("GIT_SHALLOW_FILE").is_some_and(|file| !file.is_empty())
 }
 
 /// Takes every `GIT_*` variable of this process out of what `command` will inherit.

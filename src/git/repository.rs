@@ -4,12 +4,15 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use git2::{ConfigLevel, ErrorCode, ObjectType, Repository, RepositoryInitOptions};
+use git2::{ConfigLevel, ErrorCode, ObjectType, Oid, Repository, RepositoryInitOptions};
 use jiff::Timestamp;
 
+use super::commit::{self, Written};
 use super::error::GitError;
+use super::fsck;
 use super::hook::Hook;
 use super::push::{ObjectId, whole_name};
+use super::references::HIDDEN;
 use super::weight::{self, Found, Weight};
 use super::worktree::{self, CheckedOut};
 use crate::model::escaped;
@@ -18,24 +21,26 @@ use crate::model::{Commit, Gate, ReleaseId};
 /// Bytes of a commit or a tag, which is held in memory as a whole: no honest message has as many.
 const MESSAGE_MAX: usize = 16 << 20;
 
+/// Tags that name tags, one after the other, until a commit comes.
+const TAGS_MAX: usize = 100;
+
 /// What git is told in the repository's own configuration, where it overrides the user's and the system's.
-const CONFIG: [(&str, &str); 16] = [
+const CONFIG: [(&str, &str); 13] = [
     // `git push -o no-promote`.
     ("receive.advertisePushOptions", "true"),
     // What is stored is sound: no `.git` or `..` in a tree, no entry twice.
     ("receive.fsckObjects", "true"),
-    // Faults that old tools left in honest histories, and that harm nothing.
-    ("receive.fsck.zeroPaddedFilemode", "ignore"),
-    ("receive.fsck.badFilemode", "ignore"),
-    ("receive.fsck.badTimezone", "ignore"),
-    ("receive.fsck.missingSpaceBeforeDate", "ignore"),
-    ("receive.fsck.missingSpaceBeforeEmail", "ignore"),
-    ("receive.fsck.nullSha1", "ignore"),
     // A push that deletes the branch is answered by the hook, which says what still runs.
     ("receive.denyDeleteCurrent", "ignore"),
     // Going back by a force push is a release like any other, whatever the system's configuration says.
     ("receive.denyNonFastForwards", "false"),
     ("receive.denyDeletes", "false"),
+    // Never "updateInstead", which refuses a push after its hooks have taken it.
+    ("receive.denyCurrentBranch", "refuse"),
+    // How long git waits, in milliseconds, for a lock that another git holds: the branch of a release that is live has to
+    // move.
+    ("core.filesRefLockTimeout", "5000"),
+    ("core.packedRefsTimeout", "5000"),
     // A commit that a force push replaced is still there to be deployed again.
     ("core.logAllRefUpdates", "true"),
     // From this size on git streams a file instead of holding it in memory.
@@ -47,15 +52,18 @@ const CONFIG: [(&str, &str); 16] = [
     ("core.sharedRepository", "0600"),
 ];
 
-/// The references that a push, and a fetch, may not name: of several rules that fit, the last one holds.
-const HIDDEN: [(&str, &[&str]); 2] = [
-    // Only branches and tags are pushed.
-    ("receive.hideRefs", &["refs", "!refs/heads", "!refs/tags"]),
-    ("uploadpack.hideRefs", &["refs/deployer"]),
-];
+/// [`CONFIG`], and the faults of pushed objects that are let through.
+fn config() -> impl Iterator<Item = (String, &'static str)> {
+    let all = CONFIG.iter().map(|(name, value)| ((*name).to_owned(), *value));
+    all.chain(fsck::settings().map(|name| (name, "ignore")))
+}
 
 /// Git's name for the most bytes that one push may bring.
 const MAX_INPUT: &str = "receive.maxInputSize";
+
+/// Git's name for letting a push from a shallow clone come as far as `pre-receive`, which declines it with a sentence.
+/// Without it git declines by itself, in words that help nobody.
+const SHALLOW: &str = "receive.shallowUpdate";
 
 /// What stands in the hooks that deployer has written.
 const OURS: &[u8] = b"# Written by deployer";
@@ -126,6 +134,8 @@ impl SlotRepository {
         for (hook, text) in hooks {
             self.write_hook(*hook, text)?;
         }
+        let has_pre_receive = hooks.iter().any(|(hook, _)| *hook == Hook::PreReceive);
+        own.set_bool(SHALLOW, has_pre_receive).map_err(failed)?;
         let unwanted = |hook: &Hook| !hooks.iter().any(|(wanted, _)| wanted == hook);
         Hook::ALL
             .into_iter()
@@ -133,11 +143,22 @@ impl SlotRepository {
             .try_for_each(|hook| self.remove_hook(hook))
     }
 
-    /// Whether the repository takes pushes of at most `max_push` bytes and has the hooks of `gate`, whatever their
-    /// texts.
+    /// Whether the repository takes pushes of at most `max_push` bytes, has the hooks of `gate`, whatever their texts, and
+    /// is configured as [`Self::create`] does it.
     pub fn takes(&self, max_push: u64, gate: Gate) -> bool {
-        let limit = self.own_config().and_then(|own| own.get_i64(MAX_INPUT));
+        let Ok(mut own) = self.own_config() else {
+            return false;
+        };
+        let Ok(snapshot) = own.snapshot() else {
+            return false;
+        };
+        let limit = snapshot.get_i64(MAX_INPUT);
+        let is_list =
+            |(name, values): &(&str, &[&str])| list(&snapshot, name).is_ok_and(|there| there == *values);
         limit.is_ok_and(|limit| u64::try_from(limit) == Ok(max_push))
+            && config().all(|(name, value)| snapshot.get_str(&name) == Ok(value))
+            && snapshot.get_bool(SHALLOW) == Ok(true)
+            && HIDDEN.iter().all(is_list)
             && Hook::ALL
                 .into_iter()
                 .all(|hook| self.has_hook(hook) == hook.is_of(gate))
@@ -182,7 +203,7 @@ impl SlotRepository {
     /// # Errors
     /// As [`Self::checkout`] where the tree is no honest one.
     pub fn weigh(&self, commit: &Commit, worktree: &Path) -> Result<Weight, GitError> {
-        let tree = self.commit(commit.into())?.tree_id();
+        let tree = self.tree_of(commit)?;
         weight::of(&self.repository, &self.path, tree, worktree)
     }
 
@@ -191,8 +212,8 @@ impl SlotRepository {
     /// # Errors
     /// When the commit cannot be read.
     pub fn find(&self, commit: &Commit, path: &Path) -> Result<Found, GitError> {
-        let commit = self.commit(commit.into())?;
-        let tree = commit.tree().map_err(|e| self.error("read the tree", &e))?;
+        let tree = self.repository.find_tree(self.tree_of(commit)?);
+        let tree = tree.map_err(|e| self.error("read the tree", &e))?;
         Ok(weight::find(&self.repository, &tree, path))
     }
 
@@ -231,18 +252,30 @@ impl SlotRepository {
         }
     }
 
+    /// Whether the reference with this whole name names `id`; with none, whether there is no such reference.
+    pub(super) fn is_at(&self, reference: &str, id: Option<ObjectId>) -> bool {
+        match self.repository.refname_to_id(reference) {
+            Ok(at) => id == Some(ObjectId(at)),
+            Err(error) => id.is_none() && error.code() == ErrorCode::NotFound,
+        }
+    }
+
     /// The commit that `id` is, or that the tag `id` names, and what to tell people of it.
     ///
     /// # Errors
     /// When the repository has no such object, or it leads to no commit.
     pub fn commit_facts(&self, id: ObjectId) -> Result<CommitFacts, GitError> {
-        let commit = self.commit(id)?;
-        let id = commit.id().to_string();
+        let (id, object) = self.commit(id)?;
+        let written = self.written(id, &object)?;
+        let time = written.seconds.map(Timestamp::from_second);
         Ok(CommitFacts {
-            commit: id.parse().expect("git's ids are 40 hexadecimal digits"),
-            subject: escaped(commit.summary_bytes().unwrap_or_default(), 100),
-            author: escaped(commit.author().name_bytes(), 100),
-            time: Timestamp::from_second(commit.time().seconds()).unwrap_or(Timestamp::UNIX_EPOCH),
+            commit: id
+                .to_string()
+                .parse()
+                .expect("git's ids are 40 hexadecimal digits"),
+            subject: escaped(&written.subject, 100),
+            author: escaped(written.author, 100),
+            time: time.and_then(Result::ok).unwrap_or(Timestamp::UNIX_EPOCH),
         })
     }
 
@@ -261,38 +294,56 @@ impl SlotRepository {
         worktree: &Path,
         go_on: &dyn Fn() -> bool,
     ) -> Result<CheckedOut, GitError> {
-        let tree = self.commit(commit.into())?.tree_id();
+        let tree = self.tree_of(commit)?;
         worktree::checkout(&self.repository, &self.path, tree, worktree, go_on)
     }
 
-    fn commit(&self, id: ObjectId) -> Result<git2::Commit<'_>, GitError> {
-        let header = self.repository.odb().and_then(|odb| odb.read_header(id.0));
-        if let Ok((size, _)) = header
-            && size > MESSAGE_MAX
-        {
-            return Err(GitError::TooLarge {
-                id: id.to_string(),
-                size: size as u64,
-                max: MESSAGE_MAX as u64,
-            });
+    /// The commit that `id` is, or that the tag `id` names: its id and its object.
+    fn commit(&self, id: ObjectId) -> Result<(Oid, Vec<u8>), GitError> {
+        let no_commit = || GitError::NoCommit {
+            repository: self.path.clone(),
+            id: id.to_string(),
+        };
+        let objects = self.repository.odb().map_err(|_| no_commit())?;
+        let mut at = id.0;
+        for _ in 0..TAGS_MAX {
+            let (size, _) = objects.read_header(at).map_err(|_| no_commit())?;
+            if size > MESSAGE_MAX {
+                return Err(GitError::TooLarge {
+                    id: at.to_string(),
+                    size: size as u64,
+                    max: MESSAGE_MAX as u64,
+                });
+            }
+            let object = objects.read(at).map_err(|_| no_commit())?;
+            at = match object.kind() {
+                ObjectType::Commit => return Ok((at, object.data().to_vec())),
+                ObjectType::Tag => commit::tagged(object.data()).ok_or_else(no_commit)?,
+                _ => break,
+            };
         }
-        let object = self.repository.find_object(id.0, None);
-        let commit = object.and_then(|object| object.peel(ObjectType::Commit));
-        commit
-            .ok()
-            .and_then(|object| object.into_commit().ok())
-            .ok_or_else(|| GitError::NoCommit {
-                repository: self.path.clone(),
-                id: id.to_string(),
-            })
+        Err(no_commit())
+    }
+
+    /// The tree of a commit.
+    fn tree_of(&self, commit: &Commit) -> Result<Oid, GitError> {
+        let (id, object) = self.commit(commit.into())?;
+        Ok(self.written(id, &object)?.tree)
+    }
+
+    fn written<'a>(&self, id: Oid, object: &'a [u8]) -> Result<Written<'a>, GitError> {
+        Written::read(object).ok_or_else(|| GitError::NoCommit {
+            repository: self.path.clone(),
+            id: id.to_string(),
+        })
     }
 
     fn configure(&self) -> Result<(), GitError> {
         let failed = |e| self.error("write its configuration", &e);
         let mut own = self.own_config().map_err(failed)?;
-        for (name, value) in CONFIG {
-            if own.get_string(name).ok().as_deref() != Some(value) {
-                own.set_str(name, value).map_err(failed)?;
+        for (name, value) in config() {
+            if own.get_string(&name).ok().as_deref() != Some(value) {
+                own.set_str(&name, value).map_err(failed)?;
             }
         }
         for (name, values) in HIDDEN {
@@ -303,9 +354,7 @@ impl SlotRepository {
 
     /// Makes the list of values of `name` exactly `values`, in their order.
     fn set_list(own: &mut git2::Config, name: &str, values: &[&str]) -> Result<(), git2::Error> {
-        let mut there = Vec::new();
-        own.multivar(name, None)?
-            .for_each(|entry| there.push(entry.value().unwrap_or_default().to_owned()))?;
+        let there = list(own, name)?;
         if there == values {
             return Ok(());
         }
@@ -365,4 +414,12 @@ impl SlotRepository {
     fn error(&self, doing: &str, source: &git2::Error) -> GitError {
         GitError::repository(&self.path, doing, source)
     }
+}
+
+/// Every value of `name`, in their order.
+fn list(own: &git2::Config, name: &str) -> Result<Vec<String>, git2::Error> {
+    let mut there = Vec::new();
+    own.multivar(name, None)?
+        .for_each(|entry| there.push(entry.value().unwrap_or_default().to_owned()))?;
+    Ok(there)
 }

@@ -1,7 +1,8 @@
 //! gate: what a push has to pass before its branch moves.
 //!
-//! Git calls `pre-receive` once, `update` for each reference, and `post-receive` for those that have moved. The last one
-//! is in every repository and releases what was not released before; the others are there where the gate needs them.
+//! Git calls `pre-receive` once, `update` for each reference, and `post-receive` for those that have moved. The first one
+//! is in every repository and declines what no gate takes; the last one releases what was not released before; `update` is
+//! there where the gate needs it.
 //! What one hook has to tell the next one stands in a note of the push ([`PushNote`]), so that a gate that is changed
 //! while a push is under way neither releases it twice nor not at all.
 
@@ -12,9 +13,14 @@ use anyhow::{Context as _, Result};
 use super::context::{App, Context};
 use super::receive;
 use super::say;
-use crate::git::{Found, GitError, Pushed, RefUpdate, SlotRepository, what_was_pushed};
+use crate::git::{
+    self, Found, GitError, Obstacle, Pushed, RefUpdate, SlotRepository, is_shallow, what_was_pushed,
+};
 use crate::model::{AppName, Asked, Commit, Gate, Slot, printable};
 use crate::store::{Process, PushNote, ReleaseDir};
+
+/// References of one kind that are named to a pusher.
+const NAMED_MAX: usize = 10;
 
 /// Whether a reference may move.
 pub enum Passed {
@@ -26,8 +32,8 @@ pub enum Passed {
     Once(ReleaseDir),
 }
 
-/// Notes a push of the app's branch before anything of it is in its place, since git tells its options to no later hook
-/// that could decline it.
+/// Looks at a push before anything of it is in its place. Where the app's branch waits for its release, the push is noted,
+/// since git tells its options to no later hook that could decline it.
 ///
 /// # Errors
 /// When it cannot be noted: without the note the push would not wait for its release.
@@ -37,18 +43,35 @@ pub fn begin(
     slot: Slot,
     updates: &[RefUpdate],
     asked: Asked,
-) -> Result<()> {
-    let branch = context.settings.app(app).branch;
-    if !matches!(what_was_pushed(updates, &branch), Pushed::Branch { .. }) {
-        return Ok(());
+) -> Result<Passed> {
+    if is_shallow(|name| std::env::var_os(name)) {
+        return Ok(declined_for(context, app, slot, say::SHALLOW));
     }
-    let receiver = receiver()?;
-    let note = PushNote {
-        slot,
-        asked,
-        release: None,
-    };
-    Ok(context.store.note_push(app, receiver, &note)?)
+    let settings = context.settings.app(app);
+    let is_of_branch = matches!(what_was_pushed(updates, &settings.branch), Pushed::Branch { .. });
+    if settings.gate == Gate::Release && is_of_branch {
+        let note = PushNote {
+            slot,
+            asked,
+            release: None,
+            updates: updates.iter().map(RefUpdate::line).collect(),
+        };
+        context.store.note_push(app, receiver()?, &note)?;
+    }
+    Ok(Passed::Yes)
+}
+
+/// Whether pushes of the app's branch wait for their releases.
+pub fn holds_pushes(context: &Context, app: &AppName) -> bool {
+    context.settings.app(app).gate == Gate::Release
+}
+
+/// A sentence for each of the references that git does not take whatever a hook says, which it does not explain: at most
+/// ten of them.
+pub fn not_taken(updates: &[RefUpdate]) -> Vec<String> {
+    let names = updates.iter().map(|update| update.reference.as_str());
+    let not_taken = names.filter_map(|name| Some(say::not_taken(name, git::not_taken(name)?)));
+    not_taken.take(NAMED_MAX).collect()
 }
 
 /// Whether the reference of `update` may move.
@@ -58,15 +81,15 @@ pub fn begin(
 pub fn pass(context: &Context, app: &AppName, slot: Slot, update: &RefUpdate) -> Result<Passed> {
     let app = context.app(app)?;
     let gate = app.settings.gate;
-    let declined = |why: &str| {
-        let live = context.store.state(&app.name).ok().and_then(|state| state.live());
-        Ok(Passed::No(say::declined(&app.name, slot, why, live)))
-    };
+    let declined = |why: &str| Ok(declined_for(context, &app.name, slot, why));
     let new = match what_was_pushed(std::slice::from_ref(update), &app.settings.branch) {
         _ if gate == Gate::None => return Ok(Passed::Yes),
         Pushed::Branch { new, .. } => new,
         Pushed::Deleted { .. } if gate == Gate::Release => {
             return declined(&say::branch_stays(&app.settings.branch));
+        }
+        Pushed::Other { .. } if gate == Gate::Release && blocks_a_release(context, &app, slot, update) => {
+            return declined(&say::blocks_a_release(&update.reference, &app.settings.branch));
         }
         Pushed::Deleted { .. } | Pushed::Other { .. } => return Ok(Passed::Yes),
     };
@@ -74,6 +97,9 @@ pub fn pass(context: &Context, app: &AppName, slot: Slot, update: &RefUpdate) ->
     if gate == Gate::Release
         && let Some(note) = context.store.push_note(&app.name, receiver)
     {
+        if let Some(why) = cannot_move(context, &app, &note, update)? {
+            return declined(&why);
+        }
         let release = receive::gated(context, &app.name, update, (receiver, note))?;
         return Ok(Passed::Once(release));
     }
@@ -88,11 +114,100 @@ pub fn pass(context: &Context, app: &AppName, slot: Slot, update: &RefUpdate) ->
     }
 }
 
+/// Why git cannot move the branch of `update` now that its release has ended well: the hook cannot help it any more, but
+/// can say so. None where it can, or where that cannot be told.
+pub fn cannot_move_any_more(
+    context: &Context,
+    app: &AppName,
+    slot: Slot,
+    (update, release): (&RefUpdate, &ReleaseDir),
+) -> Option<String> {
+    let app = context.app(app).ok()?;
+    let note = context.store.push_note(&app.name, Process::receive_pack()?)?;
+    let why = cannot_move(context, &app, &note, update).ok()??;
+    let name = &app.name;
+    Some(say::released_but_declined(
+        name,
+        slot,
+        release.id(),
+        &app.settings.branch,
+        &why,
+    ))
+}
+
+/// Why git cannot move the branch of `update`, if it cannot.
+fn cannot_move(context: &Context, app: &App, note: &PushNote, update: &RefUpdate) -> Result<Option<String>> {
+    let branch = &app.settings.branch;
+    let repository = SlotRepository::open(&context.store.repository(&app.name, note.slot))?;
+    if let Some(obstacle) = repository.obstacle(&[update])? {
+        return Ok(Some(told(branch, &obstacle)));
+    }
+    let all = RefUpdate::read(note.updates.join("\n").as_bytes())?;
+    let others = || all.iter().filter(|other| other.reference != update.reference);
+    let before = all.iter().take_while(|other| other.reference != update.reference);
+    // With --atomic all references move at once, behind all hooks. Git does not say whether it was given, but where one
+    // has moved already it was not, and no other one can keep the branch from moving.
+    let is_one_by_one = before
+        .into_iter()
+        .any(|other| other.old != other.new && repository.has_moved(other));
+    if is_one_by_one || others().next().is_none() {
+        return Ok(None);
+    }
+    let together: Vec<&RefUpdate> = others()
+        .filter(|other| git::not_taken(&other.reference).is_none())
+        .chain([update])
+        .collect();
+    let obstacle = repository.obstacle(&together)?;
+    Ok(obstacle.map(|obstacle| say::another_cannot_move(branch, &told("all of it", &obstacle))))
+}
+
+/// Why git cannot move `what`.
+fn told(what: &str, obstacle: &Obstacle) -> String {
+    match obstacle {
+        Obstacle::InTheWay { there, wanted } => say::is_in_the_way(wanted, there),
+        Obstacle::Locked(path) => say::is_locked(what, path),
+        Obstacle::HasMoved => say::has_moved(what),
+        Obstacle::Other(why) => say::cannot_move(what, why),
+    }
+}
+
+/// Whether the branch of a push that waits for its release could not be made any more once `update` is.
+fn blocks_a_release(context: &Context, app: &App, slot: Slot, update: &RefUpdate) -> bool {
+    let branch = format!(
+        "refs/heads/{}/",
+        app.settings.branch.trim_start_matches("refs/heads/")
+    );
+    let other = format!("{}/", update.reference);
+    let is_in_the_way = update.new.is_some() && (branch.starts_with(&other) || other.starts_with(&branch));
+    let is_held = |push: &PushNote| push.slot == slot && push.release.is_some();
+    is_in_the_way && context.store.pushes(&app.name).iter().any(is_held)
+}
+
+fn declined_for(context: &Context, app: &AppName, slot: Slot, why: &str) -> Passed {
+    let live = context.store.state(app).ok().and_then(|state| state.live());
+    Passed::No(say::declined(app, slot, why, live))
+}
+
 /// Whether the push that this hook is about was released before its branch moved; what was noted of it is forgotten.
 pub(super) fn was_released(context: &Context, app: &AppName) -> bool {
     let is_released = is_released(context, app);
     declined(context, app);
     is_released
+}
+
+/// A sentence for each reference that came with the push and makes the short name of the app's branch ambiguous.
+pub fn mistaken(context: &Context, app: &AppName, updates: &[RefUpdate]) -> Vec<String> {
+    let branch = context.settings.app(app).branch;
+    let made = updates.iter().filter(|update| update.new.is_some());
+    let names = made.map(|update| update.reference.as_str());
+    let mistaken = names.filter(|name| git::is_mistaken_for(name, &branch));
+    mistaken.map(|name| say::is_mistaken_for(name, &branch)).collect()
+}
+
+/// Whether the push that this hook is about waits for its release.
+pub fn is_noted(context: &Context, app: &AppName) -> bool {
+    let note = Process::receive_pack().and_then(|receiver| context.store.push_note(app, receiver));
+    note.is_some()
 }
 
 /// Whether the push that this hook is about was released already.

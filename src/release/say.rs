@@ -12,6 +12,10 @@ use crate::model::{AppName, AppSettings, Commit, Digest, Lane, Origin, ReleaseId
 use crate::proxy::{OutInstance, Place};
 use crate::store::{Live, Record, StoreError};
 
+mod moves;
+
+pub use moves::*;
+
 /// A time as people read it: `4 ms`, `0.31 s`, `12.4 s`, `3 min 20 s`.
 pub fn time(time: Duration) -> String {
     let seconds = time.as_secs_f64();

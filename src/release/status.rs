@@ -11,6 +11,7 @@ use super::history::{self, Past};
 use super::route::{route_of, serves_the_same};
 use super::{say, unwell};
 use crate::engine::{ContainerId, Instance, InstanceState};
+use crate::git::SlotRepository;
 use crate::model::{AppName, By, Commit, Digest, ReleaseId, Slot};
 use crate::proxy::{AppRoute, ClosedPort, OutInstance};
 use crate::store::{AppState, Moment};
@@ -183,6 +184,7 @@ fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
         }
     }
     problems.extend(unwell::out(&app.name, &seen.out));
+    problems.extend(branches_left(context, app, &state));
     problems.extend(seen.problems.iter().cloned());
     problems.extend(seen.differs.clone());
     match &seen.routes {
@@ -219,6 +221,27 @@ fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
         problems,
         app: app.name.clone(),
     })
+}
+
+/// Slots whose branch is still where it was before what they run was pushed, though the push waited for its release: it
+/// ended between the two.
+fn branches_left(context: &Context, app: &App, state: &AppState) -> Vec<String> {
+    let held = context.store.pushes(&app.name);
+    let is_left = |slot: Slot, release: ReleaseId| {
+        let record = context.store.release(&app.name, release).record().ok()??;
+        let before = record.gated?.from;
+        let repository = SlotRepository::open(&context.store.repository(&app.name, slot)).ok()?;
+        let tip = match repository.tip(&app.settings.branch).ok()? {
+            Some(tip) => Some(repository.commit_facts(tip).ok()?.commit),
+            None => None,
+        };
+        Some(tip == before && tip != record.commit)
+    };
+    let runs = state.slots.iter().map(|(slot, running)| (*slot, running.release));
+    runs.filter(|(_, release)| held.iter().all(|push| push.release != Some(*release)))
+        .filter(|(slot, release)| is_left(*slot, *release) == Some(true))
+        .map(|(slot, release)| say::branch_did_not_move(slot, release, &app.settings.branch))
+        .collect()
 }
 
 /// Whether a port that the proxy could not open is one of the app's.

@@ -28,6 +28,9 @@ impl Service {
     }
 }
 
+/// The programs that a client of Git LFS asks for: by its two protocols.
+const LFS: [&str; 2] = ["git-lfs-authenticate", "git-lfs-transfer"];
+
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
@@ -50,6 +53,12 @@ pub enum RequestError {
     /// One of git's services without a repository, or with more than one word after it.
     #[error("{0} takes the name of one repository, as in {0} shop/green")]
     GitArguments(&'static str),
+    /// A program of Git LFS, which a client asks for where a push brings its files.
+    #[error(
+        "Git LFS is not served here: a build finds its files as pointers. Hint: `git push --no-verify` pushes without them; \
+         where another server keeps them, `git config remote.NAME.lfsurl ADDRESS` sends them there"
+    )]
+    Lfs,
     /// A repository that is no slot's.
     #[error("there is no repository {0:?}: the remotes are APP/green and APP/blue")]
     NoRepository(String),
@@ -59,8 +68,11 @@ impl Request {
     /// What `words` ask for.
     ///
     /// # Errors
-    /// When one of git's services is asked for with anything but one word.
+    /// When one of git's services is asked for with anything but one word, or one of Git LFS.
     pub fn read(words: &[String]) -> Result<Self, RequestError> {
+        if words.first().is_some_and(|word| LFS.contains(&word.as_str())) {
+            return Err(RequestError::Lfs);
+        }
         if let Some((service, arguments)) = git_service(words) {
             let [remote] = arguments else {
                 return Err(RequestError::GitArguments(service.program()));
@@ -188,6 +200,20 @@ mod tests {
             assert!(
                 matches!(read(words), Err(RequestError::GitArguments(_))),
                 "{words:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn git_lfs_is_answered_with_what_to_do_instead() {
+        for words in [
+            &["git-lfs-authenticate", "shop/green", "upload"][..],
+            &["git-lfs-transfer", "shop/green.git", "download"],
+        ] {
+            let told = read(words).unwrap_err().to_string();
+            assert!(
+                told.contains("Git LFS is not served here") && told.contains("--no-verify"),
+                "{told}"
             );
         }
     }

@@ -19,6 +19,9 @@ pub struct PushNote {
     pub asked: Asked,
     /// Its release, once it has one.
     pub release: Option<ReleaseId>,
+    /// All that it brings, in git's order: `OLD NEW REFERENCE`, as a hook is told.
+    #[serde(default)]
+    pub updates: Vec<String>,
 }
 
 impl Store {

@@ -3,6 +3,7 @@
 mod support;
 
 mod exact_worktrees;
+mod faulty_objects;
 mod hostile_trees;
 mod interrupted_checkouts;
 mod leftovers;

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use deployer::git::{Found, GitError, Hook, ObjectId, SlotRepository, Weight};
+use deployer::git::{Found, GitError, Hook, ObjectId, Obstacle, RefUpdate, SlotRepository, Weight};
 use deployer::model::{Gate, ReleaseId};
 use tempfile::TempDir;
 
@@ -149,8 +149,8 @@ fn what_a_repository_takes_follows_from_the_settings_and_is_seen_to_differ() {
     assert!(!slot.repository.takes(1 << 20, Gate::None), "nothing was set yet");
     for (gate, there) in [
         (Gate::Release, &["post-receive", "pre-receive", "update"][..]),
-        (Gate::Check, &["post-receive", "update"]),
-        (Gate::None, &["post-receive"]),
+        (Gate::Check, &["post-receive", "pre-receive", "update"]),
+        (Gate::None, &["post-receive", "pre-receive"]),
         (Gate::Release, &["post-receive", "pre-receive", "update"]),
     ] {
         slot.repository.take(1 << 20, &hooks(gate)).unwrap();
@@ -162,7 +162,9 @@ fn what_a_repository_takes_follows_from_the_settings_and_is_seen_to_differ() {
             );
         }
         for other in [Gate::None, Gate::Check, Gate::Release] {
-            assert_eq!(slot.repository.takes(1 << 20, other), other == gate);
+            // The gates have the same hooks, which do by the settings of the moment what they do.
+            let is_same = (other == Gate::None) == (gate == Gate::None);
+            assert_eq!(slot.repository.takes(1 << 20, other), is_same);
         }
         assert!(!slot.repository.takes(1 << 21, gate));
     }
@@ -171,16 +173,25 @@ fn what_a_repository_takes_follows_from_the_settings_and_is_seen_to_differ() {
     // A hook that somebody else wrote is no gate, and stays until one needs its place.
     fs::write(path.join("hooks/update"), "#!/bin/sh\n").unwrap();
     slot.repository.take(1 << 20, &hooks(Gate::None)).unwrap();
-    assert_eq!(names(), ["post-receive", "update"]);
+    assert_eq!(names(), ["post-receive", "pre-receive", "update"]);
     assert!(slot.repository.takes(1 << 20, Gate::None) && !slot.repository.takes(1 << 20, Gate::Check));
     slot.repository.take(1 << 20, &hooks(Gate::Check)).unwrap();
     assert!(slot.repository.takes(1 << 20, Gate::Check));
-    // Made again, lists are not longer, and are put right where somebody changed them.
-    run(git(path).args(["config", "--add", "receive.hideRefs", "!refs"]));
-    SlotRepository::create(path, "main", "").unwrap();
+    // Made again, lists are not longer, and are put right where somebody changed them, or an older deployer made them.
+    for change in [
+        &["config", "--add", "receive.hideRefs", "!refs"][..],
+        &["config", "receive.shallowUpdate", "false"],
+        &["config", "--unset", "receive.fsck.missingEmail"],
+    ] {
+        assert!(slot.repository.takes(1 << 20, Gate::Check));
+        run(git(path).args(change));
+        assert!(!slot.repository.takes(1 << 20, Gate::Check), "{change:?}");
+        SlotRepository::create(path, "main", "").unwrap();
+        slot.repository.take(1 << 20, &hooks(Gate::Check)).unwrap();
+    }
     assert_eq!(
         told(&["config", "--get-all", "receive.hideRefs"]),
-        "refs\n!refs/heads\n!refs/tags"
+        "refs\n!refs/heads\n!refs/tags\nrefs/heads/refs\nrefs/tags/refs\nrefs/heads/HEAD\nrefs/tags/HEAD"
     );
     assert_eq!(
         told(&["config", "--get-all", "uploadpack.hideRefs"]),
@@ -273,4 +284,105 @@ fn a_tree_is_weighed_and_searched_without_a_checkout() {
         slot.repository.weigh(&bad, &slot.worktree()),
         Err(GitError::BadName { .. })
     ));
+}
+
+#[test]
+fn what_keeps_git_from_moving_a_branch_is_found_without_moving_it() {
+    let slot = Slot::new();
+    let path = slot.repository.path();
+    let (one, two) = (slot.files(&[(FILE, "a", "1")]), slot.files(&[(FILE, "a", "2")]));
+    let (one, two, none) = (one.as_str(), two.as_str(), &"0".repeat(40));
+    let git = |args: &[&str]| run(git(path).args(args));
+    // A lock is waited for, in vain.
+    git(&["config", "core.filesRefLockTimeout", "50"]);
+    git(&["config", "core.packedRefsTimeout", "50"]);
+    let shown = || git(&["for-each-ref"]);
+    let tried = |lines: &[String]| {
+        let updates = RefUpdate::read(lines.join("\n").as_bytes()).unwrap();
+        let before = shown();
+        let obstacle = slot
+            .repository
+            .obstacle(&updates.iter().collect::<Vec<_>>())
+            .unwrap();
+        assert_eq!(shown(), before);
+        obstacle
+    };
+    let make = |name: &str| format!("{none} {one} refs/heads/{name}");
+    let move_main = format!("{one} {two} refs/heads/main");
+    let in_the_way = |there: &str, wanted: &str| {
+        let [there, wanted] = [there, wanted].map(|name| format!("refs/heads/{name}"));
+        Some(Obstacle::InTheWay { there, wanted })
+    };
+    let is_told = |obstacle: Option<Obstacle>, told: &str| {
+        assert!(
+            matches!(&obstacle, Some(Obstacle::Other(why)) if why.contains(told)),
+            "{obstacle:?}"
+        );
+    };
+
+    assert_eq!(tried(&[make("main")]), None);
+    // A name that another one begins with: as a file, packed, and in the same push.
+    git(&["update-ref", "refs/heads/main/hotfix", one]);
+    assert_eq!(tried(&[make("main")]), in_the_way("main/hotfix", "main"));
+    git(&["pack-refs", "--all"]);
+    assert_eq!(tried(&[make("main")]), in_the_way("main/hotfix", "main"));
+    git(&["update-ref", "-d", "refs/heads/main/hotfix"]);
+    is_told(tried(&[make("main"), make("main/hotfix")]), "at the same time");
+    git(&["update-ref", "refs/heads/main", one]);
+    assert_eq!(tried(&[make("main/hotfix")]), in_the_way("main", "main/hotfix"));
+    // Lock files.
+    assert_eq!(tried(&[move_main.clone()]), None);
+    for lock in ["refs/heads/main.lock", "HEAD.lock"] {
+        fs::write(path.join(lock), "").unwrap();
+        assert_eq!(
+            tried(&[move_main.clone()]),
+            Some(Obstacle::Locked(path.join(lock)))
+        );
+        fs::remove_file(path.join(lock)).unwrap();
+    }
+    git(&["update-ref", "refs/heads/x", one]);
+    fs::write(path.join("packed-refs.lock"), "").unwrap();
+    let delete_x = format!("{one} {none} refs/heads/x");
+    assert_eq!(
+        tried(&[move_main.clone(), delete_x.clone()]),
+        Some(Obstacle::Locked(path.join("packed-refs.lock")))
+    );
+    fs::remove_file(path.join("packed-refs.lock")).unwrap();
+    assert_eq!(tried(&[move_main.clone(), delete_x]), None);
+    // What is moved elsewhere meanwhile, what is no commit or not there, and names that are none.
+    let tree = git(&["rev-parse", &format!("{one}^{{tree}}")]);
+    let elsewhere = format!("{two} {one} refs/heads/x");
+    assert_eq!(tried(&[move_main.clone(), elsewhere]), Some(Obstacle::HasMoved));
+    assert_eq!(tried(&[make("x")]), Some(Obstacle::HasMoved));
+    for (line, told) in [
+        (format!("{none} {tree} refs/heads/y"), "non-commit object"),
+        (
+            format!("{none} {} refs/heads/y", "1".repeat(40)),
+            "nonexistent object",
+        ),
+        (format!("{none} {one} refs/heads/a..b"), "invalid ref format"),
+    ] {
+        is_told(tried(&[move_main.clone(), line]), told);
+    }
+    // What git notices only while it moves: a log that it cannot write.
+    fs::create_dir_all(path.join("logs/refs/heads/late/empty")).unwrap();
+    assert_eq!(tried(&[make("late")]), None);
+    fs::write(path.join("logs/refs/heads/late/empty/not"), "").unwrap();
+    is_told(tried(&[make("late")]), "there are still logs under");
+
+    // Which of a push's references have moved already.
+    git(&["update-ref", "refs/tags/t", one]);
+    let has_moved = |line: String| {
+        slot.repository
+            .has_moved(&RefUpdate::read(line.as_bytes()).unwrap()[0])
+    };
+    for (line, moved) in [
+        (format!("{none} {one} refs/tags/t"), true),
+        (format!("{one} {two} refs/tags/t"), false),
+        (format!("{one} {none} refs/tags/t"), false),
+        (format!("{one} {none} refs/tags/gone"), true),
+        (move_main, false),
+    ] {
+        assert_eq!(has_moved(line.clone()), moved, "{line}");
+    }
 }

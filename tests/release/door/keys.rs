@@ -209,7 +209,12 @@ fn grants_that_mean_nothing_are_refused() {
         ),
         (&["--app", "nowhere"], 5, "there is no app nowhere"),
         (&["--role", "root"], 2, "a role: read, deploy, operate or admin"),
-        (&["--slot", "red"], 2, "a slot: blue or green"),
+        (
+            &["--slot", "red"],
+            2,
+            "a slot: blue, green, APP/blue or APP/green",
+        ),
+        (&["--slot", "nowhere/blue"], 5, "there is no app nowhere"),
     ] {
         let refused = keys.key(&[&["add", "laptop"], arguments].concat(), &good);
         assert_eq!(refused.code, Some(code), "{arguments:?}");

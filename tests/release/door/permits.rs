@@ -225,7 +225,7 @@ fn every_role_may_do_what_the_table_says_and_nothing_else() {
 #[test]
 fn a_key_with_limits_may_do_it_to_its_own_app_and_slot_alone() {
     let roles = [("read", Read), ("deploy", Deploy), ("operate", Operate)];
-    let limits = ["--app", "blog", "--slot", "green"];
+    let limits = ["--slot", "blog/green"];
     try_all(&mut World::new("limits"), &roles, &limits);
 }
 
@@ -273,6 +273,13 @@ fn a_key_sees_no_app_but_its_own() {
         };
         assert_eq!(of("shop"), of("nowhere"));
     }
+    let lfs = sshd.ssh(&key, "git-lfs-authenticate blog/green upload");
+    assert_eq!(lfs.code, NOT_ALLOWED, "{}", lfs.stderr);
+    assert!(
+        lfs.stderr.contains("Git LFS is not served here"),
+        "{}",
+        lfs.stderr
+    );
     // There is one app for this key, so that it need not be named.
     let said = sshd.ssh(&key, "redeploy green");
     assert_eq!(said.code, Some(3), "{}", said.stderr);

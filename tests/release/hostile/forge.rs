@@ -61,6 +61,13 @@ impl Forge {
         self.raw(ObjectType::Commit, raw.as_bytes())
     }
 
+    /// A commit as old clients wrote them: nobody's, at no possible time, with a message in another encoding.
+    pub(super) fn old_commit(&self, tree: Oid) -> Oid {
+        let by = "<> 99999999999999999999 +0000";
+        let head = format!("tree {tree}\nauthor {by}\ncommitter\n\n");
+        self.raw(ObjectType::Commit, &[head.as_bytes(), b"caf\xe9 \0\n"].concat())
+    }
+
     /// The folder's object of `commit`, a revision.
     pub(super) fn tree_of(&self, commit: &str) -> Oid {
         let found = self.objects.revparse_single(&format!("{commit}^{{tree}}"));

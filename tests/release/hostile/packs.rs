@@ -30,7 +30,7 @@ fn files_of_hundreds_of_megabytes_pass_in_bounded_memory() {
 }
 
 #[test]
-fn a_long_message_is_cut_and_an_endless_one_is_refused() {
+fn a_long_message_is_cut_an_endless_one_is_refused_and_an_old_one_is_released() {
     let stage = Stage::new("long-messages");
     let forge = &stage.forge;
     let message = |mib: usize| "\u{1b}[2Jall work and no play \u{202e}".repeat((mib << 20) / 29);
@@ -49,6 +49,14 @@ fn a_long_message_is_cut_and_an_endless_one_is_refused() {
     assert!(long.said().len() < 10_000, "{}", long.said());
     long.live();
     assert_eq!(stage.world.version(), "v2");
+
+    stage.repo.version("v3");
+    let old = stage.push(forge.old_commit(forge.tree_of("HEAD")));
+    assert!(old.said().contains("caf\u{fffd}"), "{}", old.said());
+    old.live();
+    assert_eq!(stage.world.version(), "v3");
+    let status = stage.world.json(&["status"]);
+    assert!(status.to_string().contains("caf"), "{status}");
 }
 
 #[test]

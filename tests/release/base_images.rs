@@ -143,7 +143,15 @@ fn base_images_come_from_other_registries_and_anew_where_asked_and_a_release_kno
         "Hint: this host has it too: `deployer redeploy shop/green` without --pull builds with that one";
     assert!(declined.contains(hint), "{declined}");
     assert_eq!(world.version(), "v1");
-    assert_eq!(world.json(&["releases"])["releases"][0]["pull"], true);
+    world.reconfigure("gate = \"release\"", "build_deadline = \"1m\"");
+    world.deployer(&["app", "create", "shop"]).good();
+    let failed = repo.push_with(&["-o", "pull", "green", "main"]).failed();
+    assert!(failed.contains(&wanted), "{failed}");
+    let releases = world.json(&["releases"]);
+    let pulled: Vec<_> = (0..2)
+        .map(|at| releases["releases"][at]["pull"].clone())
+        .collect();
+    assert_eq!(pulled, [true, true], "{releases}");
     world.deployer(&["redeploy", "green"]).good();
     assert_eq!(
         (world.version(), variable(&world, "BASE")),

@@ -14,6 +14,7 @@ use futures_util::{Stream, StreamExt, stream};
 
 use tokio::time::timeout;
 
+use super::build_hint::hint;
 use super::context::Context;
 use super::images::login;
 use super::lines::one_line;
@@ -81,7 +82,7 @@ impl Engine {
             .map_err(|panic| EngineError::other("read the build context", panic))??;
         let kind = self.builder_kind();
         let options = options(request, context.dockerfile(), kind);
-        let frontend = frontend(&context.dockerfile_text());
+        let dockerfile = context.dockerfile_text();
         let (mut pieces, sending) = context.send();
         let body = body_try_stream(stream::poll_fn(move |task| pieces.poll_recv(task)));
         let credentials = request.credentials.as_ref();
@@ -104,7 +105,7 @@ impl Engine {
                 {
                     return Err(cause.into());
                 }
-                Err(self.build_error(api, &progress, frontend, kind))
+                Err(self.build_error(api, &progress, &dockerfile, kind))
             }
         }
     }
@@ -128,13 +129,7 @@ impl Engine {
         }
     }
 
-    fn build_error(
-        &self,
-        api: Api,
-        progress: &Progress,
-        frontend: Option<String>,
-        kind: BuilderKind,
-    ) -> EngineError {
+    fn build_error(&self, api: Api, progress: &Progress, dockerfile: &str, kind: BuilderKind) -> EngineError {
         let text = match &api {
             Api::DockerStreamError { error } => error,
             Api::DockerResponseServerError { message, .. } => message,
@@ -151,13 +146,8 @@ impl Engine {
         }
         let step = progress.failed_step();
         let told = format!("{} {text}", step.as_deref().unwrap_or_default());
-        if let Some(name) =
-            frontend.filter(|name| kind == BuilderKind::Buildkit && told.contains(name.as_str()))
-        {
-            reason.push_str(&format!(
-                ". Hint: the line `# syntax={name}` makes BuildKit fetch that image first; drop the line, or set \
-                 `engine.builder` to \"classic\""
-            ));
+        if let Some(hint) = hint(&told, dockerfile, kind) {
+            reason.push_str(&format!(". Hint: {hint}"));
         }
         EngineError::Build {
             step,
@@ -211,18 +201,6 @@ fn was_hung_up_on(error: &super::ContextError) -> bool {
     matches!(error, super::ContextError::Unreadable { reason, .. } if reason.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// The image that a Dockerfile's `# syntax=` line names.
-fn frontend(dockerfile: &str) -> Option<String> {
-    let directives = dockerfile
-        .lines()
-        .take_while(|line| line.trim_start().starts_with('#'));
-    let found = directives.filter_map(|line| line.trim_start_matches(['#', ' ', '\t']).split_once('='));
-    found
-        .filter(|(name, _)| name.trim().eq_ignore_ascii_case("syntax"))
-        .map(|(_, image)| one_line(image, 100))
-        .next()
-}
-
 /// BuildKit's words without what they are wrapped in, which says nothing about the build.
 fn without_wrapping(text: &str) -> &str {
     let wrappings = [
@@ -256,15 +234,5 @@ mod tests {
             assert_eq!(exit_code(text), Some(3));
         }
         assert_eq!(exit_code("dockerfile parse error line 1"), None);
-    }
-
-    #[test]
-    fn the_frontend_is_read_from_the_leading_comments_only() {
-        assert_eq!(
-            frontend("# syntax=docker/dockerfile:1\nFROM x"),
-            Some("docker/dockerfile:1".to_owned())
-        );
-        assert_eq!(frontend("#escape=`\n#Syntax = a/b\n"), Some("a/b".to_owned()));
-        assert_eq!(frontend("FROM x\n# syntax=a"), None);
     }
 }

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 
 use super::context::Context;
 use super::entry::Learned;
+use super::hopeless;
 use super::run::{Done, Run};
 use crate::engine::BuildRequest;
 use crate::git::SlotRepository;
@@ -33,6 +34,7 @@ pub(super) async fn build(run: &mut Run<'_>) -> Done {
     let built = engine.build(&request, &mut |line: &str| log.output(line)).await;
     log.end_of_output();
     built?;
+    hopeless::look_at_image(run, &tag).await?;
     let what = tag.clone();
     Ok((Learned::Built { tag }, what))
 }

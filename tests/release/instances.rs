@@ -74,7 +74,14 @@ fn instance_killed_while_live_costs_what_was_in_flight_on_it_and_comes_back() {
     );
     assert_eq!(container.inspect("{{.RestartCount}}"), "1");
     let status = world.json(&["status"]);
-    assert_eq!(status["apps"][0]["problems"], serde_json::json!([]));
+    let problems = &status["apps"][0]["problems"];
+    let told = problems[0].as_str().expect("a problem");
+    assert!(
+        told.contains(&format!("green: instance {index} ended "))
+            && told.contains("137 (SIGKILL); it runs again"),
+        "{told}"
+    );
+    assert_eq!(problems.as_array().map(Vec::len), Some(1), "{problems}");
 }
 
 #[test]
@@ -102,8 +109,12 @@ fn instance_out_of_memory_is_told_and_costs_what_was_in_flight_on_it() {
     );
     lost_only_what_was_in_flight(&outcome);
     let status = world.deployer(&["status"]).good();
-    assert!(status.contains("was killed for want of memory at "), "{status}");
-    assert!(status.contains("`memory` in [app.shop]"), "{status}");
+    assert!(
+        status.contains(
+            "with exit code 137 (killed for want of memory); it runs again: `memory` in [app.shop]"
+        ),
+        "{status}"
+    );
 }
 
 #[test]
@@ -125,6 +136,43 @@ fn single_instance_killed_while_live_is_answered_503_until_it_is_back() {
         "single instance: answers again {:?} after the kill",
         begun.elapsed()
     );
+    let second = process();
+    let _ = world.get("/crash");
+    wait_for("a third process to answer", DEADLINE, || {
+        let is_third = || !["0", &killed, &second].contains(&process().as_str());
+        (world.get("/version").is_ok_and(|reply| reply.status == 200) && is_third()).then_some(())
+    });
+    ended_twice(&world);
+}
+
+/// `status` tells of both endings, though the app runs.
+#[track_caller]
+fn ended_twice(world: &World) {
+    let said = world.deployer(&["status"]).good();
+    assert!(said.contains("1/1 running"), "{said}");
+    assert!(
+        said.contains("instance 0 ended 2 times within the last hour"),
+        "{said}"
+    );
+    let ways = [
+        "1 time exit code 3, 1 time exit code 137 (SIGKILL)",
+        "; it runs again",
+    ];
+    assert!(ways.iter().all(|way| said.contains(way)), "{said}");
+    let status = world.json(&["status"]);
+    let green = &status["apps"][0]["slots"][1];
+    let endings = &green["endings"][0];
+    assert_eq!(
+        (
+            &endings["times"],
+            &endings["exact"],
+            &endings["restarts"],
+            &endings["state"]
+        ),
+        (&2.into(), &true.into(), &2.into(), &"running".into()),
+        "{green}"
+    );
+    assert_eq!(endings["ways"][1]["signal"], "SIGKILL", "{green}");
 }
 
 /// Every request is answered 503 with Retry-After, from the first one on; gives the slowest.
@@ -162,7 +210,7 @@ fn all_instances_dead_is_answered_503_at_once() {
 
     println!("all dead: 503 after at most {slowest:?}");
     let status = world.deployer(&["status"]).good();
-    assert!(status.contains("instance 1 ended at "), "{status}");
+    assert!(status.contains("instance 1 ended "), "{status}");
     assert!(status.contains("with exit code 137"), "{status}");
     assert!(status.contains("gets no request since "), "{status}");
 }

@@ -7,6 +7,7 @@ use bollard::query_parameters::EventsOptions;
 use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 
+use super::instance_spec::LABEL_NETWORK;
 use super::{ContainerId, Engine, EngineError};
 
 /// The events that tell of endings, and of how far back the Engine's memory reaches.
@@ -83,16 +84,17 @@ impl Endings {
 }
 
 impl Engine {
-    /// How containers ended lately. One call, which the Engine answers from its memory.
+    /// How the containers of deployer's ended lately. One call, which the Engine answers from its memory.
     ///
     /// # Errors
     /// The Engine's.
     pub async fn endings(&self) -> Result<Endings, EngineError> {
         let now = Timestamp::now();
-        // Of all containers, deployer's or not: the more there are, the further back it is known to reach.
+        let label = format!("{LABEL_NETWORK}={}", self.settings.network);
         let filters = HashMap::from([
             ("type".to_owned(), vec!["container".to_owned()]),
             ("event".to_owned(), EVENTS.map(str::to_owned).to_vec()),
+            ("label".to_owned(), vec![label]),
         ]);
         let options = EventsOptions {
             since: Some("0".to_owned()),

@@ -230,7 +230,7 @@ fn an_image_that_the_registry_has_lost_is_told_with_what_helps() {
         "trying again cannot help",
         &builds,
         kept,
-        "Release 2 is still live",
+        "Release 3 is still live",
     ] {
         assert!(said.contains(told), "{told:?} is not told in\n{said}");
     }

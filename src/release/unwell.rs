@@ -23,18 +23,23 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Asks the engine: for the instances, and at once for what ended lately; then for each instance.
+    /// Asks the engine for the instances, for each of them, and beside that for what ended lately.
     ///
     /// # Errors
     /// When the engine does not answer.
     pub(super) async fn of(engine: &Engine) -> anyhow::Result<Self> {
-        let (instances, endings) = join!(engine.instances(None), engine.endings());
-        let instances = instances?;
+        let look = async {
+            let instances = engine.instances(None).await?;
+            let states = states(engine, &instances).await;
+            anyhow::Ok((instances, states))
+        };
+        let (looked, endings) = join!(look, engine.endings());
+        let (instances, states) = looked?;
         Ok(Self {
-            states: states(engine, &instances).await,
+            instances,
+            states,
             // Without them fewer endings are known.
             endings: endings.unwrap_or_default(),
-            instances,
             now: Timestamp::now(),
         })
     }

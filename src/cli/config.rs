@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use super::{Result, output};
-use crate::release::Context;
+use crate::release::{Context, hopeless};
 
 /// Look at the configuration
 #[derive(Debug, Subcommand)]
@@ -22,7 +22,9 @@ impl Command {
             .map(|name| format!("note: [app.{name}] has no app yet: `deployer app create {name}` makes it"));
         let proxy = [context.proxy.missing(), context.proxy.differs()];
         let proxy = proxy.into_iter().flatten().map(|what| format!("note: {what}"));
+        let hopeless = hopeless::in_configuration(&context.settings);
+        let hopeless = hopeless.into_iter().map(|what| format!("note: {what}"));
         let good = format!("{} is good", context.config.display());
-        output::lines(notes.chain(proxy).chain([good]))
+        output::lines(notes.chain(proxy).chain(hopeless).chain([good]))
     }
 }

@@ -14,6 +14,8 @@ use super::{BuilderKind, EngineError};
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
 /// The API of Engine 20.10.
 const OLDEST_API: (usize, usize) = (1, 41);
+/// The API of Engine 25, the first one with HEALTHCHECK's `--start-interval`.
+const START_INTERVAL: (usize, usize) = (1, 44);
 
 /// What the Engine says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +24,13 @@ pub(super) struct About {
     pub(super) api: (usize, usize),
     /// The newest builder that it has.
     pub(super) builder: BuilderKind,
+}
+
+impl About {
+    /// Whether the Engine runs a HEALTHCHECK more often while a container starts.
+    pub(super) fn has_start_interval(&self) -> bool {
+        self.api >= START_INTERVAL
+    }
 }
 
 /// Asks the Engine at `host` what it is.

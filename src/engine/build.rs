@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::arguments::declared_arguments;
 use super::base_images::{base_image, logins, of_base_image};
+use super::build_hint::hint;
 use super::context::Context;
 use super::lines::one_line;
 use super::progress::Progress;
@@ -87,7 +88,6 @@ impl Engine {
         let kind = self.builder_kind();
         let dockerfile = context.dockerfile_text();
         let options = options(request, context.dockerfile(), &dockerfile, kind);
-        let frontend = frontend(&dockerfile);
         let (mut pieces, sending) = context.send();
         let body = body_try_stream(stream::poll_fn(move |task| pieces.poll_recv(task)));
         let logins = logins(&request.logins);
@@ -112,7 +112,7 @@ impl Engine {
                 {
                     return Err(cause.into());
                 }
-                let error = self.build_error(api, &progress, frontend, kind);
+                let error = self.build_error(api, &progress, &dockerfile, kind);
                 Err(if request.pull { of_base_image(error) } else { error })
             }
         }
@@ -137,13 +137,7 @@ impl Engine {
         }
     }
 
-    fn build_error(
-        &self,
-        api: Api,
-        progress: &Progress,
-        frontend: Option<String>,
-        kind: BuilderKind,
-    ) -> EngineError {
+    fn build_error(&self, api: Api, progress: &Progress, dockerfile: &str, kind: BuilderKind) -> EngineError {
         let text = match &api {
             Api::DockerStreamError { error } => error,
             Api::DockerResponseServerError { message, .. } => message,
@@ -160,13 +154,8 @@ impl Engine {
         }
         let step = progress.failed_step();
         let told = format!("{} {text}", step.as_deref().unwrap_or_default());
-        if let Some(name) =
-            frontend.filter(|name| kind == BuilderKind::Buildkit && told.contains(name.as_str()))
-        {
-            reason.push_str(&format!(
-                ". Hint: the line `# syntax={name}` makes BuildKit fetch that image first; drop the line, or set \
-                 `engine.builder` to \"classic\""
-            ));
+        if let Some(hint) = hint(&told, dockerfile, kind) {
+            reason.push_str(&format!(". Hint: {hint}"));
         }
         if let Some(image) = step.as_deref().and_then(base_image)
             && says_unauthorized(text)
@@ -240,18 +229,6 @@ fn was_hung_up_on(error: &super::ContextError) -> bool {
     matches!(error, super::ContextError::Unreadable { reason, .. } if reason.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// The image that a Dockerfile's `# syntax=` line names.
-fn frontend(dockerfile: &str) -> Option<String> {
-    let directives = dockerfile
-        .lines()
-        .take_while(|line| line.trim_start().starts_with('#'));
-    let found = directives.filter_map(|line| line.trim_start_matches(['#', ' ', '\t']).split_once('='));
-    found
-        .filter(|(name, _)| name.trim().eq_ignore_ascii_case("syntax"))
-        .map(|(_, image)| one_line(image, 100))
-        .next()
-}
-
 /// BuildKit's words without what they are wrapped in, which says nothing about the build.
 fn without_wrapping(text: &str) -> &str {
     let wrappings = [
@@ -285,15 +262,5 @@ mod tests {
             assert_eq!(exit_code(text), Some(3));
         }
         assert_eq!(exit_code("dockerfile parse error line 1"), None);
-    }
-
-    #[test]
-    fn the_frontend_is_read_from_the_leading_comments_only() {
-        assert_eq!(
-            frontend("# syntax=docker/dockerfile:1\nFROM x"),
-            Some("docker/dockerfile:1".to_owned())
-        );
-        assert_eq!(frontend("#escape=`\n#Syntax = a/b\n"), Some("a/b".to_owned()));
-        assert_eq!(frontend("FROM x\n# syntax=a"), None);
     }
 }

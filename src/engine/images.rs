@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error as Api;
+use bollard::models::HealthConfig;
 use bollard::query_parameters::{CreateImageOptions, PushImageOptions, RemoveImageOptions, TagImageOptions};
 use futures_util::{Stream, StreamExt};
 
@@ -33,12 +34,57 @@ pub struct ImageFacts {
     pub id: ImageId,
     /// The TCP ports that it EXPOSEs, sorted.
     pub exposed: Vec<u16>,
-    /// Whether it has a HEALTHCHECK.
-    pub healthcheck: bool,
+    /// When its HEALTHCHECK runs; none where it has none, or `HEALTHCHECK NONE`.
+    pub healthcheck: Option<Healthcheck>,
+    /// Whether it says what to run: by CMD or ENTRYPOINT.
+    pub has_command: bool,
+    /// The paths that it declares as VOLUME, sorted.
+    pub volumes: Vec<String>,
+    /// The processor that it is made for, as Go names it: `amd64`. Empty where it does not say.
+    pub architecture: String,
     /// Its size on this host in bytes.
     pub size: u64,
     /// Under which digests it is known: `REPOSITORY@sha256:…`.
     pub repo_digests: Vec<String>,
+}
+
+/// When an image's HEALTHCHECK runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Healthcheck {
+    /// The pause before each run, the first one too.
+    pub interval: Duration,
+    /// For how long after the start a failure does not count.
+    pub start_period: Duration,
+    /// The pause before each run within the start period, by an Engine that knows it.
+    pub start_interval: Duration,
+}
+
+impl Healthcheck {
+    /// How long after the start it runs for the first time, by an Engine that knows of `--start-interval`, or by one
+    /// that does not.
+    pub fn first_run(&self, has_start_interval: bool) -> Duration {
+        match has_start_interval && !self.start_period.is_zero() {
+            true => self.start_interval.min(self.interval),
+            false => self.interval,
+        }
+    }
+
+    /// The HEALTHCHECK that an image's configuration has. Where it names no time, the Engine's defaults hold.
+    fn of(config: HealthConfig) -> Option<Self> {
+        let test = config.test.unwrap_or_default();
+        if test.first().is_none_or(|kind| kind == "NONE") {
+            return None;
+        }
+        let or = |time: Option<i64>, default: u64| match u64::try_from(time.unwrap_or_default()) {
+            Ok(nanos) if nanos > 0 => Duration::from_nanos(nanos),
+            _ => Duration::from_secs(default),
+        };
+        Some(Self {
+            interval: or(config.interval, 30),
+            start_period: or(config.start_period, 0),
+            start_interval: or(config.start_interval, 5),
+        })
+    }
 }
 
 /// What became of an image that was to be removed.
@@ -160,14 +206,16 @@ impl Engine {
         let mut exposed: Vec<u16> = ports.iter().filter_map(|port| tcp_port(port)).collect();
         exposed.sort_unstable();
         exposed.dedup();
-        let check = config
-            .healthcheck
-            .and_then(|check| check.test)
-            .unwrap_or_default();
+        let mut volumes = config.volumes.unwrap_or_default();
+        volumes.sort_unstable();
+        let has_words = |words: Option<Vec<String>>| words.is_some_and(|words| !words.is_empty());
         Ok(Some(ImageFacts {
             id: ImageId(found.id.unwrap_or_default()),
             exposed,
-            healthcheck: check.first().is_some_and(|kind| kind != "NONE"),
+            healthcheck: config.healthcheck.and_then(Healthcheck::of),
+            has_command: has_words(config.cmd) || has_words(config.entrypoint),
+            volumes,
+            architecture: found.architecture.unwrap_or_default(),
             size: found
                 .size
                 .and_then(|size| u64::try_from(size).ok())
@@ -305,6 +353,28 @@ impl Layers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_healthcheck_runs_first_after_an_interval_unless_the_engine_knows_better() {
+        let of = |text: &str| Healthcheck::of(serde_json::from_str(text).unwrap());
+        for none in ["{}", r#"{"Test":[]}"#, r#"{"Test":["NONE"]}"#] {
+            assert_eq!(of(none), None, "{none}");
+        }
+        for (text, old, new) in [
+            (r#"{"Test":["CMD","/x"]}"#, 30, 30),
+            (r#"{"Test":["CMD","/x"],"Interval":2000000000}"#, 2, 2),
+            (r#"{"Test":["CMD","/x"],"StartPeriod":60000000000}"#, 30, 5),
+            (
+                r#"{"Test":["CMD","/x"],"StartPeriod":60000000000,"StartInterval":1000000000}"#,
+                30,
+                1,
+            ),
+        ] {
+            let check = of(text).unwrap();
+            let first = [false, true].map(|new| check.first_run(new).as_secs());
+            assert_eq!(first, [old, new], "{text}");
+        }
+    }
 
     #[test]
     fn a_port_is_no_tag() {

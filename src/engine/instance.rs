@@ -67,6 +67,8 @@ pub struct InstanceState {
     pub health: Option<Health>,
     /// How its process ended the last time, where it ever did.
     pub ending: Option<Ending>,
+    /// When it was created; the year 1970 where the Engine does not say.
+    pub created: Timestamp,
 }
 
 /// How an instance's process ended.
@@ -78,7 +80,7 @@ pub struct Ending {
     pub code: i64,
     /// Whether it went over its memory limit.
     pub oom: bool,
-    /// How often the Engine has started it again by itself.
+    /// How often the Engine has started it again by itself since it was last started by a command.
     pub restarts: u64,
 }
 
@@ -92,6 +94,8 @@ pub enum Status {
         /// Since when.
         since: Timestamp,
     },
+    /// A command has paused it: it answers nothing.
+    Paused,
     /// It ended.
     Exited {
         /// The exit code of its process.
@@ -227,15 +231,20 @@ impl Engine {
         {
             Ok(found) => {
                 let restarts = found.restart_count.unwrap_or_default().try_into();
+                let created = found
+                    .created
+                    .and_then(|at| Timestamp::from_nanosecond(at.unix_timestamp_nanos()).ok());
                 Ok(state_of(
                     found.state.unwrap_or_default(),
                     restarts.unwrap_or_default(),
+                    created.unwrap_or(Timestamp::UNIX_EPOCH),
                 ))
             }
             Err(api) if is_gone(&api) => Ok(InstanceState {
                 status: Status::Gone,
                 health: None,
                 ending: None,
+                created: Timestamp::UNIX_EPOCH,
             }),
             Err(api) => Err(self.call("look at an instance").error(api)),
         }
@@ -472,12 +481,13 @@ fn instance_of(network: &str, found: &ContainerSummary) -> Option<Instance> {
         .then_some(instance)
 }
 
-fn state_of(state: ContainerState, restarts: u64) -> InstanceState {
+fn state_of(state: ContainerState, restarts: u64, created: Timestamp) -> InstanceState {
     use ContainerStateStatusEnum as Of;
     let ending = ending_of(&state, restarts);
     let status = match state.status.unwrap_or(Of::EMPTY) {
         Of::CREATED => Status::Created,
-        Of::RUNNING | Of::PAUSED | Of::STOPPING => Status::Running {
+        Of::PAUSED => Status::Paused,
+        Of::RUNNING | Of::STOPPING => Status::Running {
             since: state
                 .started_at
                 .and_then(|at| at.parse().ok())
@@ -511,6 +521,7 @@ fn state_of(state: ContainerState, restarts: u64) -> InstanceState {
         status,
         health,
         ending,
+        created,
     }
 }
 

@@ -7,8 +7,10 @@ mod about;
 mod arguments;
 mod base_images;
 mod build;
+mod build_hint;
 mod cache;
 mod context;
+mod endings;
 mod env_file;
 mod error;
 #[cfg(feature = "fuzzing")]
@@ -23,8 +25,10 @@ mod network;
 mod plain;
 mod progress;
 mod said;
+mod sockets;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,8 +39,9 @@ use bollard::{API_DEFAULT_VERSION, BollardRequest, ClientVersion, Docker};
 
 pub use build::{BuildRequest, BuilderKind};
 pub use context::ContextError;
+pub use endings::{Endings, OwnEnding};
 pub use error::EngineError;
-pub use images::{ImageFacts, Removed, Transfer};
+pub use images::{Healthcheck, ImageFacts, Removed, Transfer};
 pub use instance::{Ending, Health, HealthStatus, Instance, InstanceState, Status};
 pub use instance_spec::InstanceSpec;
 pub use logs::LogRange;
@@ -55,6 +60,8 @@ pub struct Engine {
     settings: Arc<EngineSettings>,
     /// The newest builder that it has.
     builder: BuilderKind,
+    /// Whether it runs a HEALTHCHECK more often while a container starts.
+    has_start_interval: bool,
 }
 
 impl Engine {
@@ -77,6 +84,7 @@ impl Engine {
             docker: docker.with_request_modifier(url_safe_credentials),
             settings: Arc::new(settings.clone()),
             builder: about.builder,
+            has_start_interval: about.has_start_interval(),
         })
     }
 
@@ -89,6 +97,11 @@ impl Engine {
         answered
             .map(drop)
             .map_err(|api| self.call("reach the Docker Engine").error(api))
+    }
+
+    /// Whether it runs a HEALTHCHECK more often while a container starts, by `--start-interval`: Engine 25 and newer.
+    pub fn has_start_interval(&self) -> bool {
+        self.has_start_interval
     }
 
     fn call<'a>(&'a self, what: &'a str) -> Call<'a> {
@@ -110,6 +123,14 @@ impl Engine {
     fn patient(&self, timeout: Duration) -> Docker {
         self.docker.clone().with_timeout(timeout)
     }
+}
+
+/// Reads an env_file as the start of an instance will, and gives nothing of it.
+///
+/// # Errors
+/// [`EngineError::EnvFileUnreadable`], [`EngineError::EnvFileMode`], [`EngineError::EnvFile`].
+pub fn check_env_file(path: &Path) -> Result<(), EngineError> {
+    env_file::read(path).map(drop)
 }
 
 /// A client of the Engine at `host` in its API `(major, minor)`, or in the newest that bollard knows.

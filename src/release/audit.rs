@@ -94,7 +94,7 @@ fn reason(outcome: &Outcome) -> Option<String> {
 
 fn message(why: &Why) -> String {
     match why {
-        Why::Error { message } => format!(": {message}"),
+        Why::Error { message, .. } => format!(": {message}"),
         Why::Cancelled | Why::Interrupted => String::new(),
     }
 }

@@ -6,6 +6,7 @@ use anyhow::{Context as _, anyhow};
 
 use super::context::Context;
 use super::entry::Learned;
+use super::hopeless;
 use super::run::{Done, Run};
 use super::say;
 use crate::engine::{BuildRequest, Engine, EngineError};
@@ -38,6 +39,7 @@ pub(super) async fn build(run: &mut Run<'_>) -> Done {
     if let Err(error) = built {
         return Err(with_what_helps(run, engine, error).await);
     }
+    hopeless::look_at_image(run, &tag).await?;
     let anew = if run.record.pull {
         ", base images pulled anew"
     } else {

@@ -159,6 +159,9 @@ pub enum Why {
     Error {
         /// What failed, with the value.
         message: String,
+        /// What to do, where trying again cannot help.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instead: Option<String>,
     },
     /// `deployer cancel` asked for it.
     Cancelled,

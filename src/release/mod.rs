@@ -13,12 +13,15 @@ pub mod cancel;
 mod checkout;
 mod context;
 mod drain;
+mod endings;
 mod entry;
 mod flip;
 pub mod follow;
 pub mod gate;
 mod given;
 pub mod history;
+pub mod hopeless;
+mod lost;
 mod meant;
 mod next;
 #[cfg(test)]

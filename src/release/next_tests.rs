@@ -110,7 +110,10 @@ fn simulate(origin: &Origin, promote: bool, trouble: Trouble) -> (World, Outcome
                 }
                 entries.push(if fails {
                     record_failures += usize::from(step == Step::Record);
-                    let why = Why::Error { message: "no".into() };
+                    let why = Why::Error {
+                        message: "no".into(),
+                        instead: None,
+                    };
                     Entry::Failed { step, why }
                 } else {
                     let learned = Learned::Nothing;
@@ -235,6 +238,7 @@ fn an_error_after_the_flip_leaves_the_release_live() {
 fn the_first_reason_is_the_one_that_is_told() {
     let why = Why::Error {
         message: "the probe was answered 500".into(),
+        instead: None,
     };
     let entries = [
         Entry::Began { step: Step::Start },

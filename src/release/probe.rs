@@ -1,6 +1,7 @@
 //! probe: every instance is asked until it is ready, has ended, or the deadline is over.
 
 use std::fmt::Write as _;
+use std::io::{self, ErrorKind};
 use std::iter::zip;
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
@@ -165,13 +166,14 @@ impl<'a> Prober<'a> {
                 told => Some(told?),
             };
             if let Some(Status::Exited { code, oom, .. }) = state.map(|state| state.status) {
-                let oom = if oom { ", killed for want of memory" } else { "" };
-                bail!("it ended by itself with exit code {code}{oom}");
+                bail!("it ended by itself with {}", say::ended_with(code, oom));
             }
             if began.elapsed() + pause >= probe.deadline {
+                let why = self.why_refused(index, upstream, &last).await.unwrap_or_default();
                 bail!(
-                    "it was not ready within {} (last answer: {last})",
-                    say::time(probe.deadline)
+                    "it was not ready within {} (last answer: {}){why}",
+                    say::time(probe.deadline),
+                    last.told
                 );
             }
             tokio::time::sleep(pause).await;
@@ -179,14 +181,26 @@ impl<'a> Prober<'a> {
         }
     }
 
-    async fn ask(&self, index: u8, upstream: SocketAddrV4) -> Result<String, String> {
+    /// Where the app listens instead, where nothing does where it was asked.
+    async fn why_refused(&self, index: u8, upstream: SocketAddrV4, last: &NotReady) -> Option<String> {
+        if !last.is_refused {
+            return None;
+        }
+        let there = self.there().await.ok()?;
+        let instance = there.iter().find(|instance| instance.index == index)?;
+        let listens = self.engine.listens_at(&instance.id, *upstream.ip()).await?;
+        let why = say::nothing_answers(&self.app.name, upstream, &listens);
+        Some(format!(": {why}"))
+    }
+
+    async fn ask(&self, index: u8, upstream: SocketAddrV4) -> Result<String, NotReady> {
         match &self.app.settings.probe.kind {
             ProbeKind::Http { path, status, host } => {
                 let host = host.as_deref().unwrap_or(self.host);
                 self.ask_http(upstream, path, *status, host).await
             }
             ProbeKind::Tcp => self.ask_tcp(upstream).await,
-            ProbeKind::Healthcheck => self.ask_healthcheck(index).await,
+            ProbeKind::Healthcheck => Ok(self.ask_healthcheck(index).await?),
         }
     }
 
@@ -196,7 +210,7 @@ impl<'a> Prober<'a> {
         path: &str,
         (from, to): (u16, u16),
         host: &str,
-    ) -> Result<String, String> {
+    ) -> Result<String, NotReady> {
         let request = self
             .client
             .get(format!("http://{upstream}{path}"))
@@ -204,7 +218,7 @@ impl<'a> Prober<'a> {
         let mut answer = request
             .send()
             .await
-            .map_err(|error| no_answer(&error, path, self.app.settings.probe.timeout))?;
+            .map_err(|error| no_answer(&error, upstream, path, self.app.settings.probe.timeout))?;
         let status = answer.status().as_u16();
         if (from..=to).contains(&status) {
             return Ok(format!("{status} on {path}"));
@@ -217,23 +231,18 @@ impl<'a> Prober<'a> {
                 let _ = write!(told, ": {:?}", printable(body.trim()));
             }
         }
-        Err(told)
+        Err(told.into())
     }
 
-    async fn ask_tcp(&self, upstream: SocketAddrV4) -> Result<String, String> {
-        let port = upstream.port();
-        match tokio::time::timeout(
-            self.app.settings.probe.timeout,
-            tokio::net::TcpStream::connect(upstream),
-        )
-        .await
-        {
-            Ok(Ok(_)) => Ok(format!("port {port} accepts")),
-            Ok(Err(error)) => Err(format!("port {port}: {error}")),
-            Err(_) => Err(format!(
-                "port {port}: no answer within {}",
-                say::time(self.app.settings.probe.timeout)
-            )),
+    async fn ask_tcp(&self, upstream: SocketAddrV4) -> Result<String, NotReady> {
+        let timeout = self.app.settings.probe.timeout;
+        match tokio::time::timeout(timeout, tokio::net::TcpStream::connect(upstream)).await {
+            Ok(Ok(_)) => Ok(format!("port {} accepts", upstream.port())),
+            Ok(Err(error)) => Err(NotReady {
+                is_refused: error.kind() == ErrorKind::ConnectionRefused,
+                told: format!("{upstream}: {error}"),
+            }),
+            Err(_) => Err(format!("{upstream}: no answer within {}", say::time(timeout)).into()),
         }
     }
 
@@ -257,14 +266,35 @@ impl<'a> Prober<'a> {
     }
 }
 
-/// Why there was no answer, in the words of whoever waits for it.
-fn no_answer(error: &reqwest::Error, path: &str, timeout: Duration) -> String {
+/// What an instance that is not ready answered.
+struct NotReady {
+    /// In the words of whoever waits for it.
+    told: String,
+    /// Whether nothing listened where it was asked.
+    is_refused: bool,
+}
+
+impl From<String> for NotReady {
+    fn from(told: String) -> Self {
+        let is_refused = false;
+        Self { told, is_refused }
+    }
+}
+
+/// Why there was no answer.
+fn no_answer(error: &reqwest::Error, upstream: SocketAddrV4, path: &str, timeout: Duration) -> NotReady {
     if error.is_timeout() {
-        return format!("none on {path} within {}", say::time(timeout));
+        return format!("none on {path} within {}", say::time(timeout)).into();
     }
     let mut source: &dyn std::error::Error = error;
+    let mut is_refused = false;
     while let Some(deeper) = source.source() {
         source = deeper;
+        let system = deeper.downcast_ref::<io::Error>();
+        is_refused |= system.is_some_and(|system| system.kind() == ErrorKind::ConnectionRefused);
     }
-    format!("none on {path}: {source}")
+    NotReady {
+        told: format!("none on {path} at {upstream}: {source}"),
+        is_refused,
+    }
 }

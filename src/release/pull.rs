@@ -2,21 +2,29 @@
 
 use tokio::join;
 
-use super::context::Context;
+use super::context::{App, Context};
 use super::entry::Learned;
+use super::hopeless;
+use super::lost::Lost;
 use super::retry::retrying;
 use super::run::{Done, Run};
 use super::start::{create_ahead, created_ahead};
-use crate::engine::Transfer;
-use crate::model::{ImageRef, Origin};
+use crate::engine::{EngineError, Transfer};
+use crate::model::{Origin, Slot};
 use crate::registry;
+use crate::store::Running;
 
 /// Makes sure that an image that was released before is on this host: pulled by its digest where somebody removed it.
 ///
 /// # Errors
 /// The engine's, or the registry's.
-pub(super) async fn bring_back(context: &Context, image: &ImageRef) -> anyhow::Result<()> {
-    let engine = context.engine().await?;
+pub(super) async fn bring_back(
+    context: &Context,
+    app: &App,
+    slot: Slot,
+    running: &Running,
+) -> anyhow::Result<()> {
+    let (engine, image) = (context.engine().await?, &running.image);
     if engine.image(&image.to_string()).await?.is_none() {
         let settings = &context.settings.registry;
         let credentials = registry::credentials(settings)?;
@@ -24,7 +32,12 @@ pub(super) async fn bring_back(context: &Context, image: &ImageRef) -> anyhow::R
             credentials: credentials.as_ref(),
             timeout: settings.transfer_timeout,
         };
-        engine.pull(image, transfer, &mut |_: &str| {}).await?;
+        let pulled = engine.pull(image, transfer, &mut |_: &str| {}).await;
+        if let Err(EngineError::Unknown { .. }) = pulled {
+            let commit = running.commit.as_ref();
+            return Err(Lost::of(context, app, slot, image, commit).await.into());
+        }
+        pulled?;
     }
     Ok(())
 }
@@ -34,6 +47,7 @@ pub(super) async fn pull(run: &mut Run<'_>) -> Done {
     let engine = run.context.engine().await?;
     let goes_back = matches!(run.record.origin, Origin::Rollback { .. });
     if goes_back && engine.image(&image.to_string()).await?.is_some() {
+        hopeless::look_at_image(run, &image.to_string()).await?;
         return Ok((Learned::Image { image }, "on this host already".to_owned()));
     }
     let settings = &run.context.settings.registry;
@@ -50,9 +64,17 @@ pub(super) async fn pull(run: &mut Run<'_>) -> Done {
             .pull(&image, transfer, &mut |line: &str| log.output(line))
             .await
     });
-    match new {
-        Some(new) => join!(pulls, create_ahead(run.context, &run.app, slot, &new)).0?,
-        None => pulls.await?,
+    let pulled = match new {
+        Some(new) => join!(pulls, create_ahead(run.context, &run.app, slot, &new)).0,
+        None => pulls.await,
+    };
+    if let (true, Err(EngineError::Unknown { .. })) = (goes_back, &pulled) {
+        let commit = run.record.commit.as_ref();
+        return Err(Lost::of(run.context, &run.app, slot, &image, commit).await.into());
+    }
+    pulled?;
+    if goes_back {
+        hopeless::look_at_image(run, &image.to_string()).await?;
     }
     let what = image.to_string();
     Ok((Learned::Image { image }, what))

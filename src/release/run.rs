@@ -7,8 +7,11 @@ use jiff::Timestamp;
 
 use super::context::{App, Context};
 use super::entry::{Entry, Facts, Learned, Outcome, Step, Why, way};
+use super::lost::Lost;
 use super::next::{Next, next};
-use super::{audit, build, checkout, drain, flip, meant, probe, pull, push, record, retire, say, start};
+use super::{
+    audit, build, checkout, drain, flip, hopeless, meant, probe, pull, push, record, retire, say, start,
+};
 use crate::model::{Commit, ImageRef, Lane, Origin, Slot};
 use crate::store::{
     AppLock, AppState, FLIPS_KEPT, Flip, Journal, Live, Log, Moment, Record, ReleaseDir, Running, WorkerLock,
@@ -128,6 +131,7 @@ impl<'a> Run<'a> {
             meant::is_still_so(&self.record, &self.before).map_err(as_why)?;
             let branch = meant::branch_may_move(self.context, &self.app.name, &self.record);
             branch.await.map_err(as_why)?;
+            hopeless::refuse_what_this_host_has_not(&self.app, &self.record.origin).map_err(as_why)?;
         }
         if step == Step::Flip {
             flip::proxy_answers(self).await.map_err(as_why)?;
@@ -189,7 +193,7 @@ impl<'a> Run<'a> {
     /// Writes a failure down. A step that must be done in the end but cannot be ends this run.
     fn failed(&mut self, step: Step, began: Instant, why: Why) -> anyhow::Result<()> {
         let told = match &why {
-            Why::Error { message } => message.clone(),
+            Why::Error { message, .. } => message.clone(),
             Why::Cancelled => "cancelled".to_owned(),
             Why::Interrupted => "interrupted".to_owned(),
         };
@@ -345,5 +349,6 @@ impl<'a> Run<'a> {
 
 fn as_why(error: anyhow::Error) -> Why {
     let message = crate::model::printable(&format!("{error:#}").replace('\n', " ")).into_owned();
-    Why::Error { message }
+    let instead = error.downcast_ref().map(|lost: &Lost| lost.instead.clone());
+    Why::Error { message, instead }
 }

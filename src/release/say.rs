@@ -1,5 +1,9 @@
 //! Every sentence that a pusher reads, together, so that they sound like one voice.
 
+mod ahead;
+mod instances;
+mod moves;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,14 +11,22 @@ use jiff::Timestamp;
 
 use super::entry::{Facts, Outcome, Step, Why};
 use super::prune::Pruned;
-use crate::engine::Ending;
 use crate::model::{AppName, AppSettings, Commit, Digest, Lane, Origin, ReleaseId, Slot};
 use crate::proxy::{OutInstance, Place};
 use crate::store::{Live, Record, StoreError};
 
-mod moves;
-
-pub use moves::*;
+pub use ahead::{
+    healthcheck_comes_too_late, image_is_lost, image_of_another_architecture, image_without_command,
+    image_without_healthcheck, image_without_one_port, instead_of_a_lost_image, no_source_of_volume,
+    port_is_not_exposed, probe_outlasts_its_deadline, too_many_cpus, unreadable_password_file,
+    volumes_of_image,
+};
+pub(super) use instances::signal;
+pub use instances::{ended_with, instance_ended, instance_is_created, instance_is_paused, nothing_answers};
+pub use moves::{
+    SHALLOW, another_cannot_move, blocks_a_release, branch_did_not_move, cannot_move, has_moved,
+    is_in_the_way, is_locked, is_mistaken_for, not_taken, released_but_declined,
+};
 
 /// A time as people read it: `4 ms`, `0.31 s`, `12.4 s`, `3 min 20 s`.
 pub fn time(time: Duration) -> String {
@@ -189,6 +201,13 @@ fn ended(name: &str, at: &str, why: &Why, v: &Verdict<'_>) -> String {
     let (app, slot, id) = (v.app, v.record.slot, v.record.id);
     let still = still(v.live);
     let again = match v.record.origin {
+        _ if let Why::Error {
+            instead: Some(instead),
+            ..
+        } = why =>
+        {
+            instead.clone()
+        }
         Origin::Push { .. } if v.record.gated.is_some() => {
             "the push is declined, so that the same `git push` tries again".to_owned()
         }
@@ -199,7 +218,7 @@ fn ended(name: &str, at: &str, why: &Why, v: &Verdict<'_>) -> String {
     };
     let log = format!("`deployer log {app}/{id}` shows this log");
     match why {
-        Why::Error { message } => {
+        Why::Error { message, .. } => {
             let message = message.trim_end_matches('.');
             format!("failed: {name} {at}: {message}. {still} Hint: {log}; {again}")
         }
@@ -290,29 +309,6 @@ pub fn state_is_lost(release: ReleaseId) -> String {
     format!("state knows of no release, although release {release} was good")
 }
 
-/// An instance that has ended, and stays so.
-pub fn instance_ended(slot: Slot, index: u8, ending: &Ending) -> String {
-    format!("{slot}: instance {index} ended {}", ending_of(ending))
-}
-
-/// An instance that ends again and again.
-pub fn instance_restarts(slot: Slot, index: u8, ending: &Ending) -> String {
-    format!(
-        "{slot}: instance {index} ended {}; the Engine starts it again, {} so far",
-        ending_of(ending),
-        count(ending.restarts, "time")
-    )
-}
-
-/// An instance that went over its memory limit, and runs again.
-pub fn instance_ran_out_of_memory(app: &AppName, slot: Slot, index: u8, ending: &Ending) -> String {
-    format!(
-        "{slot}: instance {index} was killed for want of memory at {}, and was started again: `memory` in [app.{app}] \
-         is its limit",
-        moment(ending.at)
-    )
-}
-
 /// An instance that the proxy could not reach.
 pub fn instance_is_out(out: &OutInstance) -> String {
     format!(
@@ -323,15 +319,6 @@ pub fn instance_is_out(out: &OutInstance) -> String {
         moment(out.since),
         out.why
     )
-}
-
-fn ending_of(ending: &Ending) -> String {
-    let oom = if ending.oom {
-        ", killed for want of memory"
-    } else {
-        ""
-    };
-    format!("at {} with exit code {}{oom}", moment(ending.at), ending.code)
 }
 
 fn moment(at: Timestamp) -> String {

@@ -6,13 +6,14 @@ use tokio::try_join;
 
 use super::context::{App, Context};
 use super::entry::Learned;
+use super::hopeless;
 use super::pull::bring_back;
 use super::retry::engine_that_answers;
 use super::route::{self, route_of};
 use super::run::{Done, Run};
 use super::say;
 use crate::engine::{Engine, Instance, InstanceSpec, NetworkId};
-use crate::model::{AddressPlan, ImageRef, Origin, ReleaseId, Restart, Slot};
+use crate::model::{AddressPlan, ImageRef, Origin, ProbeKind, ReleaseId, Restart, Slot};
 use crate::proxy::AppRoute;
 use crate::store::Running;
 
@@ -58,7 +59,7 @@ pub(super) async fn create_ahead(
 
 async fn to_run(run: &Run<'_>) -> anyhow::Result<Running> {
     match run.record.origin {
-        Origin::Promote { .. } => run.running(),
+        Origin::Promote { .. } => to_promote(run).await,
         _ => planned(run).await,
     }
 }
@@ -91,15 +92,23 @@ async fn exposed_port(engine: &Engine, image: &ImageRef, app: &App) -> anyhow::R
         .image(&image.to_string())
         .await?
         .with_context(|| format!("the image {image} is not on this host"))?;
-    let hint = format!("set container_port in [app.{}] of the configuration", app.name);
-    match facts.exposed.as_slice() {
-        [port] => Ok(*port),
-        [] => bail!("the image names no port: add `EXPOSE PORT` to its Dockerfile, or {hint}"),
-        several => {
-            let several: Vec<String> = several.iter().map(u16::to_string).collect();
-            bail!("the image names several ports ({}): {hint}", several.join(", "))
+    hopeless::port_of(&app.name, &app.settings, &facts)
+}
+
+/// What a promotion makes live, refused where the probe is by now one that its image cannot pass. Others were looked at
+/// when their image came.
+async fn to_promote(run: &Run<'_>) -> anyhow::Result<Running> {
+    let running = run.running()?;
+    if run.app.settings.probe.kind == ProbeKind::Healthcheck {
+        let engine = run.context.engine().await?;
+        // One that runs is healthy already, or will be by its own time.
+        if let Some(facts) = engine.image(&running.image.to_string()).await?
+            && facts.healthcheck.is_none()
+        {
+            bail!(say::image_without_healthcheck(&run.app.name));
         }
     }
+    Ok(running)
 }
 
 /// Removes what an earlier run left on the lane that is about to be used, unless requests reach it.
@@ -173,7 +182,7 @@ impl<'a> Ground<'a> {
         let plan = AddressPlan::new(self.context.settings.engine.subnet, self.app.file.index)?;
         let there: Vec<&Instance> = instances_among(&self.there, slot, running).collect();
         if there.len() < usize::from(running.instances) {
-            bring_back(self.context, &running.image).await?;
+            bring_back(self.context, self.app, slot, running).await?;
         }
         let starts = (0..running.instances).map(async |index| {
             match there.iter().find(|instance| instance.index == index) {

@@ -1,16 +1,15 @@
 //! What runs: state, the journals of runs under way, the engine and the proxy, put together.
 
-use std::collections::HashMap;
-
 use anyhow::Result;
 use serde::Serialize;
 
 use super::context::{App, Context};
+use super::endings::InstanceEndings;
 use super::entry::{Outcome, Step};
 use super::history::{self, Past};
 use super::route::{route_of, serves_the_same};
 use super::{say, unwell};
-use crate::engine::{ContainerId, Instance, InstanceState};
+use crate::engine::Instance;
 use crate::git::SlotRepository;
 use crate::model::{AppName, By, Commit, Digest, ReleaseId, Slot};
 use crate::proxy::{AppRoute, ClosedPort, OutInstance};
@@ -56,6 +55,8 @@ pub struct SlotStatus {
     pub instances: u8,
     /// How many run; `None` when the engine does not answer.
     pub running: Option<u8>,
+    /// Its instances that ended by themselves within the last hour, or do not run.
+    pub endings: Vec<InstanceEndings>,
     /// Whether its instances were stopped on purpose.
     pub stopped: bool,
     /// The newest release of the slot, when it failed.
@@ -126,7 +127,7 @@ fn untold(context: &Context, name: &AppName, error: &anyhow::Error) -> AppStatus
 struct Seen {
     /// Before they were asked.
     asked: Moment,
-    instances: Result<(Vec<Instance>, HashMap<ContainerId, InstanceState>)>,
+    instances: Result<unwell::Seen>,
     routes: Result<Vec<AppRoute>>,
     out: Vec<OutInstance>,
     closed: Vec<ClosedPort>,
@@ -136,11 +137,8 @@ struct Seen {
     differs: Option<String>,
 }
 
-async fn instances(context: &Context) -> Result<(Vec<Instance>, HashMap<ContainerId, InstanceState>)> {
-    let engine = context.engine().await?;
-    let instances = engine.instances(None).await?;
-    let states = unwell::states(engine, &instances).await;
-    Ok((instances, states))
+async fn instances(context: &Context) -> Result<unwell::Seen> {
+    unwell::Seen::of(context.engine().await?).await
 }
 
 fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
@@ -178,9 +176,9 @@ fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
     match &seen.instances {
         Err(error) => problems.push(format!("{error:#}")),
         Ok(_) if is_moving => {}
-        Ok((instances, states)) => {
-            problems.extend(missing(app, &state, instances));
-            problems.extend(unwell::endings(app, &state, instances, states));
+        Ok(seen) => {
+            problems.extend(missing(app, &state, &seen.instances));
+            problems.extend(seen.problems(app, &state));
         }
     }
     problems.extend(unwell::out(&app.name, &seen.out));
@@ -207,12 +205,7 @@ fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
             closed.reason, app.name
         )
     }));
-    let instances = seen
-        .instances
-        .as_ref()
-        .ok()
-        .map(|(instances, _)| instances.as_slice());
-    let slots = Slot::BOTH.map(|slot| slot_status(context, app, slot, &state, instances));
+    let slots = Slot::BOTH.map(|slot| slot_status(context, app, slot, &state, seen.instances.as_ref().ok()));
     Ok(AppStatus {
         address: context.public_address(&app.settings),
         live: state.live,
@@ -315,7 +308,7 @@ fn slot_status(
     app: &App,
     slot: Slot,
     state: &AppState,
-    instances: Option<&[Instance]>,
+    seen: Option<&unwell::Seen>,
 ) -> Result<SlotStatus> {
     let running = state.slots.get(&slot);
     let release = running.map(|running| running.release);
@@ -334,7 +327,8 @@ fn slot_status(
         subject: record.and_then(|record| record.subject),
         digest: running.map(|running| running.image.digest.clone()),
         instances: running.map_or(0, |running| running.instances),
-        running: instances.map(|instances| release.map_or(0, |release| up(app, instances, slot, release))),
+        running: seen.map(|seen| release.map_or(0, |release| up(app, &seen.instances, slot, release))),
+        endings: seen.map_or(Vec::new(), |seen| seen.endings(app, slot, state)),
         stopped: running.is_some_and(|running| running.stopped),
         last_failure: failed.map(|(release, outcome)| LastFailure { release, outcome }),
     })

@@ -7,6 +7,7 @@
 //!
 //! - `VERSION`: what `/` and `/version` answer, and the header `App-Version` of every answer.
 //! - `PORT`: where it listens; 8080.
+//! - `LISTEN`: address and port in place of that.
 //! - `FAIL`: `exit` (one line, then exit code 7), `500` (`/` and `/healthz` answer 500), `hang` (takes connections and
 //!   never answers), `nolisten` (lives, but listens nowhere).
 //! - `SLOWSTART`: milliseconds before it listens.
@@ -72,7 +73,8 @@ fn main() {
         setting("SLOWSTART").map_or(0, |ms| number(&ms)),
     ));
     let port = setting("PORT").map_or(8080, |port| number(&port));
-    let listener = TcpListener::bind(("0.0.0.0", port as u16)).expect("the port is free");
+    let listen = setting("LISTEN").unwrap_or_else(|| format!("0.0.0.0:{port}"));
+    let listener = TcpListener::bind(listen).expect("the port is free");
     println!("listening on {port}");
     for stream in listener.incoming() {
         match stream {

@@ -310,6 +310,11 @@ fn wrong_app_values_are_refused() {
             ("cpus = nan", "not a number of CPUs"),
             ("cpus = inf", "not a number of CPUs"),
             ("pids = 0", "not a limit of processes"),
+            ("pids = 1", "not a limit of processes"),
+            ("volumes = [\"data:/proc/\"]", "the kernel's own"),
+            ("volumes = [\"data:/dev\"]", "the kernel's own"),
+            ("volumes = [\"~/data:/data\"]", "paths are not expanded"),
+            ("volumes = [\"$HOME/data:/data\"]", "paths are not expanded"),
             (
                 "restart = \"unless-stopped\"",
                 "not one of always, on-failure, no",
@@ -339,6 +344,48 @@ fn wrong_app_values_are_refused() {
             ("probe = { timeout = \"0ms\" }", "longer than nothing"),
         ],
     );
+}
+
+#[test]
+fn a_path_that_a_shell_would_expand_is_refused_with_the_one_to_write() {
+    let keys = [
+        ("", "state"),
+        ("[registry]\nusername = \"me\"", "password_file"),
+        ("[proxy]", "folder"),
+        ("[proxy]", "snippets"),
+        ("[proxy]", "socket"),
+        ("[proxy.haproxy]", "admin"),
+        ("[ssh]", "authorized_keys"),
+        ("[app.shop]", "env_file"),
+    ];
+    for (section, key) in keys {
+        for path in ["~/x", "~", "~shop/x", "$HOME/x", "/home/${USER}/x", "%h/.ssh/x"] {
+            let found = faults(&format!("{section}\n{key} = \"{path}\"\n"));
+            let line = section.lines().count().max(1) + 1;
+            let [fault] = found.as_slice() else {
+                panic!("{key} = {path}: {found:#?}");
+            };
+            assert!(
+                fault.line == line && fault.message.contains("paths are not expanded"),
+                "{key} = {path}: {fault}"
+            );
+        }
+        for path in ["/a/~x", "./~", "/a$/b", "/a/%", "/100%h"] {
+            let text = format!("{section}\n{key} = \"{path}\"\n");
+            assert!(load(&text).is_ok(), "{text}");
+        }
+    }
+    refused(
+        "[engine]",
+        &[(
+            "host = \"unix:///run/user/$UID/docker.sock\"",
+            "paths are not expanded",
+        )],
+    );
+    if let Ok(home) = std::env::var("HOME") {
+        let fault = faults("[app.shop]\nenv_file = \"~/shop.env\"\n").remove(0);
+        assert!(fault.to_string().contains(&format!("{home}/shop.env")), "{fault}");
+    }
 }
 
 #[test]

@@ -55,7 +55,7 @@ async fn either_builder_builds_with_arguments_labels_and_target_and_tells_its_li
         let facts = engine.image(&tag.0).await.unwrap().unwrap();
         assert_eq!(facts.id, id, "{kind:?}");
         assert_eq!(facts.exposed, [8080]);
-        assert!(facts.healthcheck && facts.size > 0);
+        assert!(facts.healthcheck.is_some() && facts.size > 0);
         let label = docker(&[
             "inspect",
             "-f",
@@ -164,6 +164,24 @@ async fn a_frontend_that_cannot_be_fetched_is_told_with_the_line_that_wants_it()
             .contains("Hint: the line `# syntax=127.0.0.1:9/frontend:1`"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn what_the_classic_builder_does_not_know_is_told_with_the_key_to_set() {
+    let [_, (_, classic)] = engines().await;
+    for (line, wanted) in [
+        ("RUN <<EOF\necho hi\nEOF", "knows no heredocs"),
+        ("COPY --link a /", "knows no `--link`"),
+        ("RUN --mount=type=cache,target=/x true", "knows no `--mount`"),
+    ] {
+        let folder = tree(&[("Dockerfile", &format!("FROM {}\n{line}\n", base())), ("a", "a")]);
+        let (built, _) = build(&classic, &request(folder.path(), &Tag::new().0)).await;
+        let error = built.unwrap_err().to_string();
+        assert!(
+            error.contains(wanted) && error.contains("`engine.builder`"),
+            "{error}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -135,6 +135,7 @@ impl Release {
                 step,
                 why: Why::Error {
                     message: String::new(),
+                    instead: None,
                 },
             },
             Line::Undone(step) => Entry::Undone { step },

@@ -70,7 +70,7 @@ fn image_without_a_port() {
         &world,
         &repo,
         "green",
-        "start",
+        "build",
         &["names no port", "EXPOSE", "container_port"],
     );
 }
@@ -84,7 +84,7 @@ fn image_with_several_ports() {
         &world,
         &repo,
         "blue",
-        "start",
+        "build",
         &["several ports (8080, 9090)", "container_port"],
     );
 }
@@ -137,7 +137,11 @@ fn app_that_never_listens() {
         &repo,
         "green",
         "probe",
-        &["not ready within 2", "Connection refused"],
+        &[
+            "not ready within 2",
+            ":8080: Connection refused",
+            "nothing in the container listens yet",
+        ],
     );
 }
 
@@ -147,14 +151,13 @@ fn one_bad_instance_of_three() {
         "tcp-probe",
         "instances = 3\nprobe = { kind = \"tcp\", deadline = \"2s\" }",
     );
-    repo.unwell("v2", "FAIL", "nolisten");
-    fails(
-        &world,
-        &repo,
-        "green",
-        "probe",
-        &["port 8080: Connection refused"],
-    );
+    repo.unwell("v2", "LISTEN", "127.0.0.1:3000");
+    let told = [
+        ":8080: Connection refused",
+        "the app listens on 127.0.0.1:3000, where only its own container reaches it",
+        "have it listen on 0.0.0.0:8080",
+    ];
+    fails(&world, &repo, "green", "probe", &told);
 }
 
 #[test]
@@ -165,7 +168,37 @@ fn image_without_the_healthcheck_that_is_asked_for() {
         "[app.shop]\nprobe = { kind = \"healthcheck\", deadline = \"2s\" }",
     );
     repo.version("v2");
-    fails(&world, &repo, "green", "probe", &["no HEALTHCHECK"]);
+    fails(
+        &world,
+        &repo,
+        "green",
+        "build",
+        &["no HEALTHCHECK", "[app.shop.probe]"],
+    );
+
+    let late = repo.dockerfile("HEALTHCHECK --interval=1m CMD [\"/app\"]\nVOLUME /var/shop\n");
+    repo.write("Dockerfile", late).commit("late");
+    let told = [
+        "for the first time 60.0 s after the start",
+        "gives up after 2.00 s",
+    ];
+    fails(&world, &repo, "green", "build", &told);
+
+    world.reconfigure(
+        "probe = { kind = \"healthcheck\", deadline = \"2s\" }",
+        "volumes = [\"/no/where:/x\"]",
+    );
+    repo.commit("a folder that is not there");
+    let told = ["there is no /no/where on this host", "mounts at /x"];
+    fails(&world, &repo, "green", "checkout", &told);
+
+    world.reconfigure("volumes = [\"/no/where:/x\"]", "");
+    let said = world.deployer(&["redeploy", "green"]).good();
+    let note = "note: the image declares /var/shop as VOLUME";
+    assert!(
+        said.contains(note) && said.contains("volumes = [\"shop-shop:/var/shop\"]"),
+        "{said}"
+    );
 }
 
 #[test]

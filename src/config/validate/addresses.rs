@@ -6,11 +6,11 @@ use crate::model::{DOCKER_HUB, Subnet, is_docker_hub};
 
 use super::super::fault::quoted;
 use super::super::units::Refusal;
-use super::words::{Checked, engine_name, one_line, parse_port, refusal, refuse};
+use super::words::{Checked, engine_name, host_path, parse_port, refusal, refuse};
 
 pub(super) fn engine_host(value: &str) -> Checked<String> {
     match value.strip_prefix("unix://") {
-        Some(path) if path.starts_with('/') && one_line(path).is_ok() => Ok(value.to_owned()),
+        Some(path) if path.starts_with('/') => host_path(path).map(|_| value.to_owned()),
         _ => {
             Err(refusal(value, "the address of an Engine on this host")
                 .hint("write unix:///var/run/docker.sock"))

@@ -166,7 +166,7 @@ impl Check<'_> {
     fn path(&mut self, to: &mut PathBuf, from: &Field<String>) {
         let folder = self.folder.to_path_buf();
         self.set(to, from, |text: &str| {
-            words::one_line(text).map(|text| folder.join(text))
+            words::host_path(text).map(|text| folder.join(text))
         });
     }
 }

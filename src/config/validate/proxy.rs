@@ -74,7 +74,7 @@ fn program(
     let mut to = ProgramSettings::default();
     check.set_some(&mut to.check, checks, |words: &Vec<String>| command(words));
     check.set_some(&mut to.reload, reload, |words: &Vec<String>| command(words));
-    check.set_some(&mut to.admin, admin, words::one_line);
+    check.set_some(&mut to.admin, admin, words::host_path);
     to
 }
 

@@ -87,6 +87,48 @@ pub(super) fn one_line(value: &str) -> Checked<String> {
     Ok(value.to_owned())
 }
 
+/// A path on this host. What a shell, sshd or systemd would put in place of a part of it is refused: nobody does here.
+pub(super) fn host_path(value: &str) -> Checked<String> {
+    one_line(value)?;
+    let Some(part) = would_be_expanded(value) else {
+        return Ok(value.to_owned());
+    };
+    let home = std::env::var("HOME").ok().filter(|home| home.starts_with('/'));
+    let rest = ["~", "$HOME", "${HOME}", "%h"].iter().find_map(|home| {
+        value
+            .strip_prefix(home)
+            .filter(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
+    let instead = match (home, rest) {
+        (Some(home), Some(rest)) => format!(
+            "as {} for the user who runs this",
+            quoted(&format!("{home}{rest}"))
+        ),
+        _ => "as in \"/home/deploy/shop.env\"".to_owned(),
+    };
+    Err(Refusal::new(format!(
+        "{} stays as it is in {}: paths are not expanded",
+        quoted(part),
+        quoted(value)
+    ))
+    .hint(format!("write the absolute path, {instead}")))
+}
+
+/// The first part of a path that a shell would put something else in place of, or that sshd and systemd would: `~`,
+/// `~shop`, `$HOME`, `${HOME}`, `%h`.
+fn would_be_expanded(path: &str) -> Option<&str> {
+    let is_variable = |part: &str| {
+        let named = part.split('$').skip(1);
+        named
+            .into_iter()
+            .any(|name| name.starts_with(|c: char| c == '{' || c == '_' || c.is_ascii_alphabetic()))
+    };
+    let is_token = |part: &str| matches!(part.as_bytes(), [b'%', c] if c.is_ascii_alphabetic());
+    let mut parts = path.split('/');
+    let first = path.split('/').next().filter(|first| first.starts_with('~'));
+    first.or_else(|| parts.find(|part| is_variable(part) || is_token(part)))
+}
+
 /// A network's or a volume's name, as the Engine takes it.
 pub(super) fn engine_name(value: &str) -> bool {
     let first = value.starts_with(|c: char| c.is_ascii_alphanumeric());
@@ -129,8 +171,9 @@ pub(super) fn instances(value: &i64) -> Checked<u8> {
     in_range(*value, 1, INSTANCES_MAX.into(), "a number of instances")
 }
 
+/// One process is the Engine's init, so that with a limit of 1 nothing else could run.
 pub(super) fn pids(value: &i64) -> Checked<u32> {
-    in_range(*value, 1, i32::MAX.into(), "a limit of processes")
+    in_range(*value, 2, i32::MAX.into(), "a limit of processes")
 }
 
 pub(super) fn count(value: &i64) -> Checked<u32> {
@@ -206,12 +249,19 @@ pub(super) fn volume(value: &str) -> Checked<Volume> {
         _ => return Err(form()),
     };
     let upwards = |path: &str| path.split('/').any(|part| part == "..");
+    host_path(source)?;
     if !target.starts_with('/') || target.trim_matches('/').is_empty() || upwards(target) {
         return Err(Refusal::new(format!(
             "the target {} is not an absolute path below /",
             quoted(target)
         ))
         .hint("the target is the path in the container, as in data:/var/lib/app"));
+    }
+    if matches!(target.trim_end_matches('/'), "/proc" | "/dev") {
+        return Err(
+            Refusal::new(format!("the target {} is the kernel's own", quoted(target)))
+                .hint("mount it at another path of the container"),
+        );
     }
     if !(engine_name(source) || source.starts_with('/') && !upwards(source)) {
         return Err(

@@ -198,6 +198,47 @@ fn registry_that_is_down_at_a_pull() {
 }
 
 #[test]
+fn an_image_that_the_registry_has_lost_is_told_with_what_helps() {
+    let mut world = World::new("lost");
+    let shop = world.app("shop", "");
+    let repo = world.repo(&shop);
+    // Layers of its own: one that another world has on this host is not pulled.
+    repo.write("whose", format!("lost {:?}", std::time::SystemTime::now()));
+    let commit = repo.version("v1");
+    repo.push("green").live();
+    for version in ["v2", "v3"] {
+        repo.version(version);
+        repo.push("green").live();
+    }
+    forget_image(&world, 1);
+    world.stop_registry();
+    fs::remove_dir_all(world.path("registry")).expect("the registry's folder");
+    world.start_registry();
+
+    let output = world.deployer(&["rollback", "green", "--to", "1"]);
+
+    let said = output.stdout;
+    assert_eq!(output.code, Some(3), "{said}{}", output.stderr);
+    let builds = format!(
+        "`git push --force green {}:main` builds its commit anew",
+        &commit[..8]
+    );
+    let lost = "neither on this host any more nor in the registry";
+    let kept = "images are still there of release 2 (on this host): `deployer rollback shop/green --to 2`";
+    for told in [
+        lost,
+        "trying again cannot help",
+        &builds,
+        kept,
+        "Release 3 is still live",
+    ] {
+        assert!(said.contains(told), "{told:?} is not told in\n{said}");
+    }
+    assert!(!said.contains("same command"), "{said}");
+    assert_eq!(world.version(), "v3");
+}
+
+#[test]
 fn registry_that_is_down() {
     let (mut world, _, repo) = live("registry-down", "");
     world.stop_registry();

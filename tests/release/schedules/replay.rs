@@ -403,7 +403,7 @@ impl Replay {
                 let asked = asked.any(|one| one.what == What::Cancel(*id) && one.began < release.ended());
                 return ensure(asked, || "nobody cancelled it".into());
             }
-            Why::Error { message } => message,
+            Why::Error { message, .. } => message,
         };
         // What it was about is another one by now, or has gone: in its turn the command would mean something else.
         let overtaken = self

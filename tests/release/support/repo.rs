@@ -190,7 +190,7 @@ impl Repo {
     /// Commits a healthy test app that answers `version`; gives the commit's id.
     #[track_caller]
     pub(crate) fn version(&self, version: &str) -> String {
-        self.remove("FAIL").remove("SLOWSTART");
+        self.remove("FAIL").remove("SLOWSTART").remove("LISTEN");
         self.write("VERSION", version)
             .write("Dockerfile", self.dockerfile(""))
             .commit(version)
@@ -199,7 +199,8 @@ impl Repo {
     /// Commits a test app that answers `version` and misbehaves as the file `setting` says (see tests/app/app.rs).
     #[track_caller]
     pub(crate) fn unwell(&self, version: &str, setting: &str, value: &str) -> String {
-        self.remove("FAIL").remove("SLOWSTART").write(setting, value);
+        self.remove("FAIL").remove("SLOWSTART").remove("LISTEN");
+        self.write(setting, value);
         self.write("VERSION", version)
             .write("Dockerfile", self.dockerfile(""))
             .commit(version)

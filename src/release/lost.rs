@@ -1,0 +1,96 @@
+//! An image that neither this host nor the registry has any more: trying again cannot help, and what can is told.
+
+use super::context::{App, Context};
+use super::history;
+use super::say;
+use crate::model::{Commit, ImageRef, ReleaseId, Slot};
+
+/// Kept releases whose images are looked for.
+const LOOKED_AT: usize = 10;
+
+/// Why an image cannot be had again, and what to do in place of trying again.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(super) struct Lost {
+    message: String,
+    /// What helps.
+    pub(super) instead: String,
+}
+
+/// Where a kept release's image is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// At the engine.
+    Host,
+    /// In the registry alone.
+    Registry,
+}
+
+impl Lost {
+    /// For the image that `slot` is to run, built of `commit`, which the registry has just said that it has not.
+    pub(super) async fn of(
+        context: &Context,
+        app: &App,
+        slot: Slot,
+        image: &ImageRef,
+        commit: Option<&Commit>,
+    ) -> Self {
+        let others = kept(context, app, slot, image).await;
+        let is_last = commit.is_some() && last_commit(context, app, slot).as_ref() == commit;
+        Self {
+            message: say::image_is_lost(image, &context.settings.registry.address),
+            instead: say::instead_of_a_lost_image(
+                &app.name,
+                slot,
+                &app.settings.branch,
+                commit,
+                is_last,
+                &others,
+            ),
+        }
+    }
+}
+
+/// The kept releases that have their image still, and another one than `lost` and than what the slot runs: the newest of
+/// each image.
+async fn kept(context: &Context, app: &App, slot: Slot, lost: &ImageRef) -> Vec<(ReleaseId, Whereabouts)> {
+    let mut seen = vec![lost.digest.clone()];
+    let state = context.store.state(&app.name).unwrap_or_default();
+    seen.extend(state.slots.get(&slot).map(|running| running.image.digest.clone()));
+    let mut found = Vec::new();
+    let releases = history::newest_first(context, &app.name).into_iter().flatten();
+    for past in releases.filter(history::Past::is_kept) {
+        let Some(image) = past.facts.image.filter(|image| !seen.contains(&image.digest)) else {
+            continue;
+        };
+        if seen.len() > LOOKED_AT {
+            break;
+        }
+        seen.push(image.digest.clone());
+        found.extend(
+            whereabouts(context, app, &image)
+                .await
+                .map(|at| (past.record.id, at)),
+        );
+    }
+    found
+}
+
+/// Where an image is; none where it is not, or where nobody answers.
+async fn whereabouts(context: &Context, app: &App, image: &ImageRef) -> Option<Whereabouts> {
+    let engine = context.engine().await.ok()?;
+    if engine.image(&image.to_string()).await.ok()?.is_some() {
+        return Some(Whereabouts::Host);
+    }
+    let registry = context.registry().ok()?;
+    let path = context.settings.registry.path(&app.name);
+    let digest = registry.digest(&path, image.digest.as_str()).await.ok()?;
+    digest.map(|_| Whereabouts::Registry)
+}
+
+/// The commit that `redeploy` would build.
+fn last_commit(context: &Context, app: &App, slot: Slot) -> Option<Commit> {
+    let mut releases = history::newest_first(context, &app.name).ok()?;
+    let last = releases.find(|past| past.record.slot == slot && past.record.origin.builds());
+    last?.record.commit
+}

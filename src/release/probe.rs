@@ -19,6 +19,7 @@ use super::say;
 use super::start::instances_of;
 use crate::engine::{Engine, HealthStatus, Instance, InstanceState, Status};
 use crate::model::{ProbeKind, Slot, printable};
+use crate::proxy::local_ports;
 use crate::store::Running;
 
 /// Lines of a container's log that a failed probe shows.
@@ -224,7 +225,7 @@ impl<'a> Prober<'a> {
         let port = upstream.port();
         match tokio::time::timeout(
             self.app.settings.probe.timeout,
-            tokio::net::TcpStream::connect(upstream),
+            local_ports::connect(upstream.into()),
         )
         .await
         {

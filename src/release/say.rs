@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::entry::{Facts, Outcome, Step, Why};
 use crate::engine::Ending;
 use crate::model::{AppName, AppSettings, Commit, Digest, Lane, Origin, ReleaseId, Slot};
-use crate::proxy::{OutInstance, Place};
+use crate::proxy::{ClosedPort, OutInstance, Place};
 use crate::store::{Live, Record, StoreError};
 
 /// A time as people read it: `4 ms`, `0.31 s`, `12.4 s`, `3 min 20 s`.
@@ -28,6 +28,18 @@ pub fn count(number: u64, noun: &str) -> String {
         1 => format!("1 {noun}"),
         _ => format!("{number} {noun}s"),
     }
+}
+
+/// A slot port that somebody else has, and how it is opened once it is free: the embedded proxy `tries_again` by itself.
+pub fn closed_port(app: &AppName, closed: &ClosedPort, tries_again: bool) -> String {
+    let how = match tries_again {
+        true => "the proxy opens it once it is free".to_owned(),
+        false => format!("once it is free, `deployer recover {app}` opens it"),
+    };
+    format!(
+        "{}: the slot is served without its own port; {how}",
+        closed.reason
+    )
 }
 
 /// Instances that should be there and are not.

@@ -12,7 +12,7 @@ use super::route::{route_of, serves_the_same};
 use super::{say, unwell};
 use crate::engine::{ContainerId, Instance, InstanceState};
 use crate::model::{AppName, By, Commit, Digest, ReleaseId, Slot};
-use crate::proxy::{AppRoute, ClosedPort, OutInstance};
+use crate::proxy::{AppRoute, ClosedPort, OutInstance, local_ports};
 use crate::store::{AppState, Moment};
 
 /// Everything that `status` shows of an app.
@@ -199,12 +199,12 @@ fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
             }
         }
     }
-    problems.extend(seen.closed.iter().filter(|closed| has_port(app, closed)).map(|closed| {
-        format!(
-            "{}: the slot is served without its own port; once it is free, `deployer recover {}` opens it",
-            closed.reason, app.name
-        )
-    }));
+    let closed = seen.closed.iter().filter(|closed| has_port(app, closed));
+    let tries_again = context.proxy.in_use().is_ok_and(|used| used.kind.has_embedded());
+    problems.extend(closed.map(|closed| say::closed_port(&app.name, closed, tries_again)));
+    problems.extend(local_ports::warning(
+        &Slot::BOTH.iter().map(|slot| app.ports().of(*slot)).collect(),
+    ));
     let instances = seen
         .instances
         .as_ref()

@@ -3,6 +3,8 @@
 use clap::Subcommand;
 
 use super::{Result, output};
+use crate::model::{AppName, PortSet};
+use crate::proxy::local_ports;
 use crate::release::Context;
 
 /// Look at the configuration
@@ -20,9 +22,22 @@ impl Command {
         let unmade = sections.filter(|name| !created.contains(name));
         let notes = unmade
             .map(|name| format!("note: [app.{name}] has no app yet: `deployer app create {name}` makes it"));
-        let proxy = [context.proxy.missing(), context.proxy.differs()];
+        let ports: PortSet = slot_ports(context, &created)
+            .chain(context.settings.listened_at())
+            .collect();
+        let proxy = [
+            context.proxy.missing(),
+            context.proxy.differs(),
+            local_ports::warning(&ports),
+        ];
         let proxy = proxy.into_iter().flatten().map(|what| format!("note: {what}"));
         let good = format!("{} is good", context.config.display());
         output::lines(notes.chain(proxy).chain([good]))
     }
+}
+
+/// The slot ports of the apps that there are.
+fn slot_ports(context: &Context, created: &[AppName]) -> impl Iterator<Item = u16> {
+    let apps = created.iter().filter_map(|name| context.app(name).ok());
+    apps.flat_map(|app| [app.ports().green, app.ports().blue])
 }

@@ -57,7 +57,8 @@ impl Args {
 
 /// Which proxy the server is to have: the one that is wanted, and still the one that traffic goes through.
 pub(super) fn proxy(settings: &Settings) -> anyhow::Result<ProxyPlan> {
-    let folder = Store::new(&settings.state).proxy();
+    let store = Store::new(&settings.state);
+    let folder = store.proxy();
     let proxy = Proxy::new(settings, &folder);
     let (wanted, used) = (proxy.wanted().kind, proxy.in_use()?.kind);
     let commands = |program| External::new(program, settings, &folder).commands_as_root();
@@ -77,7 +78,17 @@ pub(super) fn proxy(settings: &Settings) -> anyhow::Result<ProxyPlan> {
         other,
         in_use: used.program(),
         has_embedded: wanted.has_embedded() || used.has_embedded(),
+        ports: ProxyPlan::ports_with(settings.listened_at().into_iter().chain(given(&store)?)),
     })
+}
+
+/// The slot ports that apps were given. An app whose file cannot be read has its ports when it is recovered.
+fn given(store: &Store) -> anyhow::Result<Vec<u16>> {
+    let apps = store.apps()?;
+    let files = apps.iter().filter_map(|app| store.app_file(app).ok().flatten());
+    Ok(files
+        .flat_map(|file| [file.ports.green, file.ports.blue])
+        .collect())
 }
 
 /// What is left to a person.

@@ -4,8 +4,8 @@
 //! closed (TIME_WAIT), nobody can listen on that port at the connection's address. The kernel takes it from
 //! `ip_local_port_range`, in which the slot ports lie, and never takes one that is in `ip_local_reserved_ports`.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 
 use tokio::net::{TcpSocket, TcpStream};
@@ -18,14 +18,28 @@ pub const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 /// Where the kernel tells from which ports it takes one.
 const RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
+/// The most bytes of such a list: some thousand ranges.
+const LIST_MAX: usize = 64 << 10;
+
 /// The ports that the kernel keeps for programs that listen; none where it does not tell.
 pub fn reserved() -> Option<PortSet> {
-    fs::read_to_string(RESERVED).ok()?.parse().ok()
+    read(RESERVED).ok()?.parse().ok()
+}
+
+/// The whole of a file of the kernel's, by one read: it answers a second one with nothing.
+fn read(path: &str) -> io::Result<String> {
+    let mut buffer = vec![0; LIST_MAX];
+    let length = File::open(path)?.read(&mut buffer)?;
+    if length == LIST_MAX {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    buffer.truncate(length);
+    String::from_utf8(buffer).map_err(io::Error::other)
 }
 
 /// Those of `ports` that the kernel may give to an outgoing connection. Where it does not tell, that is none.
 pub fn unreserved(ports: &PortSet) -> PortSet {
-    let range = fs::read_to_string(RANGE).ok();
+    let range = read(RANGE).ok();
     match (range.as_deref().and_then(read_range), reserved()) {
         (Some(range), Some(reserved)) => ports.among(&range).without(&reserved),
         _ => PortSet::default(),

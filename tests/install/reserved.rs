@@ -54,9 +54,10 @@ fn slot_ports_are_reserved_beside_what_others_reserve_until_uninstall() {
     );
     assert_eq!(now(), all);
 
-    root.run(&["/usr/local/bin/deployer", "uninstall", "--yes"])
+    let said = root
+        .run(&["/usr/local/bin/deployer", "uninstall", "--yes"])
         .good();
-    assert_eq!(now(), "8080,9000");
+    assert_eq!(now(), "8080,9000", "{said}");
     assert!(!root.path(FILE).exists());
 }
 

@@ -2,10 +2,10 @@
 
 use clap::Subcommand;
 
-use super::{Result, output};
+use super::{Code, Failure, Result, output, wait};
 use crate::model::{AppName, PortSet};
 use crate::proxy::local_ports;
-use crate::release::Context;
+use crate::release::{Context, identity};
 
 /// Look at the configuration
 #[derive(Debug, Subcommand)]
@@ -17,6 +17,9 @@ pub(super) enum Command {
 impl Command {
     pub(super) fn run(self, context: &Context) -> Result {
         let Command::Check = self;
+        if let Some(refusal) = wait(identity::refusal(context))? {
+            return Err(Failure::new(Code::Failed, refusal));
+        }
         let created = context.store.apps()?;
         let sections = context.settings.apps.keys();
         let unmade = sections.filter(|name| !created.contains(name));

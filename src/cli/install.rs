@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::{Code, Failure, Result, output, texts};
+use super::{Code, Failure, Result, output, texts, wait};
 use crate::config;
 use crate::install::{self, Other, ProxyPlan, Server};
-use crate::model::{ProxyKind, Settings};
+use crate::model::{By, ProxyKind, Scope, Settings};
 use crate::proxy::{External, Proxy};
+use crate::release::{Context, identity};
 use crate::store::Store;
 
 /// Install deployer on this server: its user, folders, units, sshd's rules, manual and completions
@@ -35,6 +36,9 @@ impl Args {
             true => Some(config::load(path)?),
             false => None,
         };
+        settings
+            .as_ref()
+            .map_or(Ok(()), |settings| goes_on(settings, path))?;
         let state = settings
             .as_ref()
             .map_or_else(default_state, |settings| settings.state.clone());
@@ -52,6 +56,20 @@ impl Args {
             true => output::lines(["nothing was touched".to_owned()]),
             false => output::lines(next(&server)),
         }
+    }
+}
+
+/// Refuses an installation by which what runs would be lost.
+fn goes_on(settings: &Settings, path: &Path) -> Result {
+    let root = By {
+        key: None,
+        user: "root".to_owned(),
+        from: None,
+    };
+    let context = Context::new(settings.clone(), path.to_owned(), root, Scope::default());
+    match wait(identity::refusal(&context))? {
+        Some(refusal) => Err(Failure::new(Code::Failed, refusal)),
+        None => Ok(()),
     }
 }
 

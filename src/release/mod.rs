@@ -19,6 +19,7 @@ pub mod follow;
 pub mod gate;
 mod given;
 pub mod history;
+pub mod identity;
 mod meant;
 mod next;
 #[cfg(test)]

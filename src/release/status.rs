@@ -143,19 +143,18 @@ async fn instances(context: &Context) -> Result<(Vec<Instance>, HashMap<Containe
 }
 
 fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
-    let mut problems = Vec::new();
+    let mut problems: Vec<String> = context.differs.iter().cloned().collect();
     let state = context.store.state(&app.name).unwrap_or_else(|error| {
         problems.push(format!("{error}: `deployer recover {}` writes it anew", app.name));
         AppState::default()
     });
+    let is_read = problems.len() == context.differs.iter().len();
     let (unsettled, damaged) = history::unsettled(context, &app.name, &state)?;
     let is_moving = is_moving(
         unsettled.iter().chain(&newest_running(context, app, &state)),
         &seen.asked,
     );
-    if let Some(release) =
-        history::forgotten(&unsettled, &state).filter(|_| problems.is_empty() && !is_moving)
-    {
+    if let Some(release) = history::forgotten(&unsettled, &state).filter(|_| is_read && !is_moving) {
         problems.push(format!(
             "{}: `deployer recover {}` writes it anew",
             say::state_is_lost(release),

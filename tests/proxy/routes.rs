@@ -1,7 +1,7 @@
 //! Who is routed where.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 use deployer::model::{ReleaseId, Slot};
 use deployer::proxy::{Checked, ClosedPort, ProxyError};
@@ -185,6 +185,31 @@ fn connections_of_the_proxys_own_keep_no_port_from_being_opened() {
     route.slots.get_mut(&Slot::Green).unwrap().port = port;
     assert_eq!(wait(proxy.control.put_route(&route)).unwrap().closed, []);
     assert_eq!(client_at(port).get("/").unwrap().status, 503);
+}
+
+#[test]
+fn the_rest_of_a_strangers_connection_is_told_as_what_it_is() {
+    let proxy = Proxy::start();
+    let blue = Upstream::start("blue", "127.0.0.2");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut route = proxy.route(Slot::Blue, &[&blue], &[]);
+    let outgoing = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let port = outgoing.local_addr().unwrap().port();
+    drop((outgoing, listener.accept().unwrap()));
+    route.slots.get_mut(&Slot::Green).unwrap().port = port;
+
+    let closed = wait(proxy.control.put_route(&route)).unwrap().closed;
+
+    let told = format!(
+        "port {port} waits for the last packets of a connection to {}",
+        listener.local_addr().unwrap()
+    );
+    assert!(closed[0].reason.starts_with(&told), "{closed:?}");
+    assert!(
+        closed[0].reason.contains("free by itself within 60 s"),
+        "{closed:?}"
+    );
+    assert_eq!(proxy.client().get("/").unwrap().text(), "blue");
 }
 
 fn client_at(port: u16) -> Client {

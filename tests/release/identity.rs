@@ -128,6 +128,7 @@ fn another_state_folder_is_refused_beside_what_the_former_one_runs() {
         &["app", "create", "shop"][..],
         &["recover"],
         &["prune"],
+        &["proxy", "run"],
         &["config", "check"],
     ] {
         refused(&world, arguments, &told);

@@ -2,8 +2,10 @@
 
 use clap::Subcommand;
 
-use super::{Result, output};
-use crate::release::{Context, hopeless};
+use super::{Code, Failure, Result, output, wait};
+use crate::model::{AppName, PortSet};
+use crate::proxy::local_ports;
+use crate::release::{Context, hopeless, identity};
 
 /// Look at the configuration
 #[derive(Debug, Subcommand)]
@@ -15,16 +17,32 @@ pub(super) enum Command {
 impl Command {
     pub(super) fn run(self, context: &Context) -> Result {
         let Command::Check = self;
+        if let Some(refusal) = wait(identity::refusal(context))? {
+            return Err(Failure::new(Code::Failed, refusal));
+        }
         let created = context.store.apps()?;
         let sections = context.settings.apps.keys();
         let unmade = sections.filter(|name| !created.contains(name));
         let notes = unmade
             .map(|name| format!("note: [app.{name}] has no app yet: `deployer app create {name}` makes it"));
-        let proxy = [context.proxy.missing(), context.proxy.differs()];
+        let ports: PortSet = slot_ports(context, &created)
+            .chain(context.settings.listened_at())
+            .collect();
+        let proxy = [
+            context.proxy.missing(),
+            context.proxy.differs(),
+            local_ports::warning(&ports),
+        ];
         let proxy = proxy.into_iter().flatten().map(|what| format!("note: {what}"));
         let hopeless = hopeless::in_configuration(&context.settings);
         let hopeless = hopeless.into_iter().map(|what| format!("note: {what}"));
         let good = format!("{} is good", context.config.display());
         output::lines(notes.chain(proxy).chain(hopeless).chain([good]))
     }
+}
+
+/// The slot ports of the apps that there are.
+fn slot_ports(context: &Context, created: &[AppName]) -> impl Iterator<Item = u16> {
+    let apps = created.iter().filter_map(|name| context.app(name).ok());
+    apps.flat_map(|app| [app.ports().green, app.ports().blue])
 }

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::{Code, Failure, Result, output, texts};
+use super::{Code, Failure, Result, output, texts, wait};
 use crate::config;
 use crate::install::{self, Other, ProxyPlan, Server};
-use crate::model::{ProxyKind, Settings};
+use crate::model::{By, ProxyKind, Scope, Settings};
 use crate::proxy::{External, Proxy};
+use crate::release::{Context, identity};
 use crate::store::Store;
 
 /// Install deployer on this server: its user, folders, units, sshd's rules, manual and completions
@@ -35,6 +36,9 @@ impl Args {
             true => Some(config::load(path)?),
             false => None,
         };
+        settings
+            .as_ref()
+            .map_or(Ok(()), |settings| goes_on(settings, path))?;
         let state = settings
             .as_ref()
             .map_or_else(default_state, |settings| settings.state.clone());
@@ -55,9 +59,24 @@ impl Args {
     }
 }
 
+/// Refuses an installation by which what runs would be lost.
+fn goes_on(settings: &Settings, path: &Path) -> Result {
+    let root = By {
+        key: None,
+        user: "root".to_owned(),
+        from: None,
+    };
+    let context = Context::new(settings.clone(), path.to_owned(), root, Scope::default());
+    match wait(identity::refusal(&context))? {
+        Some(refusal) => Err(Failure::new(Code::Failed, refusal)),
+        None => Ok(()),
+    }
+}
+
 /// Which proxy the server is to have: the one that is wanted, and still the one that traffic goes through.
 pub(super) fn proxy(settings: &Settings) -> anyhow::Result<ProxyPlan> {
-    let folder = Store::new(&settings.state).proxy();
+    let store = Store::new(&settings.state);
+    let folder = store.proxy();
     let proxy = Proxy::new(settings, &folder);
     let (wanted, used) = (proxy.wanted().kind, proxy.in_use()?.kind);
     let commands = |program| External::new(program, settings, &folder).commands_as_root();
@@ -77,7 +96,17 @@ pub(super) fn proxy(settings: &Settings) -> anyhow::Result<ProxyPlan> {
         other,
         in_use: used.program(),
         has_embedded: wanted.has_embedded() || used.has_embedded(),
+        ports: ProxyPlan::ports_with(settings.listened_at().into_iter().chain(given(&store)?)),
     })
+}
+
+/// The slot ports that apps were given. An app whose file cannot be read has its ports when it is recovered.
+fn given(store: &Store) -> anyhow::Result<Vec<u16>> {
+    let apps = store.apps()?;
+    let files = apps.iter().filter_map(|app| store.app_file(app).ok().flatten());
+    Ok(files
+        .flat_map(|file| [file.ports.green, file.ports.blue])
+        .collect())
 }
 
 /// What is left to a person.

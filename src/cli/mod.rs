@@ -1,5 +1,6 @@
 //! The command line: one file a command, with its arguments and its run.
 
+mod acts;
 mod app;
 mod asks;
 mod audit;
@@ -39,7 +40,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::release::Context;
+use crate::model::SlotName;
+use crate::release::{Context, identity};
+use crate::store::ActionOutcome;
 
 pub use exit::{Code, Failure};
 
@@ -125,6 +128,11 @@ fn end(ended: Result) -> ExitCode {
 
 fn run(cli: Cli) -> Result {
     let path = crate::config::find(cli.config.as_deref());
+    let acts = cli.command.acts();
+    let pushed_to = match &cli.command {
+        Command::Hook(hook::Command::PostReceive { slot }) => Some(slot.clone()),
+        _ => None,
+    };
     let needs_low_ports = matches!(cli.command, Command::Proxy(proxy::Command::Run { .. }));
     let context = || -> Result<Context> {
         let settings = crate::config::load(&path)?;
@@ -132,6 +140,9 @@ fn run(cli: Cli) -> Result {
         let by::Caller { by, scope } = by::caller()?;
         let mut context = Context::new(settings, absolute(&path)?, by, scope);
         context.command = audited::words(std::env::args_os().skip(1));
+        if acts {
+            may_act(&mut context, pushed_to.as_ref())?;
+        }
         Ok(context)
     };
     match cli.command {
@@ -158,6 +169,21 @@ fn run(cli: Cli) -> Result {
         Command::Worker(args) => args.run(&context()?),
         Command::Ssh(args) => args.run(cli.config.as_deref()),
     }
+}
+
+/// Refuses what would change something under other settings than those that are in force; the audit log is told.
+fn may_act(context: &mut Context, pushed_to: Option<&SlotName>) -> Result {
+    if let Err(error) = wait(identity::may_act(context))? {
+        let failure = Failure::from(error);
+        let subject = audited::Subject::default();
+        audited::note(context, &subject, ActionOutcome::Failed, failure.message());
+        let redeploy = pushed_to.map(|slot| {
+            format!("the branch has moved, and nothing is released: once that is mended, `deployer redeploy {slot}` does it")
+        });
+        output::lines(redeploy)?;
+        return Err(failure);
+    }
+    Ok(())
 }
 
 /// The whole path of the configuration: a hook and a worker run in other folders.

@@ -8,8 +8,8 @@ use super::{Code, Failure, Result, audited, output, wait};
 use crate::config::units::duration;
 use crate::model::{Program, ProxyKind, Slot};
 use crate::proxy::{self, AppRoute, Ended, ServerOptions};
-use crate::release::Context;
 use crate::release::switch::{self, Terms};
+use crate::release::{Context, identity};
 
 /// Run the embedded proxy, show what the proxy routes, and change the kind of proxy
 #[derive(Debug, Subcommand)]
@@ -95,6 +95,12 @@ impl Command {
 /// Where the embedded proxy is in use, it serves. Where it is only wanted, it waits without a port for `deployer proxy
 /// switch`. Else it ends at once.
 fn run(context: &Context, upgrade: bool) -> Result {
+    // A folder without an app may be another one than what runs was made under: it would answer 503 for all of it.
+    if context.store.apps()?.is_empty()
+        && let Some(refusal) = wait(identity::refusal(context))?
+    {
+        return Err(Failure::new(Code::Failed, refusal));
+    }
     let (used, wanted) = (context.proxy.in_use()?, context.proxy.wanted());
     let place = match () {
         () if used.kind.has_embedded() => used,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Result, output, select, wait};
 use crate::model::{AppName, By, printable};
+use crate::release::identity;
 use crate::release::status::{self, AppStatus, SlotStatus, UnderWay};
 use crate::release::{Context, Outcome};
 
@@ -29,8 +30,13 @@ impl Args {
                 if self.json {
                     return output::json("apps", &shown);
                 }
+                let refusal = match apps.is_empty() {
+                    true => identity::refusal(context).await,
+                    false => None,
+                };
+                let refusal = refusal.map(|refusal| output::bad(&format!("problem: {refusal}")));
                 let clear = self.watch.then(|| "\x1b[H\x1b[2J".to_owned());
-                output::lines(clear.into_iter().chain(text(&shown)))?;
+                output::lines(clear.into_iter().chain(text(&shown)).chain(refusal))?;
                 if !self.watch {
                     return Ok(());
                 }

@@ -17,8 +17,8 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::instance_spec::{
-    InstanceSpec, LABEL_ADDRESS, LABEL_APP, LABEL_COMMIT, LABEL_IMAGE, LABEL_INDEX, LABEL_LANE,
-    LABEL_NETWORK, LABEL_RELEASE, LABEL_SLOT, container_name, restart_policy, told,
+    InstanceSpec, LABEL_ADDRESS, LABEL_APP, LABEL_COMMIT, LABEL_IMAGE, LABEL_INDEX, LABEL_INSTALLATION,
+    LABEL_LANE, LABEL_NETWORK, LABEL_RELEASE, LABEL_SLOT, LABEL_STATE, container_name, restart_policy, told,
 };
 use super::lines::one_line;
 use super::said::is_gone;
@@ -52,6 +52,12 @@ pub struct Instance {
     pub image: ImageRef,
     /// The commit that its release is of, where it is of one.
     pub commit: Option<Commit>,
+    /// The name of the network that it was made for.
+    pub network: String,
+    /// The installation that made it; none where an older deployer has.
+    pub installation: Option<String>,
+    /// The state folder of that installation.
+    pub state: String,
     /// Its planned address.
     pub address: Ipv4Addr,
     /// Whether it runs now.
@@ -259,6 +265,18 @@ impl Engine {
         let network = &self.settings.network;
         let mut labels = vec![format!("{LABEL_NETWORK}={network}")];
         labels.extend(app.map(|app| format!("{LABEL_APP}={app}")));
+        self.instances_with(labels).await
+    }
+
+    /// As [`Engine::instances`], of every installation and on every network.
+    ///
+    /// # Errors
+    /// The Engine's.
+    pub async fn instances_of_all(&self) -> Result<Vec<Instance>, EngineError> {
+        self.instances_with(vec![LABEL_NETWORK.to_owned()]).await
+    }
+
+    async fn instances_with(&self, labels: Vec<String>) -> Result<Vec<Instance>, EngineError> {
         let options = ListContainersOptions {
             all: true,
             filters: Some(HashMap::from([("label".to_owned(), labels)])),
@@ -266,10 +284,7 @@ impl Engine {
         };
         let listed = self.docker.list_containers(Some(options)).await;
         let listed = listed.map_err(|api| self.call("list the instances").error(api))?;
-        let mut instances: Vec<Instance> = listed
-            .iter()
-            .filter_map(|found| instance_of(network, found))
-            .collect();
+        let mut instances: Vec<Instance> = listed.iter().filter_map(instance_of).collect();
         instances
             .sort_by(|a, b| (&a.app, a.slot, a.release, a.index).cmp(&(&b.app, b.slot, b.release, b.index)));
         Ok(instances)
@@ -448,7 +463,7 @@ impl Engine {
 /// The instance that a listed container is; none where its labels or its name are not of deployer's making.
 ///
 /// The name counts too: a Dockerfile can put any label on the containers that its own build runs in.
-fn instance_of(network: &str, found: &ContainerSummary) -> Option<Instance> {
+fn instance_of(found: &ContainerSummary) -> Option<Instance> {
     let labels = found.labels.as_ref()?;
     let label = |name: &str| labels.get(name).map(String::as_str);
     let (repository, digest) = label(LABEL_IMAGE)?.split_once('@')?;
@@ -464,11 +479,16 @@ fn instance_of(network: &str, found: &ContainerSummary) -> Option<Instance> {
             digest: digest.parse().ok()?,
         },
         commit: label(LABEL_COMMIT).and_then(|commit| commit.parse().ok()),
+        network: label(LABEL_NETWORK)?.to_owned(),
+        installation: label(LABEL_INSTALLATION)
+            .filter(|id| !id.is_empty())
+            .map(str::to_owned),
+        state: label(LABEL_STATE).unwrap_or_default().to_owned(),
         address: label(LABEL_ADDRESS)?.parse().ok()?,
         running: found.state == Some(ContainerSummaryStateEnum::RUNNING),
     };
     let name = container_name(
-        network,
+        &instance.network,
         &instance.app,
         instance.slot,
         instance.release,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
 use bollard::models::{
     ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig, Mount,
@@ -22,6 +23,10 @@ pub(super) const LABEL_IMAGE: &str = "deployer.image";
 pub(super) const LABEL_DIGEST: &str = "deployer.digest";
 pub(super) const LABEL_COMMIT: &str = "deployer.commit";
 pub(super) const LABEL_BY: &str = "deployer.by";
+/// Which installation it is of, whatever its network is called.
+pub(super) const LABEL_INSTALLATION: &str = "deployer.installation";
+/// Where that installation had its state when the container was made.
+pub(super) const LABEL_STATE: &str = "deployer.state";
 pub(super) const LABEL_ADDRESS: &str = "deployer.address";
 
 /// Log files that the Engine keeps per instance.
@@ -44,6 +49,10 @@ pub struct InstanceSpec {
     pub commit: Option<Commit>,
     /// Who asked for the release, by the one word that people know them by; empty where that is not known.
     pub by: String,
+    /// Its installation; empty where that is not known.
+    pub installation: String,
+    /// The installation's state folder.
+    pub state: PathBuf,
     /// What it runs.
     pub image: ImageRef,
     /// Its planned address on deployer's network.
@@ -160,6 +169,8 @@ impl InstanceSpec {
             (LABEL_DIGEST, self.image.digest.to_string()),
             (LABEL_COMMIT, commit.clone()),
             (LABEL_BY, self.by.clone()),
+            (LABEL_INSTALLATION, self.installation.clone()),
+            (LABEL_STATE, self.state.display().to_string()),
             (LABEL_ADDRESS, self.address.to_string()),
             ("org.opencontainers.image.revision", commit),
             ("org.opencontainers.image.title", self.app.to_string()),

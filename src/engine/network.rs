@@ -65,6 +65,18 @@ impl Engine {
         }
     }
 
+    /// The subnet of the network that is called `name`; none where there is none.
+    ///
+    /// # Errors
+    /// The Engine's.
+    pub async fn subnet_of(&self, name: &str) -> Result<Option<Subnet>, EngineError> {
+        let networks = self.networks().await?;
+        let named = networks
+            .iter()
+            .find(|network| network.name.as_deref() == Some(name));
+        Ok(named.and_then(|network| subnets(network).iter().find_map(|subnet| subnet.parse().ok())))
+    }
+
     async fn networks(&self) -> Result<Vec<Network>, EngineError> {
         let listed = self.docker.list_networks(None::<ListNetworksOptions>).await;
         listed.map_err(|api| self.call("list the networks").error(api))

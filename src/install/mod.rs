@@ -9,6 +9,7 @@ mod door;
 mod files;
 mod plan;
 mod program;
+mod reserved;
 mod server;
 mod thing;
 mod tool;

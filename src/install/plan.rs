@@ -6,6 +6,7 @@ use super::account::{Member, NoUser, User};
 use super::door::{Door, Rules};
 use super::files::{self, EmptyFolder, File, Folder, Gone, Link, Owner, Tree};
 use super::program::{HAPROXY_DIFFERENCE, NGINX_INCLUDES, SUDOERS};
+use super::reserved::{Reserved, Unreserved};
 use super::server::{SHELL_NAME, Server};
 use super::thing::{Set, Thing};
 use super::units::{AtBoot, Running, Stopped};
@@ -119,6 +120,9 @@ pub fn install(server: &Server, texts: &Texts) -> Vec<Thing> {
         );
     }
     things.extend(units(server));
+    things.push(Thing::Reserved(Reserved {
+        ports: server.proxy.ports.clone(),
+    }));
     if let Some(other) = &server.proxy.other {
         things.extend(other.things(&server.user));
     }
@@ -309,6 +313,9 @@ pub fn uninstall(server: &Server, texts: &Texts, purge: bool) -> Vec<Thing> {
         })
         .collect();
     things.push(Thing::Door(Door { rules: None }));
+    things.push(Thing::Unreserved(Unreserved {
+        ports: server.proxy.ports.clone(),
+    }));
     for (unit, _) in UNITS {
         things.extend(no_difference(server, unit));
         if !server.place.is_packaged {

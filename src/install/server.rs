@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use super::account::Account;
 use super::program::Other;
-use crate::model::Program;
+use crate::model::{PortSet, Program};
 
 /// The file name of the login shell of deployer's user: a link to the program, which knows itself by it.
 pub(super) const SHELL_NAME: &str = "deployer-shell";
@@ -79,6 +80,20 @@ pub struct ProxyPlan {
     pub in_use: Option<Program>,
     /// Whether the embedded proxy runs: it is wanted, or traffic still goes through it.
     pub has_embedded: bool,
+    /// The ports that it listens on, and those that the next apps get.
+    pub ports: PortSet,
+}
+
+/// The slot ports of the first fifty apps that are given none by the configuration.
+const SLOT_PORTS: RangeInclusive<u16> = 50100..=50199;
+
+impl ProxyPlan {
+    /// `ports`, which the configuration and the apps have, and those that the next apps get. Ports below 1024 are given
+    /// to nobody who does not ask for them.
+    pub fn ports_with(ports: impl IntoIterator<Item = u16>) -> PortSet {
+        let ports = ports.into_iter().filter(|port| *port >= 1024);
+        SLOT_PORTS.chain(ports).collect()
+    }
 }
 
 impl Default for ProxyPlan {
@@ -88,6 +103,7 @@ impl Default for ProxyPlan {
             other: None,
             in_use: None,
             has_embedded: true,
+            ports: Self::ports_with([]),
         }
     }
 }

@@ -8,6 +8,7 @@ use super::account::{Member, NoUser, User};
 use super::door::Door;
 use super::files::{EmptyFolder, File, Folder, Gone, Link, Program, Tree};
 use super::program::{Arguments, Line, Present, Sudo};
+use super::reserved::{Reserved, Unreserved};
 use super::units::{AtBoot, Running, Stopped};
 
 /// A thing that should be as it says.
@@ -45,6 +46,10 @@ pub enum Thing {
     Line(Line),
     /// HAProxy's arguments.
     Arguments(Arguments),
+    /// Ports that the kernel gives to no outgoing connection.
+    Reserved(Reserved),
+    /// No such ports any more.
+    Unreserved(Unreserved),
     /// A unit that is started at boot, or is not.
     AtBoot(AtBoot),
     /// A unit that runs, with this program.
@@ -73,6 +78,8 @@ macro_rules! each {
             Thing::Sudo($kind) => $do,
             Thing::Line($kind) => $do,
             Thing::Arguments($kind) => $do,
+            Thing::Reserved($kind) => $do,
+            Thing::Unreserved($kind) => $do,
             Thing::AtBoot($kind) => $do,
             Thing::Running($kind) => $do,
             Thing::Stopped($kind) => $do,

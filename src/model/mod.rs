@@ -5,6 +5,7 @@ mod app;
 mod by;
 mod image;
 mod key;
+mod ports;
 mod release;
 pub mod sealed;
 mod settings;
@@ -16,6 +17,7 @@ pub use app::AppName;
 pub use by::{By, Scope};
 pub use image::{Commit, DOCKER_HUB, Digest, ImageRef, is_docker_hub};
 pub use key::{Grant, KeyName, Role};
+pub use ports::PortSet;
 pub use release::{Asked, Origin, ReleaseId};
 pub use settings::{
     AppSettings, BuildSettings, Builder, Credentials, EngineSettings, Gate, LoginSettings, Probe, ProbeKind,

@@ -31,6 +31,18 @@ impl Settings {
     pub fn app(&self, app: &AppName) -> AppSettings {
         self.apps.get(app).cloned().unwrap_or_default()
     }
+
+    /// Every port that the configuration says to listen on: the public one, that of the metrics, and the apps' own.
+    pub fn listened_at(&self) -> Vec<u16> {
+        let metrics = self.proxy.metrics_listen.map(|address| address.port());
+        let slots = self.apps.values().filter_map(|app| app.ports);
+        let slots = slots.flat_map(|ports| [ports.green, ports.blue]);
+        [self.proxy.listen.port()]
+            .into_iter()
+            .chain(metrics)
+            .chain(slots)
+            .collect()
+    }
 }
 
 /// `[engine]`

@@ -20,6 +20,9 @@ pub struct ClosedPort {
 pub struct Applied {
     /// The token for [`Proxy::check`](super::Proxy::check).
     pub check: String,
+    /// Slot ports of the route that could not be opened. They are tried again, and nothing else waits for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub closed: Vec<ClosedPort>,
 }
 
 /// How a drain ended.

@@ -9,9 +9,9 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::Full;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 
 use super::error::ProxyError;
+use super::local_ports;
 
 /// How long an answer may take to begin.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ pub(super) async fn ask(
     }
     let request = request.body(Full::default()).map_err(|error| failed(&error))?;
     let answered = tokio::time::timeout(DEADLINE, async {
-        let stream = TcpStream::connect(address)
+        let stream = local_ports::connect(address)
             .await
             .map_err(|error| failed(&error))?;
         exchange(stream, request).await.map_err(|error| failed(&error))

@@ -12,8 +12,10 @@ mod error;
 mod exchange;
 mod external;
 mod file;
+mod holder;
 mod in_use;
 mod kind;
+pub mod local_ports;
 mod route;
 mod side;
 

@@ -75,6 +75,11 @@ impl AppRoute {
         self.slots.get(&self.live?)?.target.as_ref()
     }
 
+    /// The ports of its slots.
+    pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
+        self.slots.values().map(|slot| slot.port)
+    }
+
     /// Whether its public port goes where the other's does.
     pub(super) fn is_as_live_as(&self, other: &Self) -> bool {
         let same = match (self.live_target(), other.live_target()) {

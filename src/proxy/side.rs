@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
-use tokio::net::TcpStream;
 
 use super::answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
 use super::embedded::{Control, DoorSet};
@@ -13,6 +12,7 @@ use super::error::ProxyError;
 use super::exchange;
 use super::external::External;
 use super::in_use::Place;
+use super::local_ports;
 use super::route::AppRoute;
 use crate::model::{AppName, ProxyKind, Settings};
 
@@ -21,6 +21,9 @@ const PORT_FREE: Duration = Duration::from_secs(3);
 
 /// How often it is tried meanwhile.
 const TRY: Duration = Duration::from_millis(2);
+
+/// The same for slot ports, while the public port is open already.
+const TRY_SLOTS: Duration = Duration::from_millis(20);
 
 /// How long the embedded proxy may take to end what it has in flight once it is not in use any more.
 const LEAVES: Duration = Duration::from_secs(45);
@@ -68,7 +71,7 @@ impl Side {
 
     /// Whether somebody listens at its public port.
     pub async fn is_listened_at(&self) -> bool {
-        let connected = TcpStream::connect(exchange::dialled(self.place.listen)).await;
+        let connected = local_ports::connect(exchange::dialled(self.place.listen)).await;
         // Closed by a reset: a port of ours that waits for late packets could be one that is to be listened at.
         connected.is_ok_and(|stream| set_socket_linger(&stream, Some(Duration::ZERO)).is_ok())
     }
@@ -103,8 +106,8 @@ impl Side {
     /// routed from then on follows it.
     ///
     /// # Errors
-    /// [`ProxyError::Refused`] when the route clashes with another, a slot port is taken, the program refuses its
-    /// configuration, or the route cannot be written: nothing has changed then.
+    /// [`ProxyError::Refused`] when the route clashes with another, the program refuses its configuration, or the route
+    /// cannot be written: nothing has changed then.
     pub async fn put_route(&self, route: &AppRoute) -> Result<Applied, ProxyError> {
         match (&self.external, self.kind().has_embedded()) {
             (Some(external), false) => external.put_route(route).await,
@@ -150,14 +153,14 @@ impl Side {
         }
     }
 
-    /// Slot ports that the proxy routes and does not listen on. A program other than the embedded proxy refuses a
-    /// configuration with such a port.
+    /// Slot ports that the proxy routes and does not listen on, since somebody else has them. The embedded proxy tries
+    /// them again and again; another program has them again from the next route of their app on.
     ///
     /// # Errors
     /// When the proxy does not answer.
     pub async fn closed_ports(&self) -> Result<Vec<ClosedPort>, ProxyError> {
         match self.flipping() {
-            Some(_) => Ok(Vec::new()),
+            Some(external) => external.closed_ports(),
             None => Ok(self.control.info().await?.closed_ports),
         }
     }
@@ -225,10 +228,10 @@ impl Side {
 
     /// Puts `routes`, and no others, in force, with the public port and, with `slots`, the slot ports. A port that is
     /// still taken is waited for, for as long as a program may take to let it go. Gives the token of each app's check,
-    /// in the order of the routes.
+    /// in the order of the routes. A slot port that stays taken is left out.
     ///
     /// # Errors
-    /// When it does not answer, refuses, or a port stays taken.
+    /// When it does not answer, refuses, or the public port stays taken.
     pub async fn take(&self, routes: &[AppRoute], slots: bool) -> Result<Vec<Applied>, ProxyError> {
         let mut applied = Vec::new();
         if self.kind().has_embedded() {
@@ -349,16 +352,20 @@ impl Side {
         let began = Instant::now();
         loop {
             match self.control.open(doors).await {
+                Ok(closed) if closed.is_empty() => return Ok(()),
                 Err(ProxyError::Refused { .. }) if began.elapsed() < PORT_FREE => {
                     tokio::time::sleep(TRY).await;
                 }
+                Ok(_) if began.elapsed() < PORT_FREE => tokio::time::sleep(TRY_SLOTS).await,
+                // The public port serves without them; `status` tells it.
+                Ok(_) => return Ok(()),
                 Err(ProxyError::Refused { reason }) => {
                     return Err(ProxyError::refused(format!(
                         "{reason}. Hint: a site of your own may be there too in the program that has let go of it; \
                          `ss -ltnp` tells whose it is"
                     )));
                 }
-                ended => return ended,
+                Err(error) => return Err(error),
             }
         }
     }

@@ -5,16 +5,21 @@ use std::path::PathBuf;
 use tokio::sync::OnceCell;
 
 use super::busy::NotFound;
+use super::identity;
 use crate::engine::Engine;
-use crate::model::{AppName, AppSettings, By, Scope, Settings, Slot, SlotPorts};
+use crate::model::{AppName, AppSettings, By, EngineSettings, Scope, Settings, Slot, SlotPorts};
 use crate::proxy::Proxy;
 use crate::registry::Registry;
 use crate::store::{AppFile, AppState, Store};
 
 /// The settings, the store and the edges.
 pub struct Context {
-    /// The configuration.
+    /// The configuration; of the Engine and its network what is in force.
     pub settings: Settings,
+    /// Where the configuration says something else of the Engine than what is in force: what, and what to do.
+    pub differs: Option<String>,
+    /// What the configuration says of the Engine.
+    pub(super) wanted: EngineSettings,
     /// The file that the configuration was read from.
     pub config: PathBuf,
     /// Who asks.
@@ -32,11 +37,15 @@ pub struct Context {
 
 impl Context {
     /// A context for the settings of the file `config`, and for whoever asks; nothing is connected yet.
-    pub fn new(settings: Settings, config: PathBuf, by: By, scope: Scope) -> Self {
+    pub fn new(mut settings: Settings, config: PathBuf, by: By, scope: Scope) -> Self {
         let store = Store::new(&settings.state);
+        let wanted = settings.engine.clone();
+        let differs = identity::adopt(&mut settings, &store, &scope);
         let proxy = Proxy::new(&settings, &store.proxy());
         Self {
             settings,
+            differs,
+            wanted,
             config,
             by,
             scope,
@@ -45,6 +54,14 @@ impl Context {
             proxy,
             engine: OnceCell::new(),
         }
+    }
+
+    /// Goes by what the configuration says, although something else was written down.
+    pub(super) fn go_by_the_configuration(&mut self) {
+        self.settings.engine = self.wanted.clone();
+        self.differs = None;
+        self.proxy = Proxy::new(&self.settings, &self.store.proxy());
+        self.engine = OnceCell::new();
     }
 
     /// The engine.

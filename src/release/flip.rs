@@ -34,18 +34,22 @@ pub(super) async fn flip(run: &mut Run<'_>) -> Done {
     let after = run.after()?;
     let route = route_of(run.context, &run.app, &after)?;
     let applied = put(run, &route).await?;
+    let tries_again = run.context.proxy.in_use()?.kind.has_embedded();
+    for closed in &applied.closed {
+        let told = say::closed_port(&run.app.name, closed, tries_again);
+        run.log.line(&format!(" note: {told}"));
+    }
     // The release serves. A crash from here on does all of it again.
     try_join!(settle_new(run), shows_the_new_release(run, &applied))?;
     failpoint::at("route.shown");
     let slot = run.slot();
     if !run.promotes() {
-        return Ok((
-            Learned::Nothing,
-            format!(
-                "{} shows it; live is as before",
-                run.context.slot_address(&run.app, slot)
-            ),
-        ));
+        let port = run.app.ports().of(slot);
+        let shown = match applied.closed.iter().any(|closed| closed.port == port) {
+            true => "no port shows it yet".to_owned(),
+            false => format!("{} shows it", run.context.slot_address(&run.app, slot)),
+        };
+        return Ok((Learned::Nothing, format!("{shown}; live is as before")));
     }
     let what = match run.live_before() {
         Some(before) => format!(

@@ -80,7 +80,7 @@ pub fn unsettled(
     Ok(read_those(releases))
 }
 
-fn has_ended(dir: &ReleaseDir) -> bool {
+pub(super) fn has_ended(dir: &ReleaseDir) -> bool {
     matches!(Journal::last_of(dir), Some(Entry::Finished { .. }))
 }
 

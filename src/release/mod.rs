@@ -21,6 +21,7 @@ pub mod gate;
 mod given;
 pub mod history;
 pub mod hopeless;
+pub mod identity;
 mod lost;
 mod meant;
 mod next;

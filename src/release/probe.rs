@@ -20,6 +20,7 @@ use super::say;
 use super::start::instances_of;
 use crate::engine::{Engine, HealthStatus, Instance, InstanceState, Status};
 use crate::model::{ProbeKind, Slot, printable};
+use crate::proxy::local_ports;
 use crate::store::Running;
 
 /// Lines of a container's log that a failed probe shows.
@@ -236,7 +237,7 @@ impl<'a> Prober<'a> {
 
     async fn ask_tcp(&self, upstream: SocketAddrV4) -> Result<String, NotReady> {
         let timeout = self.app.settings.probe.timeout;
-        match tokio::time::timeout(timeout, tokio::net::TcpStream::connect(upstream)).await {
+        match tokio::time::timeout(timeout, local_ports::connect(upstream.into())).await {
             Ok(Ok(_)) => Ok(format!("port {} accepts", upstream.port())),
             Ok(Err(error)) => Err(NotReady {
                 is_refused: error.kind() == ErrorKind::ConnectionRefused,

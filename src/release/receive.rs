@@ -149,7 +149,8 @@ fn moved_on(
     Ok(same.map(|past| (tip, past.record.id)))
 }
 
-/// Releases the commit of what the slot last took, again.
+/// Releases the commit of what the slot last took, again; or the one that its branch is at, where that came in and no hook
+/// could release it.
 ///
 /// # Errors
 /// When the slot never had a commit, is live and must not be promoted, or the release cannot be begun.
@@ -158,8 +159,10 @@ pub fn redeploy(context: &Context, app: &AppName, slot: Slot, asked: Asked) -> R
     let numbers = context.store.lock_numbers(&app.name)?;
     let last = history::newest_first(context, &app.name)?
         .find(|past| past.record.slot == slot && past.record.origin.builds());
-    let Some(last) = last else {
-        bail!("nothing was pushed to {}/{slot} yet", app.name);
+    let (origin, commit) = match (never_released(context, &app, slot), last) {
+        (Some((reference, commit)), _) => (Origin::Push { reference }, Some(commit)),
+        (None, Some(last)) => (Origin::Redeploy { of: last.record.id }, commit_of(&last.record)),
+        (None, None) => bail!("nothing was pushed to {}/{slot} yet", app.name),
     };
     let promote = app.settings.promote == Promote::Auto && !asked.no_promote;
     let live = context.store.state(&app.name).ok().and_then(|state| state.live);
@@ -168,8 +171,8 @@ pub fn redeploy(context: &Context, app: &AppName, slot: Slot, asked: Asked) -> R
     }
     let draft = Draft {
         slot,
-        origin: Origin::Redeploy { of: last.record.id },
-        commit: commit_of(&last.record),
+        origin,
+        commit,
         promote,
         pull: app.settings.build.pull || asked.pull,
         meant: None,
@@ -177,6 +180,19 @@ pub fn redeploy(context: &Context, app: &AppName, slot: Slot, asked: Asked) -> R
         command: None,
     };
     launch(context, &app, &numbers, draft)
+}
+
+/// The branch and the commit that it is at, with its subject, where no release of the slot was ever of that commit: the hook
+/// failed after git had moved the branch.
+fn never_released(context: &Context, app: &App, slot: Slot) -> Option<(String, (Commit, String))> {
+    let repository = SlotRepository::open(&context.store.repository(&app.name, slot)).ok()?;
+    let tip = repository.tip(&app.settings.branch).ok()??;
+    let facts = repository.commit_facts(tip).ok()?;
+    let mut all = history::newest_first(context, &app.name).ok()?;
+    let is_known =
+        all.any(|past| past.record.slot == slot && past.record.commit.as_ref() == Some(&facts.commit));
+    let reference = format!("refs/heads/{}", app.settings.branch);
+    (!is_known).then_some((reference, (facts.commit, facts.subject)))
 }
 
 /// Makes the slot live with what it runs.

@@ -20,7 +20,7 @@ use super::status::has_port;
 use super::turn;
 use crate::engine::{Engine, Instance};
 use crate::model::{ReleaseId, Slot};
-use crate::proxy::{AppRoute, ProxyError, Target};
+use crate::proxy::{AppRoute, ClosedPort, ProxyError, Target};
 use crate::store::{AppLock, AppState, Running, StoreError, WorkerLock};
 
 /// How long a worker that has given the app's lock back may take to end.
@@ -177,42 +177,50 @@ async fn bring_up(context: &Context, app: &App, state: &AppState) -> Result<Vec<
 
 /// Gives the proxy the route that follows from state, when it has another one; also when instances were `started`,
 /// so that it tries at once those that it had put out.
-async fn mend_route(context: &Context, app: &App, state: &AppState, started: bool) -> Result<Option<String>> {
+async fn mend_route(context: &Context, app: &App, state: &AppState, started: bool) -> Result<Vec<String>> {
     let wanted = route_of(context, app, state)?;
     let has = match routed(context, app).await {
         Ok(route) => route,
-        Err(ProxyError::Unreachable { .. }) if state.slots.is_empty() => return Ok(None),
+        Err(ProxyError::Unreachable { .. }) if state.slots.is_empty() => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),
     };
     if has.is_none() && state.slots.is_empty() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let problems = context.proxy.problems().await?;
     let is_right = has.is_some_and(|has| has == wanted) && problems.is_empty();
     if is_right && !started {
         return open_ports(context, app, &wanted).await;
     }
-    context.proxy.put_route(&wanted).await?;
+    let applied = context.proxy.put_route(&wanted).await?;
     let what = if problems.is_empty() {
         "route"
     } else {
         "configuration"
     };
-    Ok((!is_right).then(|| format!("the proxy's {what} was not what state says; it is again")))
+    let mended = (!is_right).then(|| format!("the proxy's {what} was not what state says; it is again"));
+    Ok(mended
+        .into_iter()
+        .chain(applied.closed.iter().map(still_closed))
+        .collect())
 }
 
-/// Lets the proxy try again what it could not open at its start: putting the same route once more does. A port that
-/// is still taken is told, and keeps nothing else from being mended.
-async fn open_ports(context: &Context, app: &App, route: &AppRoute) -> Result<Option<String>> {
+/// Lets the proxy try again what it could not open: putting the same route once more does. A port that is still taken
+/// is told, and keeps nothing else from being mended.
+async fn open_ports(context: &Context, app: &App, route: &AppRoute) -> Result<Vec<String>> {
     let closed = context.proxy.closed_ports().await?;
     if !closed.iter().any(|closed| has_port(app, closed)) {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    match context.proxy.put_route(route).await {
-        Ok(_) => Ok(Some("its slot ports are open again".to_owned())),
-        Err(error @ ProxyError::Refused { .. }) => Ok(Some(format!("a slot port is still closed: {error}"))),
-        Err(error) => Err(error.into()),
+    let applied = context.proxy.put_route(route).await?;
+    match applied.closed.as_slice() {
+        [] => Ok(vec!["its slot ports are open again".to_owned()]),
+        closed => Ok(closed.iter().map(still_closed).collect()),
     }
+}
+
+fn still_closed(closed: &ClosedPort) -> String {
+    format!("a slot port is still closed: {}", closed.reason)
 }
 
 /// Removes containers that are the app's and that no slot runs.

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::entry::{Facts, Outcome, Step, Why};
 use super::prune::Pruned;
 use crate::model::{AppName, AppSettings, Commit, Digest, Lane, Origin, ReleaseId, Slot};
-use crate::proxy::{OutInstance, Place};
+use crate::proxy::{ClosedPort, OutInstance, Place};
 use crate::store::{Live, Record, StoreError};
 
 pub use ahead::{
@@ -60,6 +60,18 @@ pub fn pruned(pruned: &Pruned) -> String {
         true => String::new(),
         false => format!("{} pruned", parts.join(", ")),
     }
+}
+
+/// A slot port that somebody else has, and how it is opened once it is free: the embedded proxy `tries_again` by itself.
+pub fn closed_port(app: &AppName, closed: &ClosedPort, tries_again: bool) -> String {
+    let how = match tries_again {
+        true => "the proxy opens it once it is free".to_owned(),
+        false => format!("once it is free, `deployer recover {app}` opens it"),
+    };
+    format!(
+        "{}: the slot is served without its own port; {how}",
+        closed.reason
+    )
 }
 
 /// Instances that should be there and are not.

@@ -7,6 +7,7 @@ use tokio::try_join;
 use super::context::{App, Context};
 use super::entry::Learned;
 use super::hopeless;
+use super::identity;
 use super::pull::bring_back;
 use super::retry::engine_that_answers;
 use super::route::{self, route_of};
@@ -158,6 +159,8 @@ pub(super) async fn ensure(
 struct Ground<'a> {
     context: &'a Context,
     app: &'a App,
+    /// Empty where it is not known.
+    installation: String,
     engine: &'a Engine,
     network: NetworkId,
     /// Every container of the app.
@@ -168,9 +171,12 @@ impl<'a> Ground<'a> {
     async fn of(context: &'a Context, app: &'a App) -> anyhow::Result<Self> {
         let engine = context.engine().await?;
         let (network, there) = try_join!(engine.ensure_network(), engine.instances(Some(&app.name)))?;
+        identity::are_ours(context, &there)?;
+        let identity = context.store.identity().ok().flatten();
         Ok(Self {
             context,
             app,
+            installation: identity.map_or(String::new(), |identity| identity.installation),
             engine,
             network,
             there,
@@ -208,6 +214,8 @@ impl<'a> Ground<'a> {
             release: running.release,
             commit: running.commit.clone(),
             by: self.asked_for(running.release),
+            installation: self.installation.clone(),
+            state: self.context.store.root().to_owned(),
             image: running.image.clone(),
             address: plan.address(slot, running.lane, index),
             run: self.app.settings.run.clone(),

@@ -12,7 +12,7 @@ use super::{say, unwell};
 use crate::engine::Instance;
 use crate::git::SlotRepository;
 use crate::model::{AppName, By, Commit, Digest, ReleaseId, Slot};
-use crate::proxy::{AppRoute, ClosedPort, OutInstance};
+use crate::proxy::{AppRoute, ClosedPort, OutInstance, local_ports};
 use crate::store::{AppState, Moment};
 
 /// Everything that `status` shows of an app.
@@ -142,19 +142,18 @@ async fn instances(context: &Context) -> Result<unwell::Seen> {
 }
 
 fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
-    let mut problems = Vec::new();
+    let mut problems: Vec<String> = context.differs.iter().cloned().collect();
     let state = context.store.state(&app.name).unwrap_or_else(|error| {
         problems.push(format!("{error}: `deployer recover {}` writes it anew", app.name));
         AppState::default()
     });
+    let is_read = problems.len() == context.differs.iter().len();
     let (unsettled, damaged) = history::unsettled(context, &app.name, &state)?;
     let is_moving = is_moving(
         unsettled.iter().chain(&newest_running(context, app, &state)),
         &seen.asked,
     );
-    if let Some(release) =
-        history::forgotten(&unsettled, &state).filter(|_| problems.is_empty() && !is_moving)
-    {
+    if let Some(release) = history::forgotten(&unsettled, &state).filter(|_| is_read && !is_moving) {
         problems.push(format!(
             "{}: `deployer recover {}` writes it anew",
             say::state_is_lost(release),
@@ -199,12 +198,12 @@ fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
             }
         }
     }
-    problems.extend(seen.closed.iter().filter(|closed| has_port(app, closed)).map(|closed| {
-        format!(
-            "{}: the slot is served without its own port; once it is free, `deployer recover {}` opens it",
-            closed.reason, app.name
-        )
-    }));
+    let closed = seen.closed.iter().filter(|closed| has_port(app, closed));
+    let tries_again = context.proxy.in_use().is_ok_and(|used| used.kind.has_embedded());
+    problems.extend(closed.map(|closed| say::closed_port(&app.name, closed, tries_again)));
+    problems.extend(local_ports::warning(
+        &Slot::BOTH.iter().map(|slot| app.ports().of(*slot)).collect(),
+    ));
     let slots = Slot::BOTH.map(|slot| slot_status(context, app, slot, &state, seen.instances.as_ref().ok()));
     Ok(AppStatus {
         address: context.public_address(&app.settings),

@@ -136,6 +136,14 @@ impl Store {
         self.lock_all("keys.lock")
     }
 
+    /// Waits until nobody else writes down what is in force, and keeps others from it until the result is dropped.
+    ///
+    /// # Errors
+    /// When the lock's file cannot be opened.
+    pub fn lock_identity(&self) -> Result<File, StoreError> {
+        self.lock_all("identity.lock")
+    }
+
     fn lock_all(&self, name: &str) -> Result<File, StoreError> {
         durable::create_folder(self.root())?;
         let path = self.root().join(name);

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! audit.log                   who did what, a line an action
+//! identity.json               which installation this is, and the Engine and network that its containers are on
 //! apps/shop/app.json          what `app create` gave: address block and slot ports
 //! apps/shop/state.json        what runs in each slot, which one is live, the last flips
 //! apps/shop/lock              held by the one run that may change the app
@@ -20,6 +21,7 @@ mod damage_tests;
 mod durable;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod identity;
 mod journal;
 mod lock;
 mod log;
@@ -37,6 +39,7 @@ use crate::model::{AppName, ParseError, Slot};
 
 pub use app::AppFile;
 pub use audit::{Action, ActionOutcome, Actions, Line};
+pub use identity::Identity;
 pub use journal::{Journal, JournalError};
 pub use lock::{AppLock, Holder, WorkerLock};
 pub use log::{Log, LogReader, OUTPUT_MARK};

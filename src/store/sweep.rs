@@ -39,7 +39,7 @@ fn sweep_release(release: &ReleaseDir) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn sweep_folder(folder: &Path) -> Result<(), StoreError> {
+pub(super) fn sweep_folder(folder: &Path) -> Result<(), StoreError> {
     for name in names(folder)? {
         let path = folder.join(&name);
         if name.starts_with(HALF_WRITTEN) {

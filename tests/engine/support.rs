@@ -77,6 +77,8 @@ impl Place {
             index: 0,
             release: ReleaseId(1),
             commit: Some("0123456789abcdef0123456789abcdef01234567".parse().unwrap()),
+            installation: String::new(),
+            state: "/nowhere".into(),
             image: image.clone(),
             address: self.address(Slot::Green, Lane::A),
             run: AppSettings::default().run,

@@ -5,6 +5,7 @@ mod install;
 mod owner;
 mod package;
 mod program;
+mod reserved;
 mod root;
 mod uninstall;
 mod units;

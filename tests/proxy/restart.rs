@@ -85,7 +85,12 @@ fn a_slot_port_that_is_taken_at_the_start_does_not_keep_the_public_port_closed()
     proxy.child = proxy.another(&[]).unwrap();
     assert_eq!(proxy.client().get("/").unwrap().text(), "blue");
     let closed = wait(proxy.control.info()).unwrap().closed_ports;
-    let reason = format!("port {port} is taken by another program");
+    let name = std::fs::read_to_string("/proc/self/comm").unwrap();
+    let reason = format!(
+        "port {port} is taken by {} (pid {})",
+        name.trim_end(),
+        std::process::id()
+    );
     assert_eq!(closed, [ClosedPort { port, reason }]);
     drop(holder);
     proxy.send_to(&[&blue]);

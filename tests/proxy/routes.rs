@@ -1,12 +1,13 @@
 //! Who is routed where.
 
-use std::net::TcpListener;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 use deployer::model::{ReleaseId, Slot};
-use deployer::proxy::{Checked, ProxyError};
+use deployer::proxy::{Checked, ClosedPort, ProxyError};
 
-use crate::client::{Client, Response};
-use crate::support::{Proxy, wait};
+use crate::client::{At, Client, Response};
+use crate::support::{Proxy, until, wait};
 use crate::upstream::Upstream;
 
 fn ask(client: &mut Client, host: &str) -> Response {
@@ -127,26 +128,108 @@ fn a_check_tells_which_release_has_answered_and_only_to_whom_has_the_token() {
 }
 
 #[test]
-fn a_slot_port_that_is_taken_is_refused_and_nothing_changes() {
+fn a_slot_port_that_is_taken_stops_no_flip_and_opens_by_itself_once_it_is_free() {
+    let proxy = Proxy::start();
+    let (blue, green) = (
+        Upstream::start("blue", "127.0.0.2"),
+        Upstream::start("green", "127.0.0.3"),
+    );
+    let route = proxy.route(Slot::Blue, &[&blue], &[&green]);
+    let [of_blue, of_green] = [Slot::Blue, Slot::Green].map(|slot| route.slots[&slot].port);
+    let holder = TcpListener::bind(("127.0.0.1", of_green)).unwrap();
+    let reason = format!(
+        "port {of_green} is taken by {} (pid {})",
+        fs::read_to_string("/proc/self/comm").unwrap().trim_end(),
+        std::process::id()
+    );
+    let closed = [ClosedPort {
+        port: of_green,
+        reason,
+    }];
+
+    // Its own route: the first one, and a flip to the slot itself.
+    assert_eq!(wait(proxy.control.put_route(&route)).unwrap().closed, closed);
+    assert_eq!(proxy.client().get("/").unwrap().text(), "blue");
+    assert_eq!(client_at(of_blue).get("/").unwrap().text(), "blue");
+    let flipped = proxy.route(Slot::Green, &[&blue], &[&green]);
+    assert_eq!(wait(proxy.control.put_route(&flipped)).unwrap().closed, closed);
+    assert_eq!(proxy.client().get("/").unwrap().text(), "green");
+
+    // Another app's routes know nothing of it.
+    let mut other = proxy.route_beside("cart", &blue);
+    for live in [Slot::Blue, Slot::Green, Slot::Blue] {
+        other.live = Some(live);
+        assert_eq!(wait(proxy.control.put_route(&other)).unwrap().closed, []);
+    }
+    for slot in other.slots.values() {
+        assert_eq!(client_at(slot.port).get("/").unwrap().text(), "blue");
+    }
+    wait(proxy.control.remove_route(&other.app)).unwrap();
+    assert_eq!(wait(proxy.control.info()).unwrap().closed_ports, closed);
+
+    drop(holder);
+    until("the port to be opened", || {
+        wait(proxy.control.info()).unwrap().closed_ports.is_empty()
+    });
+    assert_eq!(proxy.client_of(Slot::Green).get("/").unwrap().text(), "green");
+}
+
+#[test]
+fn connections_of_the_proxys_own_keep_no_port_from_being_opened() {
+    let proxy = Proxy::start();
+    let blue = Upstream::start("blue", "127.0.0.1");
+    proxy.send_to(&[&blue]);
+    proxy.client().get("/").unwrap();
+    let port = port_of_a_connection_to(blue.address.into());
+    let mut route = proxy.route(Slot::Blue, &[&blue], &[]);
+    route.slots.get_mut(&Slot::Green).unwrap().port = port;
+    assert_eq!(wait(proxy.control.put_route(&route)).unwrap().closed, []);
+    assert_eq!(client_at(port).get("/").unwrap().status, 503);
+}
+
+#[test]
+fn the_rest_of_a_strangers_connection_is_told_as_what_it_is() {
     let proxy = Proxy::start();
     let blue = Upstream::start("blue", "127.0.0.2");
-    proxy.send_to(&[&blue]);
-    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
-    let taken = holder.local_addr().unwrap().port();
-    let mut route = proxy.route(Slot::Green, &[&blue], &[]);
-    route.slots.get_mut(&Slot::Green).unwrap().port = taken;
-    let refused = wait(proxy.control.put_route(&route)).unwrap_err().to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut route = proxy.route(Slot::Blue, &[&blue], &[]);
+    let outgoing = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let port = outgoing.local_addr().unwrap().port();
+    drop((outgoing, listener.accept().unwrap()));
+    route.slots.get_mut(&Slot::Green).unwrap().port = port;
+
+    let closed = wait(proxy.control.put_route(&route)).unwrap().closed;
+
+    let told = format!(
+        "port {port} waits for the last packets of a connection to {}",
+        listener.local_addr().unwrap()
+    );
+    assert!(closed[0].reason.starts_with(&told), "{closed:?}");
     assert!(
-        refused.contains(&format!("port {taken} is taken by another program")),
-        "{refused}"
+        closed[0].reason.contains("free by itself within 60 s"),
+        "{closed:?}"
     );
     assert_eq!(proxy.client().get("/").unwrap().text(), "blue");
-    assert_eq!(
-        wait(proxy.control.routes()).unwrap(),
-        [proxy.route(Slot::Blue, &[&blue], &[])]
-    );
-    drop(holder);
-    wait(proxy.control.put_route(&route)).unwrap();
+}
+
+fn client_at(port: u16) -> Client {
+    Client::open(At::Port((Ipv4Addr::LOCALHOST, port).into()))
+}
+
+/// The port that the kernel gave to a connection to `peer`, by its table.
+fn port_of_a_connection_to(peer: SocketAddr) -> u16 {
+    let peer = format!("0100007F:{:04X}", peer.port());
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let fields = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut to_peer = fields.filter(|fields| fields[2] == peer);
+    let local = to_peer.next().expect("a connection is kept")[1]
+        .rsplit(':')
+        .next()
+        .unwrap()
+        .to_owned();
+    u16::from_str_radix(&local, 16).unwrap()
 }
 
 #[test]

@@ -149,6 +149,16 @@ impl Proxy {
         }
     }
 
+    /// The route of another app with ports of its own, for the host `APP.test`: blue runs on `upstream`, and is live.
+    pub(crate) fn route_beside(&self, app: &str, upstream: &Upstream) -> AppRoute {
+        let mut route = self.route(Slot::Blue, &[upstream], &[upstream]);
+        (route.app, route.hosts) = (app.parse().unwrap(), vec![format!("{app}.test")]);
+        for (slot, port) in route.slots.values_mut().zip(free_ports::<2>()) {
+            slot.port = port;
+        }
+        route
+    }
+
     /// Puts the route in force that sends everything to `upstreams`; gives the token for a check.
     pub(crate) fn send_to(&self, upstreams: &[&Upstream]) -> String {
         wait(self.control.put_route(&self.route(Slot::Blue, upstreams, &[])))

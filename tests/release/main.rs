@@ -13,6 +13,7 @@ mod gate;
 mod harness;
 mod history;
 mod hostile;
+mod identity;
 mod instances;
 mod kill;
 mod programs;

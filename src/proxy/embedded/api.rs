@@ -111,7 +111,7 @@ async fn called(
             }
         }
         (Method::PUT, "/v1/doors") => match server.change_doors(read(body).await?).await? {
-            Some(()) => Ok(done(&())),
+            Some(closed) => Ok(done(&closed)),
             None => Ok(json(MOVED, &reason("a newer proxy has taken over"))),
         },
         (Method::POST, "/v1/leave") => match server.leave().await? {

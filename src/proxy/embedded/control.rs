@@ -53,7 +53,7 @@ pub struct ProxyInfo {
     pub started: jiff::Timestamp,
     /// Where a routes file was put aside that could not be read at the start.
     pub recovered_from: Option<PathBuf>,
-    /// Slot ports that could not be opened at the start, and have not been since.
+    /// Slot ports that could not be opened and are tried again and again.
     pub closed_ports: Vec<ClosedPort>,
 }
 
@@ -116,8 +116,7 @@ impl Control {
     /// that is routed from then on follows it, also on connections that were open before.
     ///
     /// # Errors
-    /// [`ProxyError::Refused`] when the route clashes with another, a slot port is taken, or the route cannot be
-    /// written: nothing has changed then.
+    /// [`ProxyError::Refused`] when the route clashes with another, or cannot be written: nothing has changed then.
     pub async fn put_route(&self, route: &AppRoute) -> Result<Applied, ProxyError> {
         self.call(Method::PUT, "/v1/routes", route, DEADLINE).await
     }
@@ -147,14 +146,14 @@ impl Control {
         self.call(Method::GET, "/v1/out", &(), DEADLINE).await
     }
 
-    /// Opens doors; those that are open stay so.
+    /// Opens doors; those that are open stay so. Gives the slot ports that cannot be had, which are tried again and
+    /// again.
     ///
     /// # Errors
-    /// [`ProxyError::Refused`] when a port is taken: nothing has changed then.
-    pub async fn open(&self, open: DoorSet) -> Result<(), ProxyError> {
+    /// [`ProxyError::Refused`] when the public port is taken: nothing has changed then.
+    pub async fn open(&self, open: DoorSet) -> Result<Vec<ClosedPort>, ProxyError> {
         let close = DoorSet::default();
-        self.call(Method::PUT, "/v1/doors", &DoorChange { open, close }, DEADLINE)
-            .await
+        self.change_doors(DoorChange { open, close }).await
     }
 
     /// Closes doors, which are another proxy's from then on: their ports are free when this returns, and what was
@@ -164,8 +163,7 @@ impl Control {
     /// When the proxy does not answer.
     pub async fn close(&self, close: DoorSet) -> Result<(), ProxyError> {
         let open = DoorSet::default();
-        self.call(Method::PUT, "/v1/doors", &DoorChange { open, close }, DEADLINE)
-            .await
+        self.change_doors(DoorChange { open, close }).await.map(drop)
     }
 
     /// Has the proxy forget its routes, close every door for good, and end once what it has in flight has ended:
@@ -230,6 +228,12 @@ impl Control {
     /// Tells a proxy that has handed over which routes are in force.
     pub(super) async fn follow(&self, routes: &[StoredRoute]) -> Result<(), ProxyError> {
         self.call(Method::POST, "/v1/follow", &routes, DEADLINE).await
+    }
+
+    async fn change_doors(&self, change: DoorChange) -> Result<Vec<ClosedPort>, ProxyError> {
+        // A proxy of an older version says nothing.
+        let closed: Option<Vec<ClosedPort>> = self.call(Method::PUT, "/v1/doors", &change, DEADLINE).await?;
+        Ok(closed.unwrap_or_default())
     }
 
     async fn call<T: DeserializeOwned>(

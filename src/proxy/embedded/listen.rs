@@ -20,6 +20,7 @@ use super::listener::{Listener, Place};
 use super::notify;
 use super::table::Door;
 use super::upstream::lock;
+use crate::proxy::answers::ClosedPort;
 use crate::proxy::say;
 
 /// Pause after a failure to accept that a pause may cure, such as too many open files.
@@ -82,6 +83,33 @@ pub(super) fn keep_alive(socket: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Slot ports that were asked for.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    /// Bound, and not accepted at yet.
+    pub(super) sockets: Vec<(Door, Listener)>,
+    /// Those that could not be had.
+    pub(super) refused: Vec<Refused>,
+}
+
+/// A slot port that could not be had.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) port: u16,
+    place: Place,
+    error: io::Error,
+}
+
+impl Refused {
+    /// Why, which takes a look at who has it.
+    pub(super) fn told(&self) -> ClosedPort {
+        ClosedPort {
+            port: self.port,
+            reason: self.place.refused(&self.error),
+        }
+    }
+}
+
 /// The open doors.
 #[derive(Debug)]
 pub(super) struct Doors {
@@ -118,26 +146,18 @@ impl Doors {
         }
     }
 
-    /// Binds the slot ports that are not open yet, without accepting.
-    ///
-    /// # Errors
-    /// The first port that cannot be had, as a sentence.
-    pub(super) fn prepare(
-        &self,
-        ports: &[u16],
-        inherited: &mut Inherited,
-    ) -> Result<Vec<(Door, Listener)>, String> {
+    /// Binds the slot ports that are not open yet, without accepting. One that cannot be had keeps no other from it.
+    pub(super) fn prepare(&self, ports: &[u16], inherited: &mut Inherited) -> Prepared {
         let open = lock(&self.open);
         let places = ports.iter().map(|&port| (port, self.slot(port)));
-        places
-            .filter(|(_, place)| !open.contains_key(place))
-            .map(|(port, place)| {
-                let bound = inherited.listen(&place);
-                bound
-                    .map(|socket| (Door::Slot(port), socket))
-                    .map_err(|error| place.refused(&error))
-            })
-            .collect()
+        let mut prepared = Prepared::default();
+        for (port, place) in places.filter(|(_, place)| !open.contains_key(place)) {
+            match inherited.listen(&place) {
+                Ok(socket) => prepared.sockets.push((Door::Slot(port), socket)),
+                Err(error) => prepared.refused.push(Refused { port, place, error }),
+            }
+        }
+        prepared
     }
 
     /// Binds the public door at `place`, where it is not open yet, without accepting.

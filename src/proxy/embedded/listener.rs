@@ -16,6 +16,8 @@ use rustix::net::{
 };
 use rustix::process::{Pid, getpid};
 
+use crate::proxy::holder;
+
 /// Connections that may wait to be accepted; the kernel caps it by net.core.somaxconn.
 const QUEUE: i32 = 4096;
 
@@ -52,9 +54,7 @@ impl Place {
     /// Why nobody can listen here, as a sentence.
     pub(super) fn refused(&self, error: &io::Error) -> String {
         match (self, error.kind()) {
-            (Self::Address(address), io::ErrorKind::AddrInUse) => {
-                format!("port {} is taken by another program", address.port())
-            }
+            (Self::Address(address), io::ErrorKind::AddrInUse) => holder::told(*address),
             (Self::Path(path), io::ErrorKind::AddrInUse) => {
                 format!("another program listens at {}", path.display())
             }
@@ -86,7 +86,8 @@ impl fmt::Display for Place {
 }
 
 impl Listener {
-    /// A new socket at `place`.
+    /// A new socket at `place`. SO_REUSEADDR, which the standard library sets, lets it have a port of which the rest of
+    /// one's own connections remains.
     ///
     /// # Errors
     /// When somebody listens there, or nobody may.

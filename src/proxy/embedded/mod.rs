@@ -13,6 +13,7 @@
 mod api;
 mod buffer;
 mod client;
+mod closed;
 mod connection;
 mod control;
 mod dial;

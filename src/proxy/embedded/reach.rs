@@ -14,6 +14,8 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
+use crate::proxy::local_ports;
+
 /// How long a connection to an instance may take: instances are on this host.
 const CONNECT: Duration = Duration::from_secs(2);
 
@@ -34,7 +36,7 @@ const NOBODYS: [u16; 2] = [1, 2];
 /// `TimedOut` when it is there and accepts nothing for 2 seconds; `HostUnreachable` when its address has vanished,
 /// which is known within half a second; the kernel's other ones, `ConnectionRefused` first.
 pub(super) async fn reach(address: SocketAddrV4) -> io::Result<TcpStream> {
-    let mut connecting = pin!(TcpStream::connect(address));
+    let mut connecting = pin!(local_ports::connect(address.into()));
     tokio::select! {
         biased;
         connected = &mut connecting => return connected,
@@ -57,7 +59,7 @@ pub(super) async fn reach(address: SocketAddrV4) -> io::Result<TcpStream> {
 /// Whether anything is at the instance's address, listening or not.
 pub(super) async fn is_there(address: SocketAddrV4) -> bool {
     for _ in 0..OTHER_TRIES {
-        match timeout(OTHER_SILENCE, TcpStream::connect(other_port(address))).await {
+        match timeout(OTHER_SILENCE, local_ports::connect(other_port(address).into())).await {
             Ok(Ok(_)) => return true,
             Ok(Err(error)) => return !says_that_nothing_is_there(&error),
             Err(_) => {}

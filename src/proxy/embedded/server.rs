@@ -11,15 +11,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, Notify};
 
+use super::closed::Closed;
 use super::connection::Plane;
 use super::control::{DoorChange, DoorSet, ProxyInfo};
-use super::listen::{Doors, Inherited};
+use super::listen::{Doors, Inherited, Prepared};
 use super::listener::{Listener, Place};
 use super::succession::Predecessor;
 use super::table::Door;
 use crate::failpoint;
 use crate::model::AppName;
-use crate::proxy::answers::{Applied, Drained, OutInstance};
+use crate::proxy::answers::{Applied, ClosedPort, Drained, OutInstance};
 use crate::proxy::error::ProxyError;
 use crate::proxy::file;
 use crate::proxy::route::AppRoute;
@@ -41,6 +42,8 @@ pub(super) struct Server {
     pub(super) doors: Doors,
     pub(super) folder: PathBuf,
     info: ProxyInfo,
+    /// The slot ports that could not be opened.
+    pub(super) closed: Closed,
     /// The metrics' socket, to be handed over.
     pub(super) metrics: Option<Arc<Listener>>,
     /// Held by whoever changes the routes, or hands over.
@@ -78,6 +81,7 @@ impl Server {
         waits: bool,
         folder: PathBuf,
         info: ProxyInfo,
+        closed: Closed,
         lock: OwnedFd,
         metrics: Option<Arc<Listener>>,
         predecessor: Option<Predecessor>,
@@ -87,6 +91,7 @@ impl Server {
             doors,
             folder,
             info,
+            closed,
             metrics,
             changing: Mutex::new(()),
             lock: SyncMutex::new(Some(lock)),
@@ -111,6 +116,7 @@ impl Server {
     /// What the proxy says of itself.
     pub(super) fn info(&self) -> ProxyInfo {
         let mut info = self.info.clone();
+        info.closed_ports = self.closed.all();
         info.listen = self.doors.public_address().unwrap_or(info.listen);
         let wanted = ports(&self.plane.switch.routes());
         info.closed_ports
@@ -192,10 +198,10 @@ impl Server {
             check: check.clone(),
         });
         routes.sort_by(|one, other| one.route.app.cmp(&other.route.app));
-        self.change(routes).await?;
+        let closed = self.change(routes, &app).await?;
         self.plane.switch.trust(&app);
         say!("{change}");
-        Ok(Some(Applied { check }))
+        Ok(Some(Applied { check, closed }))
     }
 
     /// Removes the route of `app`; none where a newer proxy has to be asked.
@@ -208,56 +214,57 @@ impl Server {
         let before = routes.len();
         routes.retain(|stored| stored.route.app != *app);
         if routes.len() < before {
-            self.change(routes).await?;
+            self.change(routes, app).await?;
             say!("{app}: route removed");
         }
         Ok(Some(()))
     }
 
-    /// Ports first, since only they can be refused by somebody else; then the disk; then the table.
-    async fn change(&self, routes: Vec<StoredRoute>) -> Result<(), ProxyError> {
+    /// Ports first, so that they answer as soon as the route is in force; then the disk; then the table. A port that
+    /// somebody else has keeps no route from being in force; those of `app` are given.
+    async fn change(&self, routes: Vec<StoredRoute>, app: &AppName) -> Result<Vec<ClosedPort>, ProxyError> {
         let ports = self.open_ports(&routes);
-        let new = self
-            .doors
-            .prepare(&ports, &mut Inherited::default())
-            .map_err(ProxyError::refused)?;
+        let prepared = self.doors.prepare(&ports, &mut Inherited::default());
         self.store(routes.clone()).await?;
         self.plane.switch.set(routes.clone());
         failpoint::at("route.in-force");
-        for (door, socket) in new {
-            let opened = self.doors.open(door, socket);
-            opened.map_err(|error| ProxyError::failed(format!("cannot accept connections: {error}")))?;
-        }
+        self.open_doors(prepared.sockets)?;
         self.doors.close_others(&ports).await;
         failpoint::at("route.ports-closed");
-        match self.predecessor() {
-            Some(predecessor) => predecessor.follow(&routes).await,
-            None => Ok(()),
+        let own = routes.iter().find(|stored| stored.route.app == *app);
+        let own: Vec<u16> = own.into_iter().flat_map(|stored| stored.route.ports()).collect();
+        self.closed.are(&prepared.refused, |port| own.contains(&port));
+        if let Some(predecessor) = self.predecessor() {
+            predecessor.follow(&routes).await?;
         }
+        let mut closed = self.closed.all();
+        closed.retain(|closed| own.contains(&closed.port));
+        Ok(closed)
     }
 
-    /// Opens and closes doors; none where a newer proxy has to be asked. Where a port is taken, nothing has changed.
-    pub(super) async fn change_doors(&self, change: DoorChange) -> Result<Option<()>, ProxyError> {
+    /// Opens and closes doors, and gives the slot ports that cannot be had; none where a newer proxy has to be asked.
+    /// Where the public port is taken, nothing has changed.
+    pub(super) async fn change_doors(
+        &self,
+        change: DoorChange,
+    ) -> Result<Option<Vec<ClosedPort>>, ProxyError> {
         let _changing = self.changing.lock().await;
         if self.has_moved() {
             return Ok(None);
         }
         let DoorChange { open, close } = change;
-        let mut new = Vec::new();
+        let mut prepared = Prepared::default();
         if open.slots {
             let ports = ports(&self.plane.switch.routes());
-            let slots = self.doors.prepare(&ports, &mut Inherited::default());
-            new = slots.map_err(ProxyError::refused)?;
+            prepared = self.doors.prepare(&ports, &mut Inherited::default());
         }
         let socket = open.socket.then(|| Place::Path(self.socket.clone()));
         for place in open.listen.map(Place::Address).into_iter().chain(socket) {
             let public = self.doors.prepare_public(&place);
-            new.extend(public.map_err(ProxyError::refused)?);
+            prepared.sockets.extend(public.map_err(ProxyError::refused)?);
         }
-        for (door, socket) in new {
-            let opened = self.doors.open(door, socket);
-            opened.map_err(|error| ProxyError::failed(format!("cannot accept connections: {error}")))?;
-        }
+        let is_news = !prepared.sockets.is_empty() || close != DoorSet::default();
+        self.open_doors(prepared.sockets)?;
         if open.slots || close.slots {
             self.has_slots.store(open.slots, SeqCst);
         }
@@ -268,8 +275,13 @@ impl Server {
                 (Door::Public, Place::Path(_)) => close.socket,
             })
             .await;
-        say!("{}", told(open, close));
-        Ok(Some(()))
+        if open.slots || close.slots {
+            self.closed.are(&prepared.refused, |_| false);
+        }
+        if is_news {
+            say!("{}", told(open, close));
+        }
+        Ok(Some(self.closed.all()))
     }
 
     /// Forgets the routes for good, and begins to end; none where a newer proxy has to be asked. What was routed goes
@@ -294,7 +306,7 @@ impl Server {
     }
 
     /// The slot ports that are to be open with these routes.
-    fn open_ports(&self, routes: &[StoredRoute]) -> Vec<u16> {
+    pub(super) fn open_ports(&self, routes: &[StoredRoute]) -> Vec<u16> {
         match self.has_slots.load(SeqCst) {
             true => ports(routes),
             false => Vec::new(),
@@ -398,10 +410,7 @@ impl Drop for Call<'_> {
 
 /// Every slot port that `routes` want.
 pub(super) fn ports(routes: &[StoredRoute]) -> Vec<u16> {
-    routes
-        .iter()
-        .flat_map(|stored| stored.route.slots.values().map(|slot| slot.port))
-        .collect()
+    routes.iter().flat_map(|stored| stored.route.ports()).collect()
 }
 
 /// Which doors were opened and closed, in one line.

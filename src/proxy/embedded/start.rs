@@ -14,9 +14,10 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::api::{self, Caller};
+use super::closed::Closed;
 use super::connection::Plane;
 use super::control::ProxyInfo;
-use super::listen::{Doors, Inherited};
+use super::listen::{Doors, Inherited, Prepared};
 use super::listener::{Listener, Place};
 use super::notify;
 use super::pulse::{Limits, SWEEP};
@@ -27,7 +28,6 @@ use super::takeover::{self, Handover};
 use super::watch;
 use crate::failpoint;
 use crate::model::{ProxyKind, ProxySettings};
-use crate::proxy::answers::ClosedPort;
 use crate::proxy::error::ProxyError;
 use crate::proxy::file;
 use crate::proxy::in_use::FILE as KIND;
@@ -118,10 +118,12 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
     let bound = public.as_ref().and_then(|public| public.place().ok());
     let place = bound.unwrap_or(wanted);
     let doors = Doors::new(Arc::clone(&plane), settings.slot_listen);
-    let (slot_sockets, closed_ports) = match waits {
-        false => slot_sockets(&doors, &routes, &mut possession.inherited),
-        true => (Vec::new(), Vec::new()),
+    let slots = match waits {
+        false => doors.prepare(&ports(&routes), &mut possession.inherited),
+        true => Prepared::default(),
     };
+    let closed = Closed::default();
+    closed.are(&slots.refused, |_| true);
     let metrics = match settings.metrics_listen {
         Some(address) => Some(metrics_socket(&mut possession.inherited, address)?),
         None => None,
@@ -131,7 +133,7 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
     let control = ControlSocket::bind(&state, "control.sock")?;
     let takeover = ControlSocket::bind(&state, "takeover.sock")?;
     let public = public.map(|public| (Door::Public, public));
-    for (door, socket) in slot_sockets.into_iter().chain(public) {
+    for (door, socket) in slots.sockets.into_iter().chain(public) {
         let opened = doors.open(door, socket);
         opened.map_err(|error| ProxyError::failed(format!("cannot accept connections: {error}")))?;
     }
@@ -151,7 +153,7 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
         slot_listen: settings.slot_listen,
         started: jiff::Timestamp::now(),
         recovered_from: loaded.aside,
-        closed_ports,
+        closed_ports: Vec::new(),
     };
     let predecessor = possession.handover.map(Predecessor::commit).transpose()?;
     if predecessor.is_some()
@@ -167,6 +169,7 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
         waits,
         state,
         info,
+        closed,
         possession.lock,
         metrics_copy,
         predecessor,
@@ -176,6 +179,7 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
     failpoint::at("proxy.answering");
     tokio::spawn(api::serve_unix(Arc::clone(&server), control, Caller::Anyone));
     let tasks = Tasks {
+        slot_ports: tokio::spawn(Arc::clone(&server).open_closed()),
         takeover: tokio::spawn(offer(Arc::clone(&server), takeover)),
         metrics: metrics.map(|(socket, _)| tokio::spawn(api::serve_metrics(Arc::clone(&server), socket))),
     };
@@ -297,25 +301,6 @@ fn metrics_socket(
     };
     let copy = copy.map_err(|error| ProxyError::failed(place.refused(&error)))?;
     Ok((copy, Arc::new(socket)))
-}
-
-/// The slot ports' sockets, and why some could not be had: the public port serves without them.
-fn slot_sockets(
-    doors: &Doors,
-    routes: &[StoredRoute],
-    inherited: &mut Inherited,
-) -> (Vec<(Door, Listener)>, Vec<ClosedPort>) {
-    let (mut sockets, mut closed) = (Vec::new(), Vec::new());
-    for port in ports(routes) {
-        match doors.prepare(&[port], inherited) {
-            Ok(prepared) => sockets.extend(prepared),
-            Err(reason) => {
-                say!("{reason}; the slot is served without its own port");
-                closed.push(ClosedPort { port, reason });
-            }
-        }
-    }
-    (sockets, closed)
 }
 
 /// A unix socket that is bound, and not yet where it is looked for.

@@ -86,6 +86,8 @@ const CALL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What has to stop when the end begins.
 pub(super) struct Tasks {
+    /// Opens the slot ports that could not be opened before.
+    pub(super) slot_ports: JoinHandle<()>,
     /// Offers the sockets to a newer proxy.
     pub(super) takeover: JoinHandle<()>,
     /// Serves the metrics' port.
@@ -101,6 +103,7 @@ impl Server {
             () = shutdown.as_mut() => {
                 say!("stopping: no connection is accepted any more");
                 tasks.takeover.abort();
+                tasks.slot_ports.abort();
                 self.doors.close_all().await;
                 self.end(ENDING, pin!(std::future::pending())).await;
                 self.remove_sockets();
@@ -110,6 +113,7 @@ impl Server {
             () = self.leaving.notified() => {
                 say!("another kind of proxy serves: no connection is accepted any more");
                 tasks.takeover.abort();
+                tasks.slot_ports.abort();
                 self.doors.close_for_good(|_, _| true).await;
                 self.end(LEFT, pin!(std::future::pending())).await;
                 self.remove_sockets();

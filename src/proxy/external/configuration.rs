@@ -234,7 +234,8 @@ impl Configuration<'_> {
         Ok(version.map(str::to_owned))
     }
 
-    fn read(&self) -> Result<Option<String>, ProxyError> {
+    /// The text that is in place; none where there is no file.
+    pub(super) fn read(&self) -> Result<Option<String>, ProxyError> {
         match fs::read(&self.file) {
             Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -1,6 +1,6 @@
 //! What is kept of the routes: each with the lanes that stand in the configuration, and what is chosen among them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,9 @@ pub(super) struct Kept {
     pub(super) check: String,
     /// By the app's name.
     pub(super) apps: BTreeMap<AppName, KeptRoute>,
+    /// Slot ports that are left out of the configuration, since somebody else has them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) closed: BTreeSet<u16>,
 }
 
 /// One app's.
@@ -52,6 +55,7 @@ impl Kept {
         Self {
             check,
             apps: BTreeMap::new(),
+            closed: BTreeSet::new(),
         }
     }
 
@@ -85,6 +89,11 @@ impl Kept {
     /// Removes the routes of all apps but those that `stays` names.
     pub(super) fn retain(&mut self, stays: impl Fn(&AppName) -> bool) {
         self.apps.retain(|app, _| stays(app));
+    }
+
+    /// Every slot port that is routed.
+    pub(super) fn ports(&self) -> impl Iterator<Item = u16> {
+        self.routes().flat_map(AppRoute::ports)
     }
 
     /// What the routes choose.

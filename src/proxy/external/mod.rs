@@ -15,6 +15,7 @@ mod haproxy;
 mod kept;
 mod marks;
 mod nginx;
+mod slot_ports;
 mod view;
 mod way;
 
@@ -32,7 +33,7 @@ use self::configuration::Configuration;
 use self::kept::Kept;
 use self::view::View;
 use self::way::Way;
-use super::answers::{Applied, Checked, Drained, OutInstance};
+use super::answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
 use super::error::ProxyError;
 use super::exchange;
 use super::file;
@@ -131,8 +132,42 @@ impl External {
             .check(kept.routes(), self.settings.listen.port())
             .map_err(ProxyError::refused)?;
         kept.put(route, self.subnet)?;
+        let own: Vec<u16> = route.ports().collect();
+        self.leave_out_taken(&mut kept, |port| own.contains(&port), slot_ports::AT_A_FLIP)
+            .await?;
         self.put_in_force(&kept).await?;
-        Ok(Applied { check: kept.check })
+        let closed = slot_ports::told(&kept, self.settings.slot_listen);
+        Ok(Applied {
+            closed: closed
+                .into_iter()
+                .filter(|closed| own.contains(&closed.port))
+                .collect(),
+            check: kept.check,
+        })
+    }
+
+    /// Which slot ports the configuration has to do without: one that somebody else has would keep it from being taken,
+    /// with all apps in it. Those that were left out before are tried again where `tried_again` says so.
+    async fn leave_out_taken(
+        &self,
+        kept: &mut Kept,
+        tried_again: impl Fn(u16) -> bool,
+        patience: Duration,
+    ) -> Result<(), ProxyError> {
+        let text = self.configuration().read()?.unwrap_or_default();
+        kept.closed = slot_ports::taken(kept, &text, self.settings.slot_listen, tried_again, patience).await;
+        Ok(())
+    }
+
+    /// As [`Proxy::closed_ports`](super::Proxy::closed_ports).
+    ///
+    /// # Errors
+    /// When what is kept cannot be read.
+    pub fn closed_ports(&self) -> Result<Vec<ClosedPort>, ProxyError> {
+        let kept = self.kept_already()?;
+        Ok(kept.map_or_else(Vec::new, |kept| {
+            slot_ports::told(&kept, self.settings.slot_listen)
+        }))
     }
 
     /// As [`Proxy::remove_route`](super::Proxy::remove_route).
@@ -184,8 +219,10 @@ impl External {
     /// As for [`External::put_route`].
     pub async fn put_all(&self, routes: &[AppRoute]) -> Result<Applied, ProxyError> {
         let _changing = self.lock().await?;
-        let kept = self.kept_of(routes)?;
+        let mut kept = self.kept_of(routes)?;
         self.keep_token(&kept)?;
+        self.leave_out_taken(&mut kept, |_| true, slot_ports::AT_A_SWITCH)
+            .await?;
         match self.is_flipping() {
             true => self.put_in_force(&kept).await?,
             false => {
@@ -196,7 +233,10 @@ impl External {
                 self.keep(&kept)?;
             }
         }
-        Ok(Applied { check: kept.check })
+        Ok(Applied {
+            closed: slot_ports::told(&kept, self.settings.slot_listen),
+            check: kept.check,
+        })
     }
 
     /// Takes deployer's part out of the program's configuration, and forgets the routes: when this returns, the program

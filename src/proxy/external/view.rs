@@ -1,5 +1,6 @@
 //! What a template is given.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -71,6 +72,8 @@ pub(super) struct AppView {
     pub(super) probe: Option<HttpProbe>,
     /// Blue first.
     pub(super) slots: Vec<SlotView>,
+    /// The slots whose own ports the program listens on: all that nobody else has.
+    pub(super) doors: Vec<SlotView>,
 }
 
 /// One slot of an app.
@@ -119,7 +122,9 @@ impl View {
             idle_timeout: milliseconds(settings.idle_timeout),
             body_timeout: milliseconds(settings.body_timeout),
             response_timeout: milliseconds(settings.response_timeout),
-            apps: apps.map(|kept| AppView::of(kept, program, settings)).collect(),
+            apps: apps
+                .map(|app| AppView::of(app, &kept.closed, program, settings))
+                .collect(),
             template,
             unreadable: None,
         };
@@ -178,8 +183,17 @@ impl View {
 }
 
 impl AppView {
-    fn of(kept: &KeptRoute, program: Program, settings: &ProxySettings) -> Self {
+    fn of(kept: &KeptRoute, closed: &BTreeSet<u16>, program: Program, settings: &ProxySettings) -> Self {
         let route = &kept.route;
+        let slots = Slot::BOTH.into_iter().filter_map(|slot| {
+            Some(SlotView {
+                slot,
+                port: route.slots.get(&slot)?.port,
+                lanes: lanes(kept, slot),
+            })
+        });
+        let slots: Vec<SlotView> = slots.collect();
+        let is_open = |slot: &&SlotView| !closed.contains(&slot.port);
         let probe = route.live_target().into_iter();
         let targets = route.slots.values().filter_map(|slot| slot.target.as_ref());
         Self {
@@ -190,16 +204,8 @@ impl AppView {
                 .join(format!("{}.{}", route.app, program.as_str())),
             snippet_text: None,
             probe: probe.chain(targets).find_map(|target| target.probe.clone()),
-            slots: Slot::BOTH
-                .into_iter()
-                .filter_map(|slot| {
-                    Some(SlotView {
-                        slot,
-                        port: route.slots.get(&slot)?.port,
-                        lanes: lanes(kept, slot),
-                    })
-                })
-                .collect(),
+            doors: slots.iter().filter(is_open).cloned().collect(),
+            slots,
         }
     }
 }

@@ -185,7 +185,16 @@ fn files_are(world: &World, app: &App, context: &str) {
         assert!(stray.is_empty(), "{context}: left over in {folder}: {stray:?}");
     };
     let of_app = format!("apps/{}", app.name);
-    only("", &["apps", "apps.lock", "audit.log", "git", "proxy"]);
+    let own = [
+        "apps",
+        "apps.lock",
+        "audit.log",
+        "git",
+        "identity.json",
+        "identity.lock",
+        "proxy",
+    ];
+    only("", &own);
     only(
         "proxy",
         &[

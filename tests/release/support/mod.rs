@@ -164,6 +164,11 @@ impl World {
         self.path("state").join(name)
     }
 
+    /// The subnet of deployer's network.
+    pub(crate) fn subnet(&self) -> String {
+        self.lease.subnet()
+    }
+
     /// The name of deployer's network, which is the label of its containers too.
     pub(crate) fn network(&self) -> String {
         self.lease.network()

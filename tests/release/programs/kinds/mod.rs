@@ -7,6 +7,7 @@ mod addresses;
 mod crashes;
 mod heads;
 mod instances;
+mod ports;
 mod releases;
 mod reloads;
 mod restarts;
@@ -55,6 +56,11 @@ macro_rules! kinds {
             }
 
             #[test]
+            fn slot_ports_of_other_programs_stop_no_release() {
+                super::of($kind, super::ports::stop_no_release);
+            }
+
+            #[test]
             fn killed_proxy_serves_what_was_live_when_it_is_back() {
                 super::of($kind, super::restarts::serve_what_was_live);
             }
@@ -78,6 +84,11 @@ mod embedded {
     #[test]
     fn heads_bodies_and_streams_pass_as_they_should() {
         super::heads::pass_as_they_should(super::EMBEDDED);
+    }
+
+    #[test]
+    fn slot_ports_of_other_programs_stop_no_release() {
+        super::ports::stop_no_release(super::EMBEDDED);
     }
 }
 

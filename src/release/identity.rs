@@ -1,0 +1,362 @@
+//! The settings that say where everything is that an installation runs: `state`, `engine.host`, `engine.network` and
+//! `engine.subnet`. Whoever goes by other ones finds nothing of it, and starts second copies or takes addresses that are in
+//! use. So what is in force is written down (`STATE/identity.json`), and a change is refused as long as something runs.
+//!
+//! What only reads goes by what is in force and tells that the configuration says something else. What changes something
+//! is refused ([`may_act`]). The state folder cannot tell of itself that it is another one: the containers carry the
+//! installation that made them.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::context::Context;
+use super::history;
+use crate::engine::{Engine, Instance};
+use crate::model::{AppName, EngineSettings, Scope, Settings, printable};
+use crate::store::{Identity, Store, StoreError};
+
+/// How long the Engine may take to tell what it runs. Where it does not, nothing is known against the settings.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// The most things that run that a sentence names.
+const NAMED: usize = 6;
+
+/// Where `settings` differ from what is in force and something runs, they become what is in force. Gives what differs, and
+/// what to do, as a sentence.
+pub(super) fn adopt(settings: &mut Settings, store: &Store, scope: &Scope) -> Option<String> {
+    let identity = store.identity().ok().flatten()?;
+    if is_of(&identity, &settings.engine) {
+        return None;
+    }
+    let held = held(store);
+    if held.is_empty() {
+        return None;
+    }
+    let told = differs(&identity, &settings.engine, &held, scope);
+    settings.engine.host = identity.host;
+    settings.engine.network = identity.network;
+    settings.engine.subnet = identity.subnet;
+    Some(told)
+}
+
+/// Makes sure that the settings are those that everything was made under, and writes them down where nothing was yet.
+/// Costs the reading of a file where they are.
+///
+/// # Errors
+/// When they are not, with both values and what runs; or when they cannot be written down.
+pub async fn may_act(context: &mut Context) -> Result<()> {
+    if let Some(differs) = context.differs.clone() {
+        if !is_the_same_engine(context).await {
+            bail!(differs);
+        }
+        context.go_by_the_configuration();
+    }
+    if let Ok(Some(identity)) = context.store.identity()
+        && is_of(&identity, &context.settings.engine)
+    {
+        return Ok(());
+    }
+    let lock = context.store.lock_identity()?;
+    let known = match context.store.identity() {
+        Ok(Some(identity)) if is_of(&identity, &context.settings.engine) => return Ok(()),
+        Err(StoreError::Unreadable { .. }) => None,
+        known => known?,
+    };
+    let Some(identity) = found(context, known.as_ref()).await? else {
+        return Ok(());
+    };
+    if known.is_none() {
+        context.store.keep_identity_aside(&lock)?;
+    }
+    context.store.write_identity(&lock, &identity)?;
+    match is_of(&identity, &context.settings.engine) {
+        true => Ok(()),
+        false => bail!(differs_from(context, &identity)),
+    }
+}
+
+/// Why nothing may be changed under these settings, as a sentence; none where it may. Writes nothing.
+pub async fn refusal(context: &Context) -> Option<String> {
+    if context.differs.is_some() {
+        return context.differs.clone();
+    }
+    let known = context.store.identity().ok().flatten();
+    if known
+        .as_ref()
+        .is_some_and(|known| is_of(known, &context.settings.engine))
+    {
+        return None;
+    }
+    match found(context, known.as_ref()).await {
+        Err(error) => Some(format!("{error:#}")),
+        Ok(Some(identity)) if !is_of(&identity, &context.settings.engine) => {
+            Some(differs_from(context, &identity))
+        }
+        Ok(_) => None,
+    }
+}
+
+/// Refuses to work beside instances of another installation.
+///
+/// # Errors
+/// When one of `there`, which are on this installation's network, is another's.
+pub(super) fn are_ours(context: &Context, there: &[Instance]) -> Result<()> {
+    let ours = context.store.identity().ok().flatten();
+    let is_anothers = |instance: &&Instance| {
+        let made_by = instance.installation.as_ref();
+        made_by.is_some_and(|id| ours.as_ref().is_some_and(|ours| ours.installation != *id))
+    };
+    let others: Vec<&Instance> = there.iter().filter(is_anothers).collect();
+    match others.is_empty() {
+        true => Ok(()),
+        false => bail!(anothers(context, &others)),
+    }
+}
+
+/// What is in force by what runs, where `known` was written down under other settings, or nothing was. None where that
+/// cannot be seen: then it is looked for again the next time.
+///
+/// # Errors
+/// When another installation has the network.
+async fn found(context: &Context, known: Option<&Identity>) -> Result<Option<Identity>> {
+    let settings = &context.settings.engine;
+    let is_old = known.is_none() && !held(&context.store).is_empty();
+    let Some((engine, all)) = everything(context).await else {
+        return match is_old {
+            true => Ok(None),
+            false => Ok(Some(identity(
+                settings,
+                known.map(|known| known.installation.clone()),
+            )?)),
+        };
+    };
+    if is_old {
+        return written_by_an_older(context, &engine, &all).await.map(Some);
+    }
+    let others: Vec<&Instance> = all.iter().filter(|one| one.network == settings.network).collect();
+    let ours = known.map(|known| known.installation.clone());
+    match others
+        .iter()
+        .all(|one| one.installation.is_some() && one.installation == ours)
+    {
+        true => Ok(Some(identity(settings, ours)?)),
+        false => bail!(anothers(context, &others)),
+    }
+}
+
+/// An older deployer wrote nothing down: its network is the configured one where there is such a network, else that of
+/// the containers that state says run.
+async fn written_by_an_older(context: &Context, engine: &Engine, all: &[Instance]) -> Result<Identity> {
+    let settings = &context.settings.engine;
+    let ours = || {
+        all.iter()
+            .filter(|instance| is_in_state(&context.store, instance))
+    };
+    let mut identity = identity(
+        settings,
+        ours().find_map(|instance| instance.installation.clone()),
+    )?;
+    let subnet = engine.subnet_of(&settings.network).await?;
+    if let Some(elsewhere) = ours().next().filter(|_| subnet.is_none()) {
+        identity.network.clone_from(&elsewhere.network);
+    }
+    let subnet = match subnet {
+        None => engine.subnet_of(&identity.network).await?,
+        known => known,
+    };
+    identity.subnet = subnet.unwrap_or(settings.subnet);
+    Ok(identity)
+}
+
+/// Every instance of every installation; none where the Engine does not tell.
+async fn everything(context: &Context) -> Option<(Engine, Vec<Instance>)> {
+    let looked = async {
+        let engine = context.engine().await.ok()?;
+        Some((engine.clone(), engine.instances_of_all().await.ok()?))
+    };
+    tokio::time::timeout(LOOK, looked).await.ok().flatten()
+}
+
+/// Whether only the Engine's address differs, and what runs is found there too.
+async fn is_the_same_engine(context: &Context) -> bool {
+    let (now, wanted) = (&context.settings.engine, &context.wanted);
+    if (&now.network, now.subnet) != (&wanted.network, wanted.subnet) {
+        return false;
+    }
+    let looked = async {
+        let all = Engine::connect(wanted).await.ok()?.instances(None).await.ok()?;
+        let mut ours = all
+            .iter()
+            .filter(|instance| is_in_state(&context.store, instance));
+        let ours = ours.any(|instance| {
+            let known = context.store.identity().ok().flatten();
+            known.is_some_and(|known| instance.installation.as_ref() == Some(&known.installation))
+        });
+        Some(ours)
+    };
+    tokio::time::timeout(LOOK, looked)
+        .await
+        .ok()
+        .flatten()
+        .unwrap_or(false)
+}
+
+fn is_in_state(store: &Store, instance: &Instance) -> bool {
+    let state = store.state(&instance.app).ok();
+    let running = state.as_ref().and_then(|state| state.slots.get(&instance.slot));
+    running.is_some_and(|running| {
+        (running.release, running.lane, &running.image) == (instance.release, instance.lane, &instance.image)
+    })
+}
+
+fn identity(settings: &EngineSettings, installation: Option<String>) -> Result<Identity> {
+    let new = || fs::read_to_string("/proc/sys/kernel/random/uuid").context("the kernel gives no UUID");
+    let installation = match installation {
+        Some(installation) => installation,
+        None => new()?.trim().to_owned(),
+    };
+    Ok(Identity {
+        installation,
+        host: settings.host.clone(),
+        network: settings.network.clone(),
+        subnet: settings.subnet,
+    })
+}
+
+fn is_of(identity: &Identity, settings: &EngineSettings) -> bool {
+    is_the_same_host(&identity.host, &settings.host)
+        && identity.network == settings.network
+        && identity.subnet == settings.subnet
+}
+
+/// Two paths may lead to one socket: /var/run is /run.
+fn is_the_same_host(one: &str, other: &str) -> bool {
+    let socket = |host: &str| fs::canonicalize(host.strip_prefix("unix://")?).ok();
+    one == other || socket(one).is_some_and(|one| socket(other) == Some(one))
+}
+
+/// Something that is lost to whoever goes by other settings.
+struct Held {
+    app: AppName,
+    /// As people read it.
+    told: String,
+}
+
+impl Held {
+    fn new(app: &AppName, told: String) -> Self {
+        let app = app.clone();
+        Self { app, told }
+    }
+}
+
+/// What slots run, and releases that have not ended.
+fn held(store: &Store) -> Vec<Held> {
+    let apps = store.apps().unwrap_or_default();
+    apps.iter().flat_map(|app| held_of(store, app)).collect()
+}
+
+fn held_of(store: &Store, app: &AppName) -> Vec<Held> {
+    let Ok(state) = store.state(app) else {
+        return vec![Held::new(app, format!("{app}, whose state cannot be read"))];
+    };
+    let running = state.slots.iter().map(|(slot, running)| {
+        let live = if state.live == Some(*slot) { " (live)" } else { "" };
+        format!("{app}/{slot} release {}{live}", running.release)
+    });
+    let unfinished = store.releases(app).unwrap_or_default();
+    let unfinished = unfinished
+        .into_iter()
+        .filter(|release| !history::has_ended(release));
+    let unfinished = unfinished.map(|release| format!("{app} release {}, which has not ended", release.id()));
+    let all = running.chain(unfinished);
+    all.map(|told| Held::new(app, told)).collect()
+}
+
+fn differs_from(context: &Context, identity: &Identity) -> String {
+    differs(
+        identity,
+        &context.settings.engine,
+        &held(&context.store),
+        &context.scope,
+    )
+}
+
+fn differs(identity: &Identity, settings: &EngineSettings, held: &[Held], scope: &Scope) -> String {
+    let (was, now) = (identity, settings);
+    let keys = [
+        (
+            "host",
+            &was.host,
+            &now.host,
+            is_the_same_host(&was.host, &now.host),
+        ),
+        ("network", &was.network, &now.network, was.network == now.network),
+        (
+            "subnet",
+            &was.subnet.to_string(),
+            &now.subnet.to_string(),
+            was.subnet == now.subnet,
+        ),
+    ]
+    .map(|(key, was, now, is_same)| {
+        (!is_same).then(|| (format!("engine.{key} = {now:?}"), format!("{key} = {was:?}")))
+    });
+    let (now, was): (Vec<String>, Vec<String>) = keys.into_iter().flatten().unzip();
+    let was = was.join(", ");
+    format!(
+        "the configuration says {}, and what runs was made under {was}: {}. Nothing is changed under other settings, which \
+         would lose all of it. Hint: write {was} into [engine] again; to change it, remove these apps under the old \
+         settings first (`deployer app remove APP --yes`), and create them anew",
+        now.join(", "),
+        list(held, scope)
+    )
+}
+
+fn anothers(context: &Context, others: &[&Instance]) -> String {
+    let ours = context.store.root();
+    let network = &context.settings.engine.network;
+    let mut states: Vec<&str> = others
+        .iter()
+        .map(|one| one.state.as_str())
+        .filter(|state| !state.is_empty())
+        .collect();
+    states.dedup();
+    let theirs = states.first().map(|state| printable(state));
+    let (whose, hint) = match &theirs {
+        Some(theirs) if ours != std::path::Path::new(theirs.as_ref()) => (
+            format!(
+                "an installation whose state folder is {theirs}, and this one's is {}",
+                ours.display()
+            ),
+            format!("write state = {:?} again where that is it; else ", theirs),
+        ),
+        _ => (
+            format!("an installation that {} knows nothing of", ours.display()),
+            String::new(),
+        ),
+    };
+    let named = others.iter().map(|one| {
+        let told = format!("{}/{} release {}", one.app, one.slot, one.release);
+        Held::new(&one.app, told)
+    });
+    let named: Vec<Held> = named.collect();
+    format!(
+        "on the network {network:?} there are containers of {whose}: {}. Nothing is changed beside them. Hint: {hint}give \
+         this installation an engine.network and engine.subnet of its own; where nobody needs them any more, `docker rm -f \
+         $(docker ps -aq --filter label=deployer.network={network})` removes them",
+        list(&named, &context.scope)
+    )
+}
+
+/// The first of them that there are for whoever asks, and how many more there are.
+fn list(all: &[Held], scope: &Scope) -> String {
+    let seen = all.iter().filter(|held| scope.has_app(&held.app)).take(NAMED);
+    let seen: Vec<&str> = seen.map(|held| held.told.as_str()).collect();
+    match (seen.as_slice(), all.len() - seen.len()) {
+        ([], _) => "of apps that are not for this key".to_owned(),
+        (seen, 0) => seen.join(", "),
+        (seen, more) => format!("{} and {more} more", seen.join(", ")),
+    }
+}

@@ -142,9 +142,9 @@ fn by_others() -> PortSet {
 /// there.
 fn reserved_in(text: &str) -> PortSet {
     let lines = text.lines().filter_map(|line| line.trim().split_once('='));
-    let values = lines.filter(|(key, _)| key.trim().trim_start_matches('-').replace('/', ".") == KEY);
+    let mut values = lines.filter(|(key, _)| key.trim().trim_start_matches('-').replace('/', ".") == KEY);
     values
-        .last()
+        .next_back()
         .and_then(|(_, value)| value.parse().ok())
         .unwrap_or_default()
 }

@@ -129,6 +129,8 @@ impl<'a> Floor<'a> {
             Lane::B
         };
         Ok(InstanceSpec {
+            installation: String::new(),
+            state: PathBuf::new(),
             by: String::new(),
             app: self.app.clone(),
             slot: Slot::Green,

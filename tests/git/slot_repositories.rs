@@ -331,11 +331,11 @@ fn what_keeps_git_from_moving_a_branch_is_found_without_moving_it() {
     git(&["update-ref", "refs/heads/main", one]);
     assert_eq!(tried(&[make("main/hotfix")]), in_the_way("main", "main/hotfix"));
     // Lock files.
-    assert_eq!(tried(&[move_main.clone()]), None);
+    assert_eq!(tried(std::slice::from_ref(&move_main)), None);
     for lock in ["refs/heads/main.lock", "HEAD.lock"] {
         fs::write(path.join(lock), "").unwrap();
         assert_eq!(
-            tried(&[move_main.clone()]),
+            tried(std::slice::from_ref(&move_main)),
             Some(Obstacle::Locked(path.join(lock)))
         );
         fs::remove_file(path.join(lock)).unwrap();

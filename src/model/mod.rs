@@ -5,6 +5,7 @@ mod app;
 mod by;
 mod image;
 mod key;
+mod network;
 mod release;
 pub mod sealed;
 mod settings;
@@ -16,6 +17,7 @@ pub use app::AppName;
 pub use by::{By, Scope};
 pub use image::{Commit, Digest, ImageRef};
 pub use key::{Grant, KeyName, Role};
+pub use network::Network;
 pub use release::{Origin, ReleaseId};
 pub use settings::{
     AppSettings, BuildSettings, Builder, Credentials, EngineSettings, Gate, Probe, ProbeKind, Program,

@@ -146,6 +146,7 @@ impl Proxy {
                 (Slot::Green, slot(Slot::Green, 2, green)),
             ]
             .into(),
+            trailers: false,
         }
     }
 

@@ -1,6 +1,6 @@
 //! An app that keeps every byte that it gets, and says what it is told to.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -24,6 +24,8 @@ struct Shared {
     requests: Mutex<Vec<String>>,
     parts: Mutex<Vec<String>>,
     connections: Mutex<Vec<Connection>>,
+    /// Whether a request came behind a row on its connection.
+    is_reused: AtomicBool,
 }
 
 struct Connection {
@@ -31,6 +33,8 @@ struct Connection {
     /// Whether a request is being read or answered.
     is_busy: Arc<AtomicBool>,
     has_ended: Arc<AtomicBool>,
+    /// Whether a row was said on it.
+    has_said: Arc<AtomicBool>,
 }
 
 #[derive(Default, Clone)]
@@ -50,15 +54,16 @@ impl App {
         let accepting = Arc::clone(&shared);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (is_busy, has_ended) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
+                let [is_busy, has_ended, has_said] = <[Arc<AtomicBool>; 3]>::default();
                 accepting.connections.lock().unwrap().push(Connection {
                     stream: stream.try_clone().unwrap(),
                     is_busy: Arc::clone(&is_busy),
                     has_ended: Arc::clone(&has_ended),
+                    has_said: Arc::clone(&has_said),
                 });
                 let shared = Arc::clone(&accepting);
                 thread::spawn(move || {
-                    shared.serve(&stream, &is_busy);
+                    shared.serve(&stream, &is_busy, &has_said);
                     has_ended.store(true, SeqCst);
                     let _ = stream.shutdown(std::net::Shutdown::Both);
                 });
@@ -84,9 +89,18 @@ impl App {
         (requests, std::mem::take(&mut *self.shared.parts.lock().unwrap()))
     }
 
-    /// How many connections have come.
-    pub(super) fn connections(&self) -> usize {
-        self.shared.connections.lock().unwrap().len()
+    /// Whether every connection on which it has said a row has ended.
+    pub(super) fn is_left(&self) -> bool {
+        let connections = self.shared.connections.lock().unwrap();
+        let mut said = connections
+            .iter()
+            .filter(|connection| connection.has_said.load(SeqCst));
+        said.all(|connection| connection.has_ended.load(SeqCst))
+    }
+
+    /// Whether a request came on a connection on which it had said a row.
+    pub(super) fn is_reused(&self) -> bool {
+        self.shared.is_reused.load(SeqCst)
     }
 
     /// Waits until it has accepted all connections that were made before.
@@ -116,7 +130,7 @@ impl App {
 }
 
 impl Shared {
-    fn serve(&self, stream: &TcpStream, is_busy: &AtomicBool) {
+    fn serve(&self, stream: &TcpStream, is_busy: &AtomicBool, has_said: &AtomicBool) {
         let mut reader = BufReader::new(stream);
         loop {
             if reader.buffer().is_empty() {
@@ -127,6 +141,11 @@ impl Shared {
             let mut request = Vec::new();
             let whole = self.answer(&mut reader, stream, &mut request);
             let text = String::from_utf8_lossy(&request).to_ascii_lowercase();
+            // What it takes for a request may be a part of the row's.
+            let is_request = text.contains(" http/1.1") && !text.contains("/smuggled");
+            self.is_reused
+                .fetch_or(has_said.load(SeqCst) && is_request, SeqCst);
+            has_said.fetch_or(text.split(' ').nth(1) == Some("/row"), SeqCst);
             match whole {
                 Ok(true) => continue,
                 Ok(false) if request.is_empty() => return,
@@ -184,7 +203,7 @@ impl Shared {
 }
 
 /// Reads one head; gives whether there was one.
-fn read_head(reader: &mut impl BufRead, request: &mut Vec<u8>) -> io::Result<bool> {
+pub(super) fn read_head(reader: &mut impl BufRead, request: &mut Vec<u8>) -> io::Result<bool> {
     loop {
         let start = request.len();
         if reader.read_until(b'\n', request)? == 0 {
@@ -197,7 +216,7 @@ fn read_head(reader: &mut impl BufRead, request: &mut Vec<u8>) -> io::Result<boo
 }
 
 /// Reads the body of the request with this head, trailers included.
-fn read_body(reader: &mut impl BufRead, head: &str, request: &mut Vec<u8>) -> io::Result<()> {
+pub(super) fn read_body(reader: &mut impl BufRead, head: &str, request: &mut Vec<u8>) -> io::Result<()> {
     let field = |name: &str| {
         let mut lines = head.lines().filter_map(|line| line.split_once(':'));
         lines

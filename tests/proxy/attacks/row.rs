@@ -13,6 +13,8 @@ pub(super) struct Sent {
     pub(super) with: Vec<&'static str>,
     /// Texts that the app never gets, in lower case.
     pub(super) without: Vec<&'static str>,
+    /// Names of fields of which it gets one at the most.
+    pub(super) once: Vec<&'static str>,
     pub(super) others: Others,
 }
 
@@ -42,6 +44,10 @@ pub(super) struct Said {
 pub(super) enum Setup {
     /// With the defaults.
     Plain,
+    /// It trusts the client, as another proxy.
+    Trusted,
+    /// The app asks for trailers.
+    Trailers,
 }
 
 /// What becomes of a row's bytes.
@@ -77,11 +83,23 @@ pub(super) fn sent(name: &'static str, bytes: impl Into<Vec<u8>>) -> Sent {
         requests: 1,
         with: Vec::new(),
         without: Vec::new(),
+        once: Vec::new(),
         others: Others::Agree,
     }
 }
 
 impl Sent {
+    pub(super) fn setup(mut self, setup: Setup) -> Self {
+        self.setup = setup;
+        self
+    }
+
+    /// The app gets no more than one field of each of these names.
+    pub(super) fn once(mut self, names: &[&'static str]) -> Self {
+        self.once.extend(names);
+        self
+    }
+
     pub(super) fn refused(mut self, status: u16) -> Self {
         self.end = End::Refused(status);
         self

@@ -256,6 +256,7 @@ fn heads_pass(world: &World) {
             },
         )]
         .into(),
+        trailers: false,
     };
     let control = Control::new(&world.state("proxy/control.sock"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

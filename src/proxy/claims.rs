@@ -56,8 +56,8 @@ pub(super) const CLAIMS: [&str; 46] = [
     "cloudfront-forwarded-proto",
 ];
 
-/// Those of [`PREFIXES`] that are in use, for programs that remove fields by their whole names.
-pub(super) const PREFIXED: [&str; 27] = [
+/// Those that begin so and are in use, for programs that remove fields by their whole names.
+const PREFIXED: [&str; 27] = [
     "x-forwarded",
     "x-forwarded-by",
     "x-forwarded-client-cert",
@@ -86,6 +86,67 @@ pub(super) const PREFIXED: [&str; 27] = [
     "x-ssl-client-s-dn",
     "x-ssl-client-verify",
 ];
+
+/// What every request is given anew.
+const OURS: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+
+/// Names beside those of claims that mean something, and that nothing but a dash in it sets apart from others.
+const MEANT: [&str; 9] = [
+    "content-length",
+    "content-type",
+    "deployer-check",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "transfer-encoding",
+    "x-request-id",
+];
+
+/// The names of claims, but for what every request is given anew.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    let all = ["forwarded", "proxy"].into_iter().chain(CLAIMS).chain(PREFIXED);
+    all.filter(|name| !OURS.contains(name))
+}
+
+/// A regular expression for the names of claims, in lower case.
+pub(super) fn pattern() -> String {
+    let whole: Vec<String> = ["forwarded", "proxy"]
+        .into_iter()
+        .chain(CLAIMS)
+        .map(|name| name.replace('-', "[^a-z0-9]"))
+        .collect();
+    let prefixes = PREFIXES.map(|prefix| prefix.replace('-', "[^a-z0-9]"));
+    format!("^(({})([^a-z0-9].*)?|{})$", prefixes.join("|"), whole.join("|"))
+}
+
+/// Regular expressions for names, in lower case, that a server may take for one that means something, and that are none.
+/// Each is for some of them: a line of a configuration has an end.
+pub(super) fn folded_patterns() -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for name in CLAIMS.iter().chain(&MEANT) {
+        all.extend(folded(name));
+    }
+    for prefix in PREFIXES {
+        all.extend(folded(prefix).map(|begins| begins + "([^a-z0-9].*)?"));
+        all.push(format!(
+            "{}([^a-z0-9-]|[^a-z0-9].*[^a-z0-9-]).*",
+            prefix.replace('-', "[^a-z0-9]")
+        ));
+    }
+    all.chunks(20)
+        .map(|some| format!("^({})$", some.join("|")))
+        .collect()
+}
+
+/// The ways in which `name` has another sign in the place of a dash: each of its dashes in turn, the others as they may be.
+fn folded(name: &str) -> impl Iterator<Item = String> {
+    let parts: Vec<&str> = name.split('-').collect();
+    (1..parts.len()).map(move |at| {
+        let (before, after) = (parts[..at].join("[^a-z0-9]"), parts[at..].join("[^a-z0-9]"));
+        format!("{before}[^a-z0-9-]{after}")
+    })
+}
 
 /// Where the names of each length begin in [`CLAIMS`].
 const STARTS: [u8; LONGEST + 2] = {

@@ -16,6 +16,10 @@ const NGINX: Others = Others::Differ("nginx 1.22 may take what comes late for th
 pub(super) fn unasked() -> Vec<Said> {
     vec![
         said("an answer", OK).with(&["first"]),
+        said("an answer that ends with its connection", "HTTP/1.1 200 OK\r\n\r\nfirst")
+            .closing()
+            .with(&["first"])
+            .others(Others::AgreeOnTheEnd),
         said("two answers in one write", [OK, SECOND].concat())
             .with(&["first"])
             .without(&["second"])

@@ -39,6 +39,7 @@ const EVIL: [&str; 7] = ["9.9.9.9", "8.8.8.8", "evil", "https", "4443", ": 666",
 pub(super) fn rows() -> Vec<Sent> {
     const OWN: Others = Others::AgreeOnTheEnd;
     vec![
+        sent("two hosts", get("Host: evil.example\r\n")).refused(400),
         sent("nothing", get("")).with(&OURS).others(OWN),
         sent("claims of a stranger", get(CLAIMS)).with(&OURS).without(&EVIL).once(&["forwarded"]).others(OWN),
         sent("claims by names that a server may fold", get(FOLDED)).with(&OURS).without(&EVIL).others(OWN),

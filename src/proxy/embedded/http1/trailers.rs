@@ -148,7 +148,7 @@ impl Trailers {
                 Kind::OfRequest => OF_REQUESTS.iter().any(|listed| listed.eq_ignore_ascii_case(name)),
                 Kind::OfAnswer => {
                     let is_like = |listed: &&str| likeness(listed, name.as_bytes()).is_some();
-                    Field::of(name) == Field::Other && !NOT_OF_ANSWERS.iter().any(|listed| is_like(&listed))
+                    Field::of(name) == Field::Other && !NOT_OF_ANSWERS.iter().any(is_like)
                 }
             }
     }

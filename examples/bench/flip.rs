@@ -76,6 +76,7 @@ fn route(world: &World) -> Result<AppRoute> {
         )
     };
     Ok(AppRoute {
+        trailers: false,
         app,
         hosts: settings.hosts,
         live: Some(Slot::Blue),

@@ -36,6 +36,7 @@ pub(super) fn settings() -> Settings {
             programs: BTreeMap::new(),
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80)),
             slot_listen: IpAddr::from(Ipv4Addr::LOCALHOST),
+            trusted: Vec::new(),
             metrics_listen: None,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),

@@ -72,6 +72,8 @@ pub(super) struct Proxy {
     pub(super) socket: Field<String>,
     pub(super) listen: Field<String>,
     pub(super) slot_listen: Field<String>,
+    #[serde(default)]
+    pub(super) trusted: Vec<Spanned<String>>,
     pub(super) metrics_listen: Field<String>,
     pub(super) header_timeout: Field<Scalar>,
     pub(super) idle_timeout: Field<Scalar>,
@@ -113,6 +115,7 @@ pub(super) struct App {
     pub(super) branch: Field<String>,
     #[serde(default)]
     pub(super) hosts: Vec<Spanned<String>>,
+    pub(super) trailers: Field<bool>,
     pub(super) ports: Field<Ports>,
     pub(super) container_port: Field<i64>,
     pub(super) dockerfile: Field<String>,

@@ -5,6 +5,7 @@ mod app;
 mod by;
 mod image;
 mod key;
+mod network;
 mod ports;
 mod release;
 pub mod sealed;
@@ -17,6 +18,7 @@ pub use app::AppName;
 pub use by::{By, Scope};
 pub use image::{Commit, DOCKER_HUB, Digest, ImageRef, is_docker_hub};
 pub use key::{Grant, KeyName, Role};
+pub use network::Network;
 pub use ports::PortSet;
 pub use release::{Asked, Origin, ReleaseId};
 pub use settings::{

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{AppName, Subnet};
+use super::{AppName, Network, Subnet};
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -225,6 +225,8 @@ pub struct ProxySettings {
     pub listen: SocketAddr,
     /// The address that slot ports listen on.
     pub slot_listen: IpAddr,
+    /// The peers whose word on who the client is goes on: other proxies. The unix socket's is always taken.
+    pub trusted: Vec<Network>,
     /// Where metrics are served beside the control socket: a loopback address.
     pub metrics_listen: Option<SocketAddr>,
     /// How long a request's head may take to arrive.
@@ -251,6 +253,8 @@ pub struct AppSettings {
     pub branch: String,
     /// The hosts that are this app's, lower case; empty: every host that is no other app's.
     pub hosts: Vec<String>,
+    /// Whether trailers of requests go on, those that may.
+    pub trailers: bool,
     /// The slot ports; absent: given at `app create`.
     pub ports: Option<SlotPorts>,
     /// The port that instances listen on; absent: the image's single EXPOSE.
@@ -434,6 +438,7 @@ impl Default for AppSettings {
         Self {
             branch: "main".into(),
             hosts: Vec::new(),
+            trailers: false,
             ports: None,
             container_port: None,
             build: BuildSettings {

@@ -158,6 +158,7 @@ mod tests {
                     .into_iter()
                     .map(|(slot, port, target)| (slot, SlotRoute { port, target }))
                     .collect(),
+                trailers: false,
             },
             check: "0123".into(),
         }]

@@ -7,6 +7,7 @@
 //! - `external/`: nginx, HAProxy and Caddy, with both slots and both lanes in their configuration beforehand.
 
 mod answers;
+mod claims;
 pub(crate) mod embedded;
 mod error;
 mod exchange;

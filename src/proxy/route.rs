@@ -18,6 +18,9 @@ pub struct AppRoute {
     pub live: Option<Slot>,
     /// The slots that have a port of their own.
     pub slots: BTreeMap<Slot, SlotRoute>,
+    /// Whether trailers of requests go on, those that may. A route that an older deployer has written lets none go on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trailers: bool,
 }
 
 /// A route with the token that lets a request ask which release has answered it.
@@ -185,6 +188,7 @@ mod tests {
             hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
             live: Some(Slot::Blue),
             slots: [(Slot::Blue, slot(ports[0])), (Slot::Green, slot(ports[1]))].into(),
+            trailers: false,
         }
     }
 

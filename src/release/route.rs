@@ -32,6 +32,7 @@ pub fn route_of(context: &Context, app: &App, state: &AppState) -> Result<AppRou
         hosts: app.settings.hosts.clone(),
         live: state.live,
         slots,
+        trailers: app.settings.trailers,
     })
 }
 
@@ -87,7 +88,10 @@ pub(super) fn goes_to_the_same(one: &AppRoute, other: &AppRoute) -> bool {
 /// that its former version wrote.
 pub(super) fn serves_the_same(one: &AppRoute, other: &AppRoute) -> bool {
     let ports = |route: &AppRoute| Slot::BOTH.map(|slot| route.slots.get(&slot).map(|slot| slot.port));
-    goes_to_the_same(one, other) && one.hosts == other.hosts && ports(one) == ports(other)
+    goes_to_the_same(one, other)
+        && one.hosts == other.hosts
+        && one.trailers == other.trailers
+        && ports(one) == ports(other)
 }
 
 /// How the proxy asks an instance that it could not reach whether it is ready again. What only the Engine can ask is

@@ -115,6 +115,17 @@ fn an_ipv6_address_is_taken() {
 }
 
 #[test]
+fn trusted_peers_are_addresses_and_blocks_of_both_families() {
+    let text = "[proxy]\ntrusted = [\"10.0.0.0/8\", \"::1\", \"2001:db8::/32\", \"::ffff:192.0.2.7\"]\n[app.shop]\ntrailers = true";
+    let settings = load(text).unwrap();
+    let told: Vec<String> = settings.proxy.trusted.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["10.0.0.0/8", "::1", "2001:db8::/32", "192.0.2.7"]);
+    assert!(settings.app(&"shop".parse().unwrap()).trailers);
+    let defaults = load("").unwrap();
+    assert!(defaults.proxy.trusted.is_empty() && !defaults.app(&"shop".parse().unwrap()).trailers);
+}
+
+#[test]
 fn relative_paths_start_at_the_folder_of_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("deployer.toml");

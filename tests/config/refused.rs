@@ -233,6 +233,27 @@ fn wrong_proxy_values_are_refused() {
                 "metrics_listen = \"127.0.0.1:80\"",
                 "port 80 is already the port of proxy.listen",
             ),
+            (
+                "trusted = [\"10.0.0.1/8\"]",
+                "not an IP address or a block of them",
+            ),
+            (
+                "trusted = [\"10.0.0.0/33\"]",
+                "not an IP address or a block of them",
+            ),
+            ("trusted = [\"::1/129\"]", "not an IP address or a block of them"),
+            (
+                "trusted = [\"::1\", \"proxy.example\"]",
+                "\"proxy.example\" is not an IP address",
+            ),
+            (
+                "trusted = [\"10.0.0.1:80\"]",
+                "not an IP address or a block of them",
+            ),
+            ("trusted = [\"*\"]", "not an IP address or a block of them"),
+            ("trusted = [\"\"]", "not an IP address or a block of them"),
+            ("trusted = \"10.0.0.0/8\"", "expected a list"),
+            ("trusted = [10]", "expected a text"),
             ("header_timeout = \"0s\"", "longer than nothing"),
             ("idle_timeout = 75", "the duration 75 has no unit"),
             ("body_timeout = \"1d\"", "not a duration"),
@@ -257,6 +278,7 @@ fn wrong_app_values_are_refused() {
             ("hosts = [\"\"]", "not a host"),
             ("hosts = [\"a..b\"]", "not a host"),
             ("hosts = [\"a.org\", \"a.org\"]", "already a host of app \"shop\""),
+            ("trailers = \"yes\"", "expected true or false"),
             ("ports = { green = 50100 }", "needs both slots"),
             (
                 "ports = { green = 50100, blue = 50100 }",

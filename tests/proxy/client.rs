@@ -109,8 +109,15 @@ impl Client {
     }
 
     pub(crate) fn response(&mut self) -> io::Result<Response> {
+        self.response_to("GET")
+    }
+
+    /// The answer to a request by `method`.
+    pub(crate) fn response_to(&mut self, method: &str) -> io::Result<Response> {
         let mut response = self.head()?;
-        self.body(&mut response)?;
+        if method != "HEAD" {
+            self.body(&mut response)?;
+        }
         self.said_close = response.header("connection") == "close";
         Ok(response)
     }

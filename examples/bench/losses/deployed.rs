@@ -96,6 +96,7 @@ impl Deployed {
             target: Some(target),
         };
         let route = AppRoute {
+            trailers: false,
             app: "app-0".parse()?,
             hosts: vec![host(0)],
             live: Some(Slot::Green),

@@ -79,6 +79,7 @@ fn route(app: usize, port: u16, upstream: SocketAddrV4) -> Result<AppRoute> {
         target: Some(target),
     };
     Ok(AppRoute {
+        trailers: false,
         app: format!("app-{app}").parse()?,
         hosts: vec![host(app)],
         live: Some(Slot::Blue),

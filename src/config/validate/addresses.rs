@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::model::{DOCKER_HUB, Subnet, is_docker_hub};
+use crate::model::{DOCKER_HUB, Network, Subnet, is_docker_hub};
 
 use super::super::fault::quoted;
 use super::super::units::Refusal;
@@ -135,6 +135,18 @@ pub(super) fn ip(value: &str) -> Checked<IpAddr> {
         refusal(value, "an IP address")
             .hint("write 127.0.0.1, or 0.0.0.0 for every address; the ports are the apps'")
     };
+    value.parse().map_err(wrong)
+}
+
+/// The addresses of other proxies.
+pub(super) fn peers(value: &str) -> Checked<Network> {
+    let hint = match value.rsplit_once('/') {
+        Some((first, _)) if first.parse::<IpAddr>().is_ok() => {
+            "the address before the / is the block's first one, as in 10.0.0.0/8, ::1 or 2001:db8::/32"
+        }
+        _ => "write addresses, not names and without ports, as in 10.0.0.0/8, ::1 or 2001:db8::/32",
+    };
+    let wrong = |_| refusal(value, "an IP address or a block of them").hint(hint);
     value.parse().map_err(wrong)
 }
 

@@ -14,6 +14,7 @@ pub(super) fn settings(check: &mut Check<'_>, from: &App) -> AppSettings {
     let mut to = AppSettings::default();
     check.set(&mut to.branch, &from.branch, words::branch);
     to.hosts = hosts(check, &from.hosts);
+    check.set(&mut to.trailers, &from.trailers, |on: &bool| Ok(*on));
     to.ports = from.ports.as_ref().and_then(|from| ports(check, from));
     check.set_some(&mut to.container_port, &from.container_port, words::port);
     build(check, &mut to.build, from);

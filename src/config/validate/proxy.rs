@@ -31,6 +31,10 @@ pub(super) fn settings(check: &mut Check<'_>, settings: &mut Settings, from: &Pr
     }
     check.set(&mut to.listen, &from.listen, addresses::listen);
     check.set(&mut to.slot_listen, &from.slot_listen, addresses::ip);
+    let trusted = from.trusted.iter();
+    to.trusted = trusted
+        .filter_map(|peers| check.read(peers, addresses::peers))
+        .collect();
     check.set_some(
         &mut to.metrics_listen,
         &from.metrics_listen,

@@ -50,6 +50,7 @@ fn the_example_shows_the_defaults() {
 
     let mut proxy = all.proxy.clone();
     assert!(proxy.metrics_listen.take().is_some());
+    assert_eq!(std::mem::take(&mut proxy.trusted).len(), 2);
     assert_eq!(std::mem::take(&mut proxy.programs).len(), 3);
     assert_eq!(proxy, default.proxy);
 

@@ -2,7 +2,6 @@
 
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,7 +13,7 @@ use tokio::io::AsyncWrite;
 use super::buffer::Buffer;
 use super::connection::{Accepted, Plane, Worker};
 use super::forward::{self, Then};
-use super::http1::{Refused, Request, has_end};
+use super::http1::{Peer, Refused, Request, has_end};
 use super::listener::Connection;
 use super::page::Page;
 use super::pulse::{Phase, Pulse, Ruling};
@@ -33,8 +32,7 @@ pub(super) struct Client {
     pub(super) worker: Arc<Worker>,
     pub(super) pulse: Arc<Pulse>,
     pub(super) door: Door,
-    /// Its address; none where the program in front knows it, and we do not.
-    peer: Option<IpAddr>,
+    peer: Peer,
     pub(super) stream: Stream,
     /// What it has sent, and nobody has taken.
     pub(super) buffer: Buffer,
@@ -48,12 +46,13 @@ impl Client {
         connection: Connection,
         accepted: Accepted,
     ) -> Self {
+        let peer = plane.peer(accepted.peer);
         Self {
             plane,
             worker,
             pulse,
             door: accepted.door,
-            peer: accepted.peer,
+            peer,
             stream: Stream::new(connection),
             buffer: Buffer::default(),
         }

@@ -12,11 +12,13 @@ use std::task::Poll;
 use tokio::sync::mpsc;
 
 use super::client::Client;
+use super::http1::Peer;
 use super::listen::Accepting;
 use super::listener::Connection;
 use super::pulse::{Clock, Limits, Phase, Pulse, Ruling};
 use super::table::{Door, Switch};
 use super::upstream::{Upstream, lock};
+use crate::model::Network;
 
 /// Workers that accept. Every one of them that has nothing to do wakes for a new connection; the others are given some.
 const ACCEPTORS: usize = 4;
@@ -30,6 +32,8 @@ pub(super) struct Plane {
     pub(super) switch: Switch,
     pub(super) clock: Arc<Clock>,
     pub(super) limits: Limits,
+    /// The peers that are other proxies.
+    trusted: Vec<Network>,
     pub(super) workers: Vec<Arc<Worker>>,
     lingering: AtomicBool,
 }
@@ -60,13 +64,14 @@ pub(super) struct Accepted {
 }
 
 impl Plane {
-    /// Starts `threads` workers.
-    pub(super) fn start(threads: usize, limits: Limits) -> io::Result<Arc<Self>> {
+    /// Starts `threads` workers, for clients and for the proxies that are `trusted`.
+    pub(super) fn start(threads: usize, limits: Limits, trusted: Vec<Network>) -> io::Result<Arc<Self>> {
         let (workers, inboxes): (Vec<_>, Vec<_>) = (0..threads.max(1)).map(Worker::new).unzip();
         let plane = Arc::new(Self {
             switch: Switch::new(workers.len()),
             clock: Arc::new(Clock::new()),
             limits,
+            trusted,
             workers,
             lingering: AtomicBool::new(false),
         });
@@ -93,6 +98,17 @@ impl Plane {
             worker.order(Order::Accept(share));
         }
         Ok(())
+    }
+
+    /// Who a peer with this address is; one without comes through the unix socket.
+    pub(super) fn peer(&self, address: Option<IpAddr>) -> Peer {
+        match address {
+            None => Peer::Front,
+            Some(address) if self.trusted.iter().any(|network| network.contains(address)) => {
+                Peer::Trusted(address)
+            }
+            Some(address) => Peer::Stranger(address),
+        }
     }
 
     /// Gives a connection to the worker that has the fewest.

@@ -21,6 +21,16 @@ pub(super) struct Link {
     upstream: Arc<Upstream>,
 }
 
+/// What was heard of a connection on which nothing is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    Nothing,
+    /// Bytes that nobody has asked for.
+    More,
+    /// Its end, or a failure.
+    End,
+}
+
 impl Link {
     /// Connects to `upstream`.
     pub(super) async fn open(upstream: &Arc<Upstream>) -> io::Result<Self> {
@@ -53,26 +63,31 @@ impl Link {
         Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
     }
 
-    /// Whether nothing was heard of it since its last exchange, neither bytes nor its end, as far as this thread was
-    /// told. Whoever calls is woken when there is.
-    pub(super) fn is_silent(&self, cx: &mut Context<'_>) -> bool {
+    /// What was heard of it since its last exchange, as far as this thread was told. Whoever calls is woken when there
+    /// is more.
+    pub(super) fn heard(&self, cx: &mut Context<'_>) -> Heard {
         while self.stream.poll_read_ready(cx).is_ready() {
             // A read that took all there was, and as much as it could, leaves it to the next one to find that out.
             match self.stream.try_read(&mut [0; 1]) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                _ => return false,
+                Ok(1..) => return Heard::More,
+                _ => return Heard::End,
             }
         }
-        true
+        Heard::Nothing
     }
 
     /// The same, as the kernel knows it at this moment.
-    pub(super) fn is_silent_now(&self) -> bool {
+    pub(super) fn heard_now(&self) -> Heard {
         let heard = recv(
             &self.stream,
             &mut [0; 1][..],
             RecvFlags::PEEK | RecvFlags::DONTWAIT,
         );
-        matches!(heard, Err(rustix::io::Errno::AGAIN))
+        match heard {
+            Err(rustix::io::Errno::AGAIN) => Heard::Nothing,
+            Ok((1.., _)) => Heard::More,
+            _ => Heard::End,
+        }
     }
 }

@@ -70,7 +70,7 @@ impl Exchange {
         let body = std::mem::replace(&mut request.body, Body::none());
         let is_chunked = body.length().is_none();
         Self {
-            upload: Flow::new(head, body, is_chunked, true),
+            upload: Flow::new(head, body, is_chunked, false),
             request,
             is_sent: false,
             is_refused: false,
@@ -84,6 +84,9 @@ impl Exchange {
     /// Sends the request by `lease` from now on; by the one before nothing was sent, or nothing that has a body.
     pub(super) fn begin(&mut self, lease: Lease) {
         self.upload.rewind();
+        if lease.tally.claim.app.takes_trailers {
+            self.upload.let_trailers_pass(&self.request.announcement);
+        }
         self.lease = Some(lease);
         self.answers = Buffer::default();
         (self.seen, self.is_sent, self.is_refused, self.is_heard) = (0, false, false, false);
@@ -188,8 +191,10 @@ impl Exchange {
                         self.seen = 0;
                         continue;
                     }
-                    Ok(Some(Begun::Answer(answer, length))) => {
+                    Ok(Some(Begun::Answer(mut answer, length))) => {
                         self.answers.consume(length);
+                        // It may not have read what it has answered, and take the rest for the next request.
+                        answer.keeps &= self.is_sent;
                         tally.status = answer.status;
                         return Poll::Ready(Ok(answer));
                     }
@@ -270,8 +275,11 @@ impl Exchange {
         let Some(Lease { link, tally }) = self.lease.take() else {
             return;
         };
-        if keeps && self.is_asked() && download.holds_all_of(&self.answers) {
-            tally.claim.in_flight.seat().keep(link, client.pulse.now());
+        let seat = tally.claim.in_flight.seat();
+        match keeps && self.is_asked() {
+            true if download.holds_all_of(&self.answers) => seat.keep(link, client.pulse.now()),
+            true => seat.upstream.distrust(),
+            false => {}
         }
         client.pulse.serve_by(0);
     }

@@ -15,7 +15,7 @@ pub(super) struct Flow {
     body: Body,
     /// Whether it goes on in chunks.
     is_chunked: bool,
-    /// Whether trailers go on.
+    /// Whether trailers go on, those that may.
     has_trailers: bool,
     /// Whether everything was staged.
     is_staged: bool,
@@ -47,6 +47,15 @@ impl Flow {
             after: &[],
             has_begun: false,
             events: None,
+        }
+    }
+
+    /// Lets its trailers go on, those that may, and has its head announce them by the field `announcement`. Only before
+    /// anything of it was written.
+    pub(super) fn let_trailers_pass(&mut self, announcement: &[u8]) {
+        if !std::mem::replace(&mut self.has_trailers, true) {
+            let end = self.before.len().saturating_sub(2);
+            self.before.splice(end..end, announcement.iter().copied());
         }
     }
 

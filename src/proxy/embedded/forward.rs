@@ -181,10 +181,12 @@ async fn ask(client: &mut Client, exchange: &mut Exchange) -> Result<Answer, Una
 
 /// An idle connection that this request may be sent on.
 fn idle(seat: &Arc<Seat>, request: &Request, now: u64) -> Option<Link> {
-    if request.is_repeatable {
-        return seat.take_idle(now, u64::MAX / 2);
-    }
-    seat.take_idle(now, FRESH).filter(Link::is_silent_now)
+    let age = if request.is_repeatable {
+        u64::MAX / 2
+    } else {
+        FRESH
+    };
+    seat.take_idle(now, age)
 }
 
 fn claim(client: &Client, host: &str, tried: &[SocketAddrV4], last: Page) -> Result<Claim, Page> {

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::buffer::Buffer;
 use super::frames::Frames;
-use super::http1::{self, Answer, Begun, FIELDS_MAX, HEAD_MAX, has_end};
+use super::http1::{self, Answer, Begun, FIELDS_MAX, HEAD_MAX, Peer, has_end};
 
 /// The frames of a WebSocket: where one ends is the same however the bytes are cut.
 pub(crate) fn frames(data: &[u8]) {
@@ -63,7 +63,7 @@ fn can_be_read_again(passed_on: &[u8]) -> bool {
 
 /// An upstream's bytes: an answer that is read from them is read from what goes on of it too, with the same body.
 fn answer(bytes: &[u8], size: usize) {
-    let (asked, _) = http1::Request::read(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", None)
+    let (asked, _) = http1::Request::read(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", Peer::Front)
         .ok()
         .flatten()
         .expect("a request");
@@ -177,7 +177,7 @@ fn read(bytes: &[u8], size: usize) -> Vec<Seen> {
     loop {
         let head = from.buffer.bytes();
         let read = match head.len() > seen && (seen == 0 || has_end(head, seen)) {
-            true => http1::Request::read(head, None),
+            true => http1::Request::read(head, Peer::Front),
             false => Ok(None),
         };
         seen = head.len();

@@ -102,7 +102,7 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
     file::sweep(&state, KIND);
     let loaded = file::load::<Vec<StoredRoute>>(&state, ROUTES)?;
     let routes = loaded.content.unwrap_or_default();
-    let plane = Plane::start(threads, Limits::from(&settings))
+    let plane = Plane::start(threads, Limits::from(&settings), settings.trusted.clone())
         .map_err(|error| ProxyError::failed(format!("cannot start the workers: {error}")))?;
     plane.switch.set(routes.clone());
     tokio::spawn(sweep(Arc::clone(&plane)));

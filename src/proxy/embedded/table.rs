@@ -67,6 +67,8 @@ pub(super) enum Nowhere {
 pub(super) struct App {
     pub(super) check: String,
     pub(super) counters: Arc<Counters>,
+    /// Whether trailers of requests go on.
+    pub(super) takes_trailers: bool,
     live: Option<Slot>,
     slots: [Option<Lane>; 2],
 }
@@ -311,6 +313,7 @@ impl Known {
         App {
             check: stored.check.clone(),
             counters: Arc::clone(&self.counters[&route.app]),
+            takes_trailers: route.trailers,
             live: route.live,
             slots: Slot::BOTH.map(|slot| {
                 let target = route.slots.get(&slot)?.target.as_ref()?;
@@ -442,6 +445,7 @@ mod tests {
                 hosts: Vec::new(),
                 live: Some(Slot::Blue),
                 slots: [(Slot::Blue, slot)].into(),
+                trailers: false,
             },
             check: String::new(),
         }]

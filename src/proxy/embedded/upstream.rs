@@ -10,10 +10,11 @@ use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use super::dial::Link;
+use super::dial::{Heard, Link};
 use super::watch;
 use crate::model::{AppName, ReleaseId, Slot};
 use crate::proxy::route::HttpProbe;
+use crate::proxy::say;
 
 /// How long an idle connection is kept, in milliseconds.
 const IDLE_MAX: u64 = 30_000;
@@ -21,6 +22,10 @@ const IDLE_MAX: u64 = 30_000;
 /// Idle connections kept per worker and upstream: as many as 2,000 clients have in use at once on two cores. With 256 of
 /// them three in a hundred requests opened one, and a request cost a quarter more CPU.
 const IDLE_COUNT: usize = 1024;
+
+/// For how many seconds, a sweep each, an instance that said more than it was asked for gets a connection for each request.
+/// What comes late on one that is used again would be taken for the answer to the next request.
+const DISTRUST: u64 = 60;
 
 /// What all workers know of an upstream.
 #[derive(Debug)]
@@ -43,6 +48,8 @@ pub(super) struct Upstream {
     /// Whether somebody looks at it, and whether there is a reason to look again.
     looking: AtomicBool,
     look_again: AtomicBool,
+    /// For how many more sweeps none of its connections is used twice.
+    distrust: AtomicU64,
 }
 
 /// Which instance is at an upstream's address.
@@ -189,6 +196,30 @@ impl Upstream {
         )
     }
 
+    /// Something was heard of a connection on which nothing was asked.
+    pub(super) fn heard(self: &Arc<Self>, heard: Heard) {
+        match heard {
+            Heard::Nothing => {}
+            Heard::End => watch::look(self),
+            Heard::More => self.distrust(),
+        }
+    }
+
+    /// It has said more than it was asked for.
+    pub(super) fn distrust(&self) {
+        if self.distrust.swap(DISTRUST, Relaxed) == 0 && self.is_routed() {
+            say!(
+                "{} sent more than it was asked for: for {DISTRUST} s none of its connections is used twice",
+                self.told()
+            );
+        }
+    }
+
+    /// Whether no connection to it is to be used twice.
+    fn is_distrusted(&self) -> bool {
+        self.distrust.load(Relaxed) > 0
+    }
+
     /// Begins to look at it; false when somebody does already, who then looks again.
     pub(super) fn begin_look(&self) -> bool {
         let begins = !self.looking.swap(true, SeqCst);
@@ -215,30 +246,41 @@ impl Seat {
         InFlight(Arc::clone(self))
     }
 
-    /// An idle connection that was used at most `age` milliseconds before `now`.
+    /// An idle connection that was used at most `age` milliseconds before `now`, and of which nothing was heard since:
+    /// what an instance says before it is asked would be taken for the next answer.
     pub(super) fn take_idle(self: &Arc<Self>, now: u64, age: u64) -> Option<Link> {
         if self.is_stirred.load(Relaxed) {
             self.tidy();
         }
         let outs = self.upstream.outs.load(Relaxed);
         let mut idle = lock(&self.idle);
+        if self.upstream.is_distrusted() {
+            idle.clear();
+        }
         // The last one back is the first one out: it is the likeliest to be open still.
         while let Some(last) = idle.last() {
-            if last.outs == outs {
-                return (now <= last.since + age)
-                    .then(|| idle.pop().map(|last| last.link))
-                    .flatten();
+            if last.outs == outs && now > last.since + age {
+                return None;
             }
-            idle.pop();
+            let last = idle.pop().filter(|last| last.outs == outs);
+            match last.as_ref().map(|last| last.link.heard_now()) {
+                Some(Heard::Nothing) => return last.map(|last| last.link),
+                Some(heard) => self.upstream.heard(heard),
+                None => {}
+            }
         }
         None
     }
 
     /// Keeps a connection whose exchange is over. It is given up when anything is heard of it.
     pub(super) fn keep(self: &Arc<Self>, link: Link, now: u64) {
+        if self.upstream.is_distrusted() {
+            return;
+        }
         let waker = Waker::from(Arc::clone(self));
-        if !link.is_silent(&mut Context::from_waker(&waker)) {
-            return watch::look(&self.upstream);
+        match link.heard(&mut Context::from_waker(&waker)) {
+            Heard::Nothing => {}
+            heard => return self.upstream.heard(heard),
         }
         let mut idle = lock(&self.idle);
         // Looked at under the lock: what leaves the route takes the idle connections with it.
@@ -257,12 +299,13 @@ impl Seat {
         let waker = Waker::from(Arc::clone(self));
         let mut cx = Context::from_waker(&waker);
         let mut idle = lock(&self.idle);
-        let before = idle.len();
-        idle.retain(|idle| idle.link.is_silent(&mut cx));
-        if idle.len() < before {
-            drop(idle);
-            watch::look(&self.upstream);
-        }
+        let mut all = Vec::new();
+        idle.retain(|idle| {
+            all.push(idle.link.heard(&mut cx));
+            all.last() == Some(&Heard::Nothing)
+        });
+        drop(idle);
+        all.into_iter().for_each(|heard| self.upstream.heard(heard));
     }
 }
 
@@ -291,6 +334,7 @@ impl Whole {
             standing: Mutex::new(Standing { instance, out: None }),
             looking: AtomicBool::new(false),
             look_again: AtomicBool::new(false),
+            distrust: AtomicU64::new(0),
         });
         let seat = |_| {
             Arc::new(Seat {
@@ -329,8 +373,10 @@ impl Whole {
         self.seats.iter().for_each(|seat| lock(&seat.idle).clear());
     }
 
-    /// Closes the connections that were idle for too long.
+    /// Closes the connections that were idle for too long. To be called about once a second.
     pub(super) fn sweep(&self, now: u64) {
+        let distrust = &self.upstream.distrust;
+        distrust.store(distrust.load(Relaxed).saturating_sub(1), Relaxed);
         for seat in self.seats.iter() {
             lock(&seat.idle).retain(|idle| now < idle.since + IDLE_MAX);
         }
@@ -357,5 +403,52 @@ impl Drop for InFlight {
         if self.0.in_flight.fetch_sub(1, SeqCst) == 1 && self.0.upstream.awaited.load(SeqCst) {
             self.0.upstream.ended.notify_waiters();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn seat_and_app() -> (Arc<Seat>, TcpListener) {
+        let app = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let SocketAddr::V4(address) = app.local_addr().unwrap() else {
+            unreachable!("asked for IPv4")
+        };
+        let instance = Instance {
+            app: "shop".parse().unwrap(),
+            slot: Slot::Blue,
+            release: ReleaseId(1),
+            index: 0,
+            probe: None,
+        };
+        let whole = Whole::new(1, address, instance, 1);
+        (Arc::clone(&whole.seats[0]), app)
+    }
+
+    #[tokio::test]
+    async fn a_connection_on_which_more_came_is_not_taken_though_the_thread_was_not_told_yet() {
+        let (seat, app) = seat_and_app().await;
+        let mut ends = Vec::new();
+        for _ in 0..2 {
+            let link = Link::open(&seat.upstream).await.unwrap();
+            ends.push(app.accept().await.unwrap().0);
+            seat.keep(link, 0);
+        }
+        assert!(seat.take_idle(0, 1).is_some(), "nothing was heard of it");
+        // A blocking write: this thread's runtime has no chance to hear of it.
+        let end = ends.remove(0).into_std().unwrap();
+        std::io::Write::write_all(&mut &end, b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        assert!(seat.take_idle(0, 1).is_none(), "more came than was asked for");
+        // And no other one of this instance is used again for a while.
+        let link = Link::open(&seat.upstream).await.unwrap();
+        app.accept().await.unwrap().0.shutdown().await.unwrap();
+        seat.keep(link, 0);
+        assert!(seat.take_idle(0, 1).is_none());
     }
 }

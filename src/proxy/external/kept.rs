@@ -293,6 +293,7 @@ mod tests {
             hosts: Vec::new(),
             live,
             slots: [(Slot::Blue, slot(1, blue)), (Slot::Green, slot(2, green))].into(),
+            trailers: false,
         }
     }
 

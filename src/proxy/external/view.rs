@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::kept::{Kept, KeptRoute};
 use crate::model::{AppName, Lane, Program, ProxyKind, ProxySettings, Slot};
+use crate::proxy::claims;
 use crate::proxy::error::ProxyError;
 use crate::proxy::route::HttpProbe;
 
@@ -41,6 +42,12 @@ pub(super) struct View {
     pub(super) socket: Option<PathBuf>,
     /// See [`VERSION_HOST`].
     pub(super) version_host: &'static str,
+    /// The peers whose claims go on, with IPv4 and IPv6 addresses as nginx, HAProxy and Caddy read them.
+    pub(super) trusted: Vec<String>,
+    /// What goes on of nobody else's requests: see `claims`.
+    pub(super) claims: Vec<&'static str>,
+    pub(super) claims_pattern: String,
+    pub(super) folded_patterns: Vec<String>,
     /// Milliseconds: how long a request's head may take to arrive.
     pub(super) header_timeout: u64,
     /// Milliseconds: how long a kept connection may stay without a request.
@@ -118,6 +125,10 @@ impl View {
             folder: settings.folder.join(program.as_str()),
             socket: is_front.then(|| settings.socket.clone()),
             version_host: VERSION_HOST,
+            trusted: settings.trusted.iter().map(ToString::to_string).collect(),
+            claims: claims::names().collect(),
+            claims_pattern: claims::pattern(),
+            folded_patterns: claims::folded_patterns(),
             header_timeout: milliseconds(settings.header_timeout),
             idle_timeout: milliseconds(settings.idle_timeout),
             body_timeout: milliseconds(settings.body_timeout),

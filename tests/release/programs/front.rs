@@ -256,6 +256,7 @@ fn heads_pass(world: &World) {
             },
         )]
         .into(),
+        trailers: false,
     };
     let control = Control::new(&world.state("proxy/control.sock"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -298,17 +299,29 @@ fn heads_pass(world: &World) {
         ("X-Forwarded-For", "9.9.9.9"),
         ("X-Forwarded-Proto", "https"),
         ("X-Forwarded-Host", "elsewhere.example"),
+        ("Forwarded", "for=9.9.9.9"),
+        ("X-Real-IP", "9.9.9.9"),
+        ("X_Forwarded_For", "9.9.9.9"),
+        ("Remote-User", "somebody"),
         ("X-Request-Id", "mine"),
         ("x_under.score", "kept"),
         ("x-long", &long),
     ];
     let came = head(&given);
-    assert_eq!(
-        line(&came, "x-forwarded-for").as_deref(),
-        Some("9.9.9.9, 127.0.0.1"),
-        "{came}"
-    );
-    for (name, value) in &given[1..] {
+    // Nobody trusts who says so.
+    for (name, value) in [
+        ("x-forwarded-for", Some("127.0.0.1")),
+        ("x-forwarded-proto", Some("http")),
+        ("x-forwarded-host", Some("Mirror.Example:81")),
+        ("forwarded", None),
+        ("x-real-ip", None),
+        ("x_forwarded_for", None),
+        ("remote-user", None),
+    ] {
+        assert_eq!(line(&came, name).as_deref(), value, "{name} in\n{came}");
+    }
+    assert_eq!(came.matches("orwarded-").count(), 3, "each once:\n{came}");
+    for (name, value) in &given[7..] {
         assert_eq!(line(&came, name).as_deref(), Some(*value), "{name} in\n{came}");
     }
     bytes_pass_as_they_come(world, &mirror);

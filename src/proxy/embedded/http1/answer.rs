@@ -7,6 +7,7 @@ use http::StatusCode;
 use super::body::{Body, Malformed};
 use super::fields::{Coding, Field, Fields, put, put_date, put_number};
 use super::request::Request;
+use super::trailers::Trailers;
 use super::{FIELDS_MAX, RELEASE};
 
 /// What is put into a head at most, beside what came.
@@ -75,6 +76,8 @@ impl Answer {
         let has_coding = fields.coding() != Coding::None;
         let body = body(&fields, status, asked.is_head)?;
         let is_endless = body.length().is_none();
+        let is_chunked = is_endless && !asked.is_http_10;
+        let trailers = Trailers::of_answer(&fields);
 
         let mut head = Vec::with_capacity(length + ROOM);
         head.extend_from_slice(b"HTTP/1.1 ");
@@ -87,7 +90,9 @@ impl Answer {
         let (mut has_date, mut is_events, mut is_websocket) = (false, false, false);
         for (kind, field) in fields.iter() {
             match kind {
-                Field::Hop | Field::Connection | Field::TransferEncoding | Field::Te => continue,
+                Field::Hop | Field::Connection | Field::TransferEncoding | Field::Te | Field::Trailer => {
+                    continue;
+                }
                 // To a HEAD it tells of the body that is not there; where it frames one, it is written below.
                 Field::ContentLength if has_coding || body.length() != Some(0) => continue,
                 Field::Release if has_release => continue,
@@ -104,8 +109,11 @@ impl Answer {
             put_number(&mut head, length);
             head.extend_from_slice(b"\r\n");
         }
-        if is_endless && !asked.is_http_10 {
+        if is_chunked {
             put(&mut head, "transfer-encoding", b"chunked");
+        }
+        if is_chunked && asked.takes_trailers && !body.is_to_the_end() {
+            head.extend_from_slice(&trailers.announcement(&fields));
         }
         if !has_date {
             put_date(&mut head);
@@ -121,13 +129,13 @@ impl Answer {
         let answer = Self {
             head,
             status,
-            is_chunked: is_endless && !asked.is_http_10,
+            is_chunked,
             is_unframed: is_endless && asked.is_http_10,
             is_events: is_events && is_endless,
             keeps: keeps && !has_both && !body.is_to_the_end(),
             is_websocket,
             is_keep_alive_news: asked.is_http_10,
-            body,
+            body: body.with(trailers),
         };
         Ok(Some(Begun::Answer(answer, length)))
     }
@@ -170,6 +178,7 @@ fn body(fields: &Fields<'_>, status: StatusCode, to_head: bool) -> Result<Body, 
 
 #[cfg(test)]
 mod tests {
+    use super::super::request::Peer;
     use super::*;
 
     const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -178,7 +187,7 @@ mod tests {
     const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
 
     fn read(text: &str, to: &str) -> Result<Answer, Malformed> {
-        let (asked, _) = Request::read(to.as_bytes(), None).unwrap().unwrap();
+        let (asked, _) = Request::read(to.as_bytes(), Peer::Front).unwrap().unwrap();
         match Answer::read(text.as_bytes(), &asked, || None)?.expect("a whole head") {
             Begun::Answer(answer, length) => {
                 assert_eq!(length, text.len());
@@ -303,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_word_meanwhile_is_no_answer() {
-        let (asked, _) = Request::read(GET.as_bytes(), None).unwrap().unwrap();
+        let (asked, _) = Request::read(GET.as_bytes(), Peer::Front).unwrap().unwrap();
         let text = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n";
         let begun = Answer::read(text, &asked, || None);
         assert!(matches!(begun, Ok(Some(Begun::Meanwhile(37)))), "{begun:?}");
@@ -311,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_release_is_told_by_the_proxy_where_it_tells_one() {
-        let (asked, _) = Request::read(GET.as_bytes(), None).unwrap().unwrap();
+        let (asked, _) = Request::read(GET.as_bytes(), Peer::Front).unwrap().unwrap();
         let text = b"HTTP/1.1 200 OK\r\nDeployer-Release: mine\r\nContent-Length: 0\r\nDate: x\r\n\r\n";
         let head = |release: Option<&str>| match Answer::read(text, &asked, || release.map(ToOwned::to_owned))
         {

@@ -2,8 +2,7 @@
 
 use std::io::Write as _;
 
-use super::FIELDS_MAX;
-use super::fields::put;
+use super::trailers::Trailers;
 
 /// Longest line with a chunk's size, in bytes, extensions included.
 const SIZE_LINE_MAX: usize = 1 << 10;
@@ -15,8 +14,7 @@ const TRAILERS_MAX: usize = 8 << 10;
 #[derive(Debug)]
 pub(in crate::proxy::embedded) struct Body {
     state: State,
-    /// The trailers that have come, as they came; with the empty line behind them at the end.
-    trailers: Vec<u8>,
+    trailers: Trailers,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,8 +69,13 @@ impl Body {
     fn of(state: State) -> Self {
         Self {
             state,
-            trailers: Vec::new(),
+            trailers: Trailers::default(),
         }
+    }
+
+    /// The same, with these trailers behind it.
+    pub(super) fn with(self, trailers: Trailers) -> Self {
+        Self { trailers, ..self }
     }
 
     /// Whether all of it has come.
@@ -161,23 +164,20 @@ impl Body {
                     };
                 }
                 State::Trailers => {
-                    let room = TRAILERS_MAX - self.trailers.len();
+                    let room = TRAILERS_MAX - self.trailers.length();
                     let Some(line) = line(&raw[at..], room)? else {
                         break;
                     };
                     at += line.len() + 2;
-                    if line.is_empty() && self.trailers.is_empty() {
+                    if line.is_empty() && !self.has_trailers() {
                         self.state = State::Done;
                         break;
                     }
                     if line.len() + 2 > room {
                         return Err(Malformed);
                     }
-                    self.trailers.extend_from_slice(line);
-                    self.trailers.extend_from_slice(b"\r\n");
+                    self.trailers.take(line)?;
                     if line.is_empty() {
-                        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-                        parse_trailers(&self.trailers, &mut fields)?;
                         self.state = State::Done;
                         break;
                     }
@@ -216,17 +216,12 @@ impl Body {
 
     /// Writes the trailers that may go on, a line each.
     pub(in crate::proxy::embedded) fn put_trailers(&self, to: &mut Vec<u8>) {
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-        for field in parse_trailers(&self.trailers, &mut fields).unwrap_or_default() {
-            if may_trail(field.name) {
-                put(to, field.name, field.value);
-            }
-        }
+        self.trailers.put(to);
     }
 
     /// Whether trailers have come.
     pub(in crate::proxy::embedded) fn has_trailers(&self) -> bool {
-        !self.trailers.is_empty()
+        self.trailers.length() > 0
     }
 }
 
@@ -267,40 +262,6 @@ fn size(line: &[u8]) -> Result<u64, Malformed> {
         .ok()
         .and_then(|digits| u64::from_str_radix(digits, 16).ok())
         .ok_or(Malformed)
-}
-
-fn parse_trailers<'fields, 'lines>(
-    lines: &'lines [u8],
-    fields: &'fields mut [httparse::Header<'lines>],
-) -> Result<&'fields [httparse::Header<'lines>], Malformed> {
-    match httparse::parse_headers(lines, fields) {
-        Ok(httparse::Status::Complete((length, fields))) if length == lines.len() => Ok(fields),
-        _ => Err(Malformed),
-    }
-}
-
-/// Whether a field may stand behind a body (RFC 9110, section 6.5.1): none that says where the message goes or ends, or
-/// how it is to be read.
-fn may_trail(name: &str) -> bool {
-    const NOT: [&str; 16] = [
-        "authorization",
-        "cache-control",
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-range",
-        "content-type",
-        "expect",
-        "host",
-        "keep-alive",
-        "max-forwards",
-        "set-cookie",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
-    !NOT.iter().any(|not| not.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]

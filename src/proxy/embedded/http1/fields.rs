@@ -8,6 +8,7 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 
 use super::body::Body;
 use super::{CHECK, RELEASE};
+use crate::proxy::claims::{Likeness, claim, likeness};
 
 /// A field, by what the proxy does about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +26,15 @@ pub(super) enum Field {
     Expect,
     Te,
     Upgrade,
+    Trailer,
+    Forwarded,
     ForwardedFor,
     ForwardedProto,
     ForwardedHost,
+    /// Says in another way who the client is.
+    Claim,
+    /// A name that some servers take for one of the others, and that is none: `Content_Length`.
+    Folded,
     RequestId,
     /// By which a flip asks which release answers.
     Check,
@@ -41,7 +48,9 @@ impl Field {
             2 => &[("te", Self::Te)],
             4 => &[("host", Self::Host), ("date", Self::Date)],
             6 => &[("expect", Self::Expect)],
-            7 => &[("upgrade", Self::Upgrade)],
+            5 => &[("proxy", Self::Hop)],
+            7 => &[("upgrade", Self::Upgrade), ("trailer", Self::Trailer)],
+            9 => &[("forwarded", Self::Forwarded)],
             10 => &[("connection", Self::Connection), ("keep-alive", Self::Hop)],
             12 => &[
                 ("content-type", Self::ContentType),
@@ -62,15 +71,23 @@ impl Field {
             19 => &[("proxy-authorization", Self::Hop)],
             _ => &[],
         };
-        known
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map_or(Self::Other, |(_, field)| *field)
+        let name = name.as_bytes();
+        let like = |(known, field): &(&str, Self)| Some((likeness(known, name)?, *field));
+        let found = known.iter().find_map(like);
+        match found.or_else(|| Some((claim(name)?, Self::Claim))) {
+            None => Self::Other,
+            Some((Likeness::Same, field)) => field,
+            Some((Likeness::Folded, _)) => Self::Folded,
+        }
     }
 
-    /// Whether Connection cannot name it as one for this hop alone: it is what tells where the message goes and ends.
+    /// Whether Connection cannot name it as one for this hop alone: it tells where the message goes and ends; or it is
+    /// for this hop, and what it says is taken.
     fn stays(self) -> bool {
-        matches!(self, Self::Host | Self::ContentLength | Self::TransferEncoding)
+        matches!(
+            self,
+            Self::Host | Self::ContentLength | Self::TransferEncoding | Self::Te
+        )
     }
 }
 
@@ -78,6 +95,8 @@ impl Field {
 pub(super) struct Fields<'a> {
     pub(super) all: &'a [httparse::Header<'a>],
     kinds: [Field; super::FIELDS_MAX],
+    /// What Connection names.
+    pub(super) named: Vec<&'a [u8]>,
     pub(super) says_close: bool,
     pub(super) says_keep_alive: bool,
     pub(super) says_upgrade: bool,
@@ -88,11 +107,11 @@ impl<'a> Fields<'a> {
         let mut fields = Self {
             all,
             kinds: [Field::Other; super::FIELDS_MAX],
+            named: Vec::new(),
             says_close: false,
             says_keep_alive: false,
             says_upgrade: false,
         };
-        let mut named = Vec::new();
         for (field, kind) in all.iter().zip(&mut fields.kinds) {
             *kind = Field::of(field.name);
             if *kind == Field::Connection {
@@ -101,14 +120,15 @@ impl<'a> Fields<'a> {
                         () if token.eq_ignore_ascii_case(b"close") => fields.says_close = true,
                         () if token.eq_ignore_ascii_case(b"keep-alive") => fields.says_keep_alive = true,
                         () if token.eq_ignore_ascii_case(b"upgrade") => fields.says_upgrade = true,
-                        () => named.push(token),
+                        () => fields.named.push(token),
                     }
                 }
             }
         }
-        if !named.is_empty() {
+        if !fields.named.is_empty() {
             for (field, kind) in all.iter().zip(&mut fields.kinds) {
-                let is_named = named
+                let is_named = fields
+                    .named
                     .iter()
                     .any(|name| name.eq_ignore_ascii_case(field.name.as_bytes()));
                 if is_named && !kind.stays() {
@@ -122,6 +142,15 @@ impl<'a> Fields<'a> {
     /// All fields, with what they are.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Field, &'a httparse::Header<'a>)> {
         self.kinds.iter().copied().zip(self.all)
+    }
+
+    /// Whether the field at `at` is said once more behind it, and not as nothing.
+    pub(super) fn is_said_again(&self, at: usize) -> bool {
+        let name = self.all[at].name;
+        let mut behind = self.iter().skip(at + 1);
+        behind.any(|(kind, field)| {
+            kind == self.kinds[at] && field.name.eq_ignore_ascii_case(name) && !field.value.is_empty()
+        })
     }
 
     /// The values of the fields that are `wanted`.

@@ -12,6 +12,7 @@ use http::Uri;
 use super::FIELDS_MAX;
 use super::body::Body;
 use super::fields::{Coding, Field, Fields, put, put_framing, tokens};
+use super::trailers::Trailers;
 use crate::proxy::embedded::page::Page;
 
 /// Longest request id that is kept.
@@ -36,11 +37,39 @@ pub(in crate::proxy::embedded) struct Request {
     pub(in crate::proxy::embedded) is_repeatable: bool,
     /// Whether the client waits for a word before it sends the body.
     pub(in crate::proxy::embedded) expects: bool,
+    /// Whether the client takes trailers.
     pub(in crate::proxy::embedded) takes_trailers: bool,
+    /// The field that announces those of its trailers that an app may get; empty where there are none.
+    pub(in crate::proxy::embedded) announcement: Vec<u8>,
     /// Whether it asks to change protocol, and may.
     pub(in crate::proxy::embedded) upgrades: bool,
     /// The token by which a flip asks which release answers.
     pub(in crate::proxy::embedded) check: Option<Vec<u8>>,
+}
+
+/// Who has sent a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy::embedded) enum Peer {
+    /// The program in front, through its socket: it has written down who the client is.
+    Front,
+    /// Another proxy that the operator trusts: it has written down who its client is.
+    Trusted(IpAddr),
+    /// Somebody who may claim whatever they like.
+    Stranger(IpAddr),
+}
+
+impl Peer {
+    /// Its address; none where it has none.
+    fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Front => None,
+            Self::Trusted(address) | Self::Stranger(address) => Some(address),
+        }
+    }
+
+    fn is_trusted(self) -> bool {
+        !matches!(self, Self::Stranger(_))
+    }
 }
 
 /// A request that does not go on.
@@ -59,14 +88,14 @@ const CONFLICT: Page = Page::BadRequest(
 );
 
 impl Request {
-    /// Reads the head that `bytes` begin with, of a request that comes from `client`, where that is known here: else the
-    /// program in front has written it down. Gives its length too; none where its end has not come.
+    /// Reads the head that `bytes` begin with, of a request that comes from `peer`. Gives its length too; none where its
+    /// end has not come.
     ///
     /// # Errors
     /// The page that refuses it.
     pub(in crate::proxy::embedded) fn read(
         bytes: &[u8],
-        client: Option<IpAddr>,
+        peer: Peer,
     ) -> Result<Option<(Self, usize)>, Refused> {
         let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
         let mut parsed = httparse::Request::new(&mut []);
@@ -89,7 +118,7 @@ impl Request {
             target,
             is_http_10: minor == 0,
         };
-        line.request(&Fields::new(parsed.headers), client, length)
+        line.request(&Fields::new(parsed.headers), peer, length)
             .map(|request| Some((request, length)))
             .map_err(|page| Refused {
                 page,
@@ -106,7 +135,7 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    fn request(&self, fields: &Fields<'_>, client: Option<IpAddr>, length: usize) -> Result<Request, Page> {
+    fn request(&self, fields: &Fields<'_>, peer: Peer, length: usize) -> Result<Request, Page> {
         let body = self.body(fields)?;
         if self.method == "CONNECT" {
             return Err(Page::MethodNotAllowed);
@@ -134,7 +163,7 @@ impl Line<'_> {
             head.extend_from_slice(part.as_bytes());
         }
         put(&mut head, "host", host);
-        let takes_trailers = put_fields(&mut head, fields, host, client);
+        let takes_trailers = put_fields(&mut head, fields, host, peer, self.is_http_10);
         if body.length() != Some(0) || fields.values(Field::ContentLength).next().is_some() {
             put_framing(&mut head, &body);
         }
@@ -144,6 +173,14 @@ impl Line<'_> {
         }
         head.extend_from_slice(b"\r\n");
 
+        let (body, announcement) = match body.length() {
+            Some(_) => (body, Vec::new()),
+            None => {
+                let trailers = Trailers::of_request(fields);
+                let announcement = trailers.announcement(fields);
+                (body.with(trailers), announcement)
+            }
+        };
         Ok(Request {
             host: name.to_ascii_lowercase(),
             is_head: self.method == "HEAD",
@@ -152,6 +189,7 @@ impl Line<'_> {
             is_repeatable: is_safe && body.is_done(),
             expects: expects && !body.is_done(),
             takes_trailers,
+            announcement,
             upgrades: upgrade.is_some(),
             check: fields.values(Field::Check).next().map(<[u8]>::to_vec),
             body,
@@ -215,18 +253,37 @@ impl Line<'_> {
 }
 
 /// Writes the fields that go on, and those that the proxy adds; gives whether the client takes trailers.
-fn put_fields(head: &mut Vec<u8>, fields: &Fields<'_>, host: &[u8], client: Option<IpAddr>) -> bool {
-    let (mut way, mut has_proto, mut has_host, mut has_id) = (Vec::new(), false, false, false);
+fn put_fields(head: &mut Vec<u8>, fields: &Fields<'_>, host: &[u8], peer: Peer, is_http_10: bool) -> bool {
+    let (mut way, mut told) = (Vec::new(), Vec::new());
+    let (mut has_proto, mut has_host, mut has_id) = (false, false, false);
     let mut takes_trailers = false;
-    for (kind, field) in fields.iter() {
+    for (at, (kind, field)) in fields.iter().enumerate() {
         match kind {
             Field::Other | Field::ContentType | Field::Date | Field::Release => {}
+            Field::Forwarded
+            | Field::ForwardedFor
+            | Field::ForwardedProto
+            | Field::ForwardedHost
+            | Field::Claim
+                if !peer.is_trusted() || field.value.is_empty() =>
+            {
+                continue;
+            }
+            Field::Forwarded => {
+                told.push(field.value);
+                continue;
+            }
             Field::ForwardedFor => {
                 way.push(field.value);
                 continue;
             }
+            // The last one is the nearest proxy's.
+            Field::ForwardedProto | Field::ForwardedHost | Field::Claim if fields.is_said_again(at) => {
+                continue;
+            }
             Field::ForwardedProto => has_proto = true,
             Field::ForwardedHost => has_host = true,
+            Field::Claim => {}
             Field::RequestId if !has_id && is_good_id(field.value) => has_id = true,
             Field::Te => {
                 takes_trailers |= tokens(field.value).any(|token| token.eq_ignore_ascii_case(b"trailers"));
@@ -236,10 +293,15 @@ fn put_fields(head: &mut Vec<u8>, fields: &Fields<'_>, host: &[u8], client: Opti
         }
         put(head, field.name, field.value);
     }
+    // HTTP/1.0 has no chunks for them to stand behind.
+    takes_trailers &= !is_http_10;
     if takes_trailers {
         put(head, "te", b"trailers");
     }
-    put_way(head, &way, client);
+    put_way(head, &way, peer.address());
+    if !told.is_empty() {
+        put(head, "forwarded", &told.join(&b", "[..]));
+    }
     // TLS usually ends before us, at something that says so.
     if !has_proto {
         put(head, "x-forwarded-proto", b"http");
@@ -338,11 +400,11 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Request, Page> {
-        read_from(text, Some(Ipv4Addr::new(3, 3, 3, 3).into()))
+        read_from(text, Peer::Stranger(Ipv4Addr::new(3, 3, 3, 3).into()))
     }
 
-    fn read_from(text: &str, client: Option<IpAddr>) -> Result<Request, Page> {
-        let whole = Request::read(text.as_bytes(), client).map_err(|refused| refused.page)?;
+    fn read_from(text: &str, peer: Peer) -> Result<Request, Page> {
+        let whole = Request::read(text.as_bytes(), peer).map_err(|refused| refused.page)?;
         let (request, length) = whole.expect("a whole head");
         assert_eq!(length, text.len());
         Ok(request)
@@ -364,7 +426,7 @@ mod tests {
         let whole = "GET /a?b HTTP/1.1\r\nHost: a\r\nX-Mine:  as it is \r\n\r\n";
         for cut in 0..whole.len() {
             assert!(
-                matches!(Request::read(&whole.as_bytes()[..cut], None), Ok(None)),
+                matches!(Request::read(&whole.as_bytes()[..cut], Peer::Front), Ok(None)),
                 "{cut}"
             );
         }
@@ -476,7 +538,7 @@ mod tests {
         }
         assert_eq!(values(&request, "te"), ["trailers"]);
         assert_eq!(values(&request, "content-length"), ["3"]);
-        assert_eq!(values(&request, "x-forwarded-for"), ["1.1.1.1, 2.2.2.2, 3.3.3.3"]);
+        assert_eq!(values(&request, "x-forwarded-for"), ["3.3.3.3"]);
         assert_eq!(values(&request, "x-forwarded-proto"), ["http"]);
         assert_eq!(values(&request, "x-forwarded-host"), ["A"]);
         assert_eq!(values(&request, "x-request-id")[0].len(), 16);
@@ -495,7 +557,8 @@ mod tests {
                 .iter()
                 .map(|line| format!("X-Forwarded-For: {line}\r\n"))
                 .collect();
-            let request = read_from(&format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n"), None).unwrap();
+            let request =
+                read_from(&format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n"), Peer::Front).unwrap();
             assert_eq!(
                 values(&request, "x-forwarded-for"),
                 Vec::from_iter(kept),

@@ -1,18 +1,24 @@
 //! What passes through: heads, bodies, streams.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use rustix::net;
+
 use super::{DEADLINE, users_own_site_is_untouched, world_with};
 use crate::support::http::{self, Request};
-use crate::support::programs::Kind;
+use crate::support::programs::{Kind, Program};
 use crate::support::traffic::{Client, Load};
 use crate::support::{Options, World, wait_for};
 
 /// How long an app may take to begin its answer, and a body to make progress, in the test's world.
-const TIMEOUTS: &str = "response_timeout = \"2s\"\nbody_timeout = \"2s\"";
+const TIMEOUTS: &str =
+    "response_timeout = \"2s\"\nbody_timeout = \"2s\"\ntrusted = [\"127.0.0.8/31\", \"::1\"]";
+
+/// A proxy that is trusted.
+const TRUSTED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 
 /// Longer than that.
 const QUIET: Duration = Duration::from_millis(3_000);
@@ -37,6 +43,8 @@ pub(super) fn pass_as_they_should(kind: Kind) {
         scope.spawn(|| slow_answer_is_given_up(&world));
         for door in doors {
             heads_are_as_the_embedded_proxy_writes_them(door);
+            nobody_claims_to_be_somebody_else(door, kind);
+            a_trusted_proxy_says_who_its_client_is(door);
             chunked_upload_arrives(door);
         }
         everything_passes(&world);
@@ -103,9 +111,6 @@ fn heads_are_as_the_embedded_proxy_writes_them(door: SocketAddr) {
         door,
         "shop.test",
         &[
-            ("X-Forwarded-For", "1.2.3.4, 5.6.7.8"),
-            ("X-Forwarded-Proto", "https"),
-            ("X-Forwarded-Host", "outside.test"),
             ("X-Request-Id", "given-1"),
             ("X-Hop", "1"),
             ("Keep-Alive", "5"),
@@ -115,9 +120,6 @@ fn heads_are_as_the_embedded_proxy_writes_them(door: SocketAddr) {
     );
     for (name, wanted) in [
         ("host", Some("shop.test")),
-        ("x-forwarded-for", Some("1.2.3.4, 5.6.7.8, 127.0.0.1")),
-        ("x-forwarded-proto", Some("https")),
-        ("x-forwarded-host", Some("outside.test")),
         ("x-request-id", Some("given-1")),
         ("x-mine", Some("kept")),
         ("user-agent", Some("mine")),
@@ -135,6 +137,102 @@ fn heads_are_as_the_embedded_proxy_writes_them(door: SocketAddr) {
     let large = "c".repeat(LARGE);
     let head = head(door, "shop.test", &[("Cookie", &large)]);
     assert_eq!(value(&head, "cookie").map(|cookie| cookie.len()), Some(LARGE));
+}
+
+/// What a client says of itself, in every way that servers take.
+const CLAIMS: &str = "X-Forwarded-For: 9.9.9.9\r\nX-Forwarded-For: 8.8.8.8\r\nX-Forwarded-Proto: https\r\n\
+    X-Forwarded-Host: evil.test\r\nX-Forwarded-Host: evil.test\r\nX-Forwarded-Port: 4443\r\nX-Forwarded-Prefix: /evil\r\n\
+    X-Forwarded-Server: evil\r\nX-Forwarded-Ssl: on\r\nForwarded: for=9.9.9.9\r\nX-Real-IP: 9.9.9.9\r\nX-Client-IP: 9.9.9.9\r\n\
+    True-Client-IP: 9.9.9.9\r\nX-Cluster-Client-IP: 9.9.9.9\r\nCF-Connecting-IP: 9.9.9.9\r\nX-Original-URL: /evil\r\n\
+    X-Rewrite-URL: /evil\r\nX-URL-Scheme: https\r\nFront-End-Https: on\r\nSSL-Client-Cert: evil\r\nRemote-User: evil\r\n\
+    Proxy: http://evil.test\r\n";
+
+/// The same by names that CGI takes for these.
+const FOLDED: &str = "X_Forwarded_For: 9.9.9.9\r\nX-Forwarded_For: 9.9.9.9\r\nX_FORWARDED-PROTO: https\r\nX_Real_IP: 9.9.9.9\r\n\
+    X_Forwarded_Any: evil\r\nRemote_User: evil\r\nX_Original_URL: /evil\r\nDeployer_Check: evil\r\n\
+    Content_Length: 666\r\nTransfer_Encoding: evil\r\n";
+
+/// The head, in lower case, that the instance gets for a request with these lines from `source`.
+#[track_caller]
+fn head_from(source: Ipv4Addr, door: SocketAddr, lines: &str) -> String {
+    let SocketAddr::V4(door) = door else {
+        panic!("{door} is not IPv4")
+    };
+    let socket = net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None).expect("a socket");
+    net::bind(&socket, &SocketAddrV4::new(source, 0)).expect("an address of the loopback network");
+    net::connect(&socket, &door).expect("a connection");
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(DEADLINE)).expect("a deadline");
+    let asked = format!("GET /head HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n{lines}\r\n");
+    stream.write_all(asked.as_bytes()).expect("the request is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    answer
+        .split_once("\r\n\r\n")
+        .expect("a head")
+        .1
+        .to_ascii_lowercase()
+}
+
+/// Each of these fields comes once, with this value; none of these texts comes.
+#[track_caller]
+fn has(head: &str, fields: &[(&str, &str)], without: &[&str]) {
+    for (name, wanted) in fields {
+        let lines = head.lines().filter_map(|line| line.split_once(": "));
+        let found: Vec<&str> = lines
+            .filter(|(has, _)| has == name)
+            .map(|(_, value)| value.trim())
+            .collect();
+        assert_eq!(found, [*wanted], "{name} in {head}");
+    }
+    for text in without {
+        assert!(!head.contains(text), "{text} in {head}");
+    }
+}
+
+#[track_caller]
+fn nobody_claims_to_be_somebody_else(door: SocketAddr, kind: Kind) {
+    const EVIL: [&str; 7] = ["9.9.9.9", "8.8.8.8", "evil", "https", "4443", ": 666", ": on"];
+    let stranger = Ipv4Addr::new(127, 0, 0, 10);
+    let ours = [
+        ("x-forwarded-for", "127.0.0.10"),
+        ("x-forwarded-proto", "http"),
+        ("x-forwarded-host", "shop.test"),
+    ];
+    has(&head_from(stranger, door, CLAIMS), &ours, &EVIL);
+    has(&head_from(stranger, door, FOLDED), &ours, &EVIL);
+    let ours = [("x-forwarded-for", "127.0.0.9"), ("x-forwarded-proto", "http")];
+    has(&head_from(TRUSTED, door, FOLDED), &ours, &EVIL);
+
+    // Other names with an underscore go on, but by programs that take none.
+    let head = head_from(stranger, door, "my_field: 1\r\n");
+    let takes_them = !matches!(kind.program(), Some(Program::Nginx | Program::Caddy));
+    assert_eq!(head.contains("my_field: 1"), takes_them, "{head}");
+}
+
+#[track_caller]
+fn a_trusted_proxy_says_who_its_client_is(door: SocketAddr) {
+    let said = "X-Forwarded-For: 9.9.9.9, 8.8.8.8\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: outside.test\r\n\
+                X-Forwarded-Port: 4443\r\nX-Real-IP: 9.9.9.9\r\nForwarded: for=9.9.9.9\r\nRemote-User: ann\r\n\
+                X-Forwarded-Prefix: /p\r\n";
+    let goes_on = [
+        ("x-forwarded-for", "9.9.9.9, 8.8.8.8, 127.0.0.9"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "outside.test"),
+        ("x-forwarded-port", "4443"),
+        ("x-real-ip", "9.9.9.9"),
+        ("forwarded", "for=9.9.9.9"),
+        ("remote-user", "ann"),
+        ("x-forwarded-prefix", "/p"),
+    ];
+    has(&head_from(TRUSTED, door, said), &goes_on, &[]);
+    let ours = [
+        ("x-forwarded-for", "127.0.0.9"),
+        ("x-forwarded-proto", "http"),
+        ("x-forwarded-host", "shop.test"),
+    ];
+    has(&head_from(TRUSTED, door, ""), &ours, &[]);
 }
 
 /// An upload whose length nobody knows beforehand.

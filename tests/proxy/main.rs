@@ -1,5 +1,6 @@
 //! The proxy, from outside: the real binary, real sockets, and clients that never retry.
 
+mod attacks;
 mod client;
 mod flips;
 mod front;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::future::Future;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, SocketAddrV4, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -149,6 +149,18 @@ impl Proxy {
         }
     }
 
+    /// The route of the app `shop` for every host that sends everything to `address`, by blue.
+    pub(crate) fn route_to(&self, address: SocketAddrV4) -> AppRoute {
+        let mut route = self.route(Slot::Blue, &[], &[]);
+        let target = Target {
+            release: ReleaseId(1),
+            upstreams: vec![address],
+            probe: None,
+        };
+        route.slots.get_mut(&Slot::Blue).unwrap().target = Some(target);
+        route
+    }
+
     /// Puts the route in force that sends everything to `upstreams`; gives the token for a check.
     pub(crate) fn send_to(&self, upstreams: &[&Upstream]) -> String {
         wait(self.control.put_route(&self.route(Slot::Blue, upstreams, &[])))
@@ -229,7 +241,7 @@ fn spawn(config: &std::path::Path, arguments: &[&str]) -> Result<Child, String> 
 
 /// Ports that nobody listens on, and that no connection is given for its own end meanwhile: those are from 32,768 on
 /// (`ip_local_port_range`), and those of leases from 20,000 on. Tests that run beside each other begin at different ones.
-fn free_ports<const N: usize>() -> [u16; N] {
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     static TRIED: AtomicU32 = AtomicU32::new(0);
     let mut tried = std::iter::repeat_with(|| {
         let number = std::process::id() * 8 + TRIED.fetch_add(1, Relaxed);

@@ -23,6 +23,7 @@ mod forward;
 mod frames;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod hangup;
 mod http1;
 mod listen;
 mod listener;

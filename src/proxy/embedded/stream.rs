@@ -13,6 +13,7 @@ use rustix::net::{RecvFlags, recv, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::hangup::HangUp;
 use super::listener::Connection;
 
 /// See the module.
@@ -79,6 +80,15 @@ impl Stream {
             }
         }
         self.socket.watched()?.poll_write_vectored(cx, bytes)
+    }
+
+    /// What tells when the peer, which sends nothing more, has gone altogether.
+    ///
+    /// # Errors
+    /// When that cannot be watched.
+    pub(super) fn hang_up(&self) -> io::Result<HangUp> {
+        let socket = self.socket.descriptor().ok_or(io::ErrorKind::NotConnected)?;
+        HangUp::of(socket)
     }
 
     /// Whether something has come that was not read; the end is nothing.

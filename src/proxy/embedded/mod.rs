@@ -18,6 +18,7 @@ mod control;
 mod dial;
 mod events;
 mod exchange;
+mod faults;
 mod flow;
 mod forward;
 mod frames;

@@ -8,6 +8,7 @@ mod app;
 mod programs;
 mod requests;
 mod row;
+mod unreadable;
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -25,12 +26,19 @@ const LAST: &str = "GET /last HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\
 
 /// The rows of what clients send.
 fn all_sent() -> Vec<Sent> {
-    [requests::trailers()].into_iter().flatten().collect()
+    let all = [requests::trailers(), requests::targets(), requests::codings()];
+    all.into_iter().flatten().collect()
 }
 
 /// The rows of what apps say.
 fn all_said() -> Vec<Said> {
-    [answers::unasked()].into_iter().flatten().collect()
+    let all = [
+        answers::unasked(),
+        unreadable::heads(),
+        unreadable::framing(),
+        unreadable::interim(),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use super::FIELDS_MAX;
+use super::FIELDS_FEW;
 use super::fields::put;
 
 /// Longest line with a chunk's size, in bytes, extensions included.
@@ -176,7 +176,7 @@ impl Body {
                     self.trailers.extend_from_slice(line);
                     self.trailers.extend_from_slice(b"\r\n");
                     if line.is_empty() {
-                        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+                        let mut fields = [httparse::EMPTY_HEADER; FIELDS_FEW];
                         parse_trailers(&self.trailers, &mut fields)?;
                         self.state = State::Done;
                         break;
@@ -216,7 +216,7 @@ impl Body {
 
     /// Writes the trailers that may go on, a line each.
     pub(in crate::proxy::embedded) fn put_trailers(&self, to: &mut Vec<u8>) {
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS_FEW];
         for field in parse_trailers(&self.trailers, &mut fields).unwrap_or_default() {
             if may_trail(field.name) {
                 put(to, field.name, field.value);

@@ -1,9 +1,11 @@
 //! Time limits against clients and upstreams that are too slow.
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::support::{Proxy, until, wait};
+use crate::client::{At, Client, PATIENCE};
+use crate::support::{Proxy, free_ports, until, wait};
 use crate::upstream::Upstream;
 
 fn hasty() -> (Proxy, Upstream) {
@@ -149,4 +151,39 @@ fn an_event_stream_may_be_silent() {
     std::thread::sleep(Duration::from_millis(1500));
     upstream.release();
     assert_eq!(client.chunk().unwrap().unwrap(), b"data: 1\n\n");
+}
+
+/// Half a head a connection, at the metrics' port and at the control socket: each ends by itself, and who asks properly
+/// meanwhile is answered.
+#[test]
+fn half_heads_at_the_metrics_and_the_control_socket_go_away() {
+    let [port] = free_ports();
+    let proxy = Proxy::start_with(&format!("metrics_listen = \"127.0.0.1:{port}\""));
+    let metrics = SocketAddr::from(([127, 0, 0, 1], port));
+    let control = proxy.state().join("control.sock");
+    let places = [At::Port(metrics), At::Socket(control)];
+    let texts = [
+        "",
+        "GET /metrics HTTP/1.1\r\nHost: x\r\n",
+        "PUT /v1/routes HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+    ];
+    let mut halves = Vec::new();
+    for place in &places {
+        for number in 0..300 {
+            let mut half = Client::open(place.clone());
+            half.say(texts[number % texts.len()]).unwrap();
+            halves.push(half);
+        }
+    }
+    for place in &places {
+        let mut client = Client::open(place.clone());
+        assert_eq!(client.get("/metrics").unwrap().status, 200);
+        assert!(client.is_closed());
+    }
+    let deadline = Instant::now() + PATIENCE;
+    for half in &mut halves {
+        let mut answer = Vec::new();
+        half.reader.read_to_end(&mut answer).expect("it ends by itself");
+        assert!(Instant::now() < deadline);
+    }
 }

@@ -186,6 +186,11 @@ impl Proxy {
         page
     }
 
+    /// What it has said on stderr.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(self.folder.path().join("deployer.stderr")).unwrap()
+    }
+
     /// Memory that this process alone would give back, in bytes.
     pub(crate) fn memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

@@ -66,6 +66,43 @@ fn what_an_app_says_reaches_the_client_as_the_table_says_and_nobody_else() {
 }
 
 #[test]
+fn why_an_answer_cannot_be_passed_on_is_counted_and_logged_once_a_minute() {
+    let app = App::start();
+    let proxy = start(Setup::Plain, &app);
+    let ask = |text: &str| {
+        app.will_say(&[text.as_bytes().to_vec()], false, false);
+        exchange(
+            proxy.public,
+            b"GET /row HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n",
+        )
+    };
+    for _ in 0..3 {
+        ask("HTTP/1.1 200 OK\r\nX-Long: secret\r\n secret\r\n\r\n");
+    }
+    ask("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nsecret\r\n");
+    let metrics = proxy.metrics();
+    for (reason, count) in [("folded_field", 3), ("chunk", 1)] {
+        let line = format!(
+            "deployer_unreadable_answers_total{{app=\"shop\",slot=\"blue\",reason=\"{reason}\"}} {count}\n"
+        );
+        assert!(metrics.contains(&line), "{metrics}");
+    }
+    assert!(metrics.contains("slot=\"blue\",class=\"5xx\"} 4\n"), "{metrics}");
+    let said = proxy.said();
+    for fault in [
+        "the field X-Long goes on in a second line (obsolete line folding)\n",
+        "its body is not chunked as its head says\n",
+    ] {
+        let line = format!(
+            "proxy: shop: instance 0 of blue release 1 ({}) gave an answer that cannot be passed on: {fault}",
+            app.address
+        );
+        assert_eq!(said.matches(&line).count(), 1, "{said}");
+    }
+    assert!(!said.contains("secret"), "{said}");
+}
+
+#[test]
 fn nginx_and_haproxy_do_as_the_table_says_where_it_says_that_they_agree() {
     let mut wrong = Vec::new();
     for program in Program::ALL {

@@ -78,6 +78,8 @@ fn route(world: &World) -> Result<AppRoute> {
     Ok(AppRoute {
         app,
         hosts: settings.hosts,
+        response_timeout: None,
+        body_timeout: None,
         live: Some(Slot::Blue),
         slots: BTreeMap::from(Slot::BOTH.map(slot)),
     })

@@ -140,6 +140,8 @@ impl Proxy {
         AppRoute {
             app: "shop".parse().unwrap(),
             hosts: Vec::new(),
+            response_timeout: None,
+            body_timeout: None,
             live: Some(live),
             slots: [
                 (Slot::Blue, slot(Slot::Blue, 1, blue)),

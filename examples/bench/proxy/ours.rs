@@ -81,6 +81,8 @@ fn route(app: usize, port: u16, upstream: SocketAddrV4) -> Result<AppRoute> {
     Ok(AppRoute {
         app: format!("app-{app}").parse()?,
         hosts: vec![host(app)],
+        response_timeout: None,
+        body_timeout: None,
         live: Some(Slot::Blue),
         slots: BTreeMap::from([(Slot::Blue, slot)]),
     })

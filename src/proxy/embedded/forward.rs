@@ -144,6 +144,7 @@ async fn ask(client: &mut Client, exchange: &mut Exchange) -> Result<Answer, Una
         let claim = claim(client, &exchange.request.host, &tried, last)?;
         let seat = Arc::clone(claim.in_flight.seat());
         client.pulse.serve_by(seat.upstream.id);
+        client.pulse.limit(claim.app.limits);
         let tally = Tally::new(claim, client.worker.index, begun);
 
         let idle = idle_allowed.then(|| idle(&seat, &exchange.request, client.pulse.now()));

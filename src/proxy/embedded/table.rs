@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
 use super::metrics::{Counters, Shown};
+use super::pulse::OwnLimits;
 use super::upstream::{InFlight, Instance, Out, Seat, Whole, lock};
 use crate::model::{AppName, ReleaseId, Slot};
 use crate::proxy::route::{AppRoute, StoredRoute};
@@ -67,6 +68,7 @@ pub(super) enum Nowhere {
 pub(super) struct App {
     pub(super) check: String,
     pub(super) counters: Arc<Counters>,
+    pub(super) limits: OwnLimits,
     live: Option<Slot>,
     slots: [Option<Lane>; 2],
 }
@@ -84,6 +86,8 @@ struct Lane {
 struct Table {
     generation: u64,
     hosts: HashMap<String, Arc<App>>,
+    /// By what stands behind the `*.` of a wildcard.
+    wildcards: HashMap<String, Arc<App>>,
     default: Option<Arc<App>>,
     ports: HashMap<u16, (Arc<App>, Slot)>,
 }
@@ -293,7 +297,10 @@ impl Known {
         for stored in routes {
             let app = Arc::new(self.app(stored, worker));
             for host in &stored.route.hosts {
-                table.hosts.insert(host.clone(), Arc::clone(&app));
+                match host.strip_prefix("*.") {
+                    Some(domain) => table.wildcards.insert(domain.to_owned(), Arc::clone(&app)),
+                    None => table.hosts.insert(host.clone(), Arc::clone(&app)),
+                };
             }
             for (&slot, route) in &stored.route.slots {
                 table.ports.insert(route.port, (Arc::clone(&app), slot));
@@ -311,6 +318,10 @@ impl Known {
         App {
             check: stored.check.clone(),
             counters: Arc::clone(&self.counters[&route.app]),
+            limits: OwnLimits {
+                body: route.body_timeout,
+                response: route.response_timeout,
+            },
             live: route.live,
             slots: Slot::BOTH.map(|slot| {
                 let target = route.slots.get(&slot)?.target.as_ref()?;
@@ -389,11 +400,21 @@ impl Table {
     fn find(&self, door: Door, host: &str) -> Option<(&Arc<App>, Option<Slot>)> {
         match door {
             Door::Public => {
-                let app = self.hosts.get(host).or(self.default.as_ref())?;
+                let named = self.hosts.get(host).or_else(|| self.wildcard(host));
+                let app = named.or(self.default.as_ref())?;
                 Some((app, app.live))
             }
             Door::Slot(port) => self.ports.get(&port).map(|(app, slot)| (app, Some(*slot))),
         }
+    }
+
+    /// The app whose wildcard matches a host that nobody names.
+    fn wildcard(&self, host: &str) -> Option<&Arc<App>> {
+        if self.wildcards.is_empty() {
+            return None;
+        }
+        let (label, domain) = host.split_once('.')?;
+        self.wildcards.get(domain).filter(|_| !label.is_empty())
     }
 }
 
@@ -440,6 +461,8 @@ mod tests {
             route: AppRoute {
                 app: "shop".parse().unwrap(),
                 hosts: Vec::new(),
+                response_timeout: None,
+                body_timeout: None,
                 live: Some(Slot::Blue),
                 slots: [(Slot::Blue, slot)].into(),
             },

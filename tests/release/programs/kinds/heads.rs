@@ -5,13 +5,13 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use super::{DEADLINE, users_own_site_is_untouched, world_with};
+use super::{DEADLINE, users_own_site_is_untouched, world};
 use crate::support::http::{self, Request};
 use crate::support::programs::Kind;
 use crate::support::traffic::{Client, Load};
-use crate::support::{Options, World, wait_for};
+use crate::support::{World, wait_for};
 
-/// How long an app may take to begin its answer, and a body to make progress, in the test's world.
+/// How long the app may take to begin its answer, and a body of its to make progress: less than the proxy's own minute.
 const TIMEOUTS: &str = "response_timeout = \"2s\"\nbody_timeout = \"2s\"";
 
 /// Longer than that.
@@ -21,12 +21,8 @@ const QUIET: Duration = Duration::from_millis(3_000);
 const LARGE: usize = 12 << 10;
 
 pub(super) fn pass_as_they_should(kind: Kind) {
-    let options = Options {
-        proxy: TIMEOUTS.into(),
-        ..Options::default()
-    };
-    let mut world = world_with(kind, "heads", options);
-    let shop = world.app("shop", "");
+    let mut world = world(kind, "heads");
+    let shop = world.app("shop", TIMEOUTS);
     let repo = world.repo(&shop);
     repo.version("v1");
     repo.push("green").live();

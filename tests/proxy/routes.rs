@@ -62,8 +62,10 @@ fn the_host_chooses_the_app_and_the_rest_is_the_default_apps() {
 #[test]
 fn a_wildcard_matches_one_label_that_nobody_names() {
     let proxy = Proxy::start();
-    let [shop, blog, rest] = [("shop", 2), ("blog", 3), ("rest", 4)]
-        .map(|(name, last)| Upstream::start(name, &format!("127.0.0.{last}")));
+    let (shop, blog) = (
+        Upstream::start("shop", "127.0.0.2"),
+        Upstream::start("blog", "127.0.0.3"),
+    );
     let put = |app: &str, hosts: &[&str], upstream: &Upstream, slot: Slot| {
         let mut route = match slot {
             Slot::Blue => proxy.route(slot, &[upstream], &[]),
@@ -82,7 +84,12 @@ fn a_wildcard_matches_one_label_that_nobody_names() {
         Slot::Green,
     )
     .unwrap();
-    let refused = put("rest", &["*.shop.example"], &rest, Slot::Green).unwrap_err();
+    let mut twice = proxy.route(Slot::Blue, &[], &[]);
+    twice.app = "twice".parse().unwrap();
+    twice.hosts = vec!["*.shop.example".to_owned()];
+    twice.live = None;
+    twice.slots.clear();
+    let refused = wait(proxy.control.put_route(&twice)).unwrap_err();
     assert!(
         matches!(&refused, ProxyError::Refused { reason } if reason == "the host *.shop.example is already shop's"),
         "{refused}"

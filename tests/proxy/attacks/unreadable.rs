@@ -272,7 +272,7 @@ pub(super) fn interim() -> Vec<Said> {
             .without(&["content-length: 9"])
             .others(differ),
         said("hints to an old client", format!("{hints}{ok}"))
-            .to("GET /row HTTP/1.0\r\nHost: test\r\n\r\n")
+            .to("GET /row HTTP/1.0\r\nHost: test\r\nConnection: close\r\n\r\n")
             .with(&["http/1.1 200 ok", "ok"])
             .without(&["103", "link"])
             .others(Others::Differ("nginx passes them")),

@@ -420,6 +420,19 @@ mod tests {
     }
 
     #[test]
+    fn an_event_stream_is_known_by_its_media_type() {
+        for (media_type, is_events) in [
+            ("text/event-stream", true),
+            ("Text/Event-Stream;charset=utf-8", true),
+            ("text/event-streamx", false),
+            ("text/plain", false),
+        ] {
+            let text = format!("HTTP/1.1 200 OK\r\nContent-Type: {media_type}\r\n\r\n");
+            assert_eq!(read(&text, GET).unwrap().is_events, is_events, "{media_type}");
+        }
+    }
+
+    #[test]
     fn a_protocol_is_changed_where_that_was_asked_for() {
         let text = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\nDate: x\r\n\r\n";
         let answer = read(text, UPGRADE).unwrap();

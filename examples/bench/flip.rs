@@ -79,6 +79,8 @@ fn route(world: &World) -> Result<AppRoute> {
         trailers: false,
         app,
         hosts: settings.hosts,
+        response_timeout: None,
+        body_timeout: None,
         live: Some(Slot::Blue),
         slots: BTreeMap::from(Slot::BOTH.map(slot)),
     })

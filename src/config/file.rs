@@ -139,6 +139,8 @@ pub(super) struct App {
     pub(super) log_size: Field<Scalar>,
     #[serde(default)]
     pub(super) probe: Probe,
+    pub(super) response_timeout: Field<Scalar>,
+    pub(super) body_timeout: Field<Scalar>,
     pub(super) drain_deadline: Field<Scalar>,
     pub(super) promote: Field<String>,
     pub(super) standby: Field<String>,

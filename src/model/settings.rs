@@ -246,12 +246,16 @@ pub struct SshSettings {
     pub authorized_keys: Option<PathBuf>,
 }
 
+/// What stands for a wildcard's `*` where a name is needed.
+const WILDCARD_LABEL: &str = "deployer-check";
+
 /// `[app.NAME]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct AppSettings {
     /// The branch whose pushes are released.
     pub branch: String,
-    /// The hosts that are this app's, lower case; empty: every host that is no other app's.
+    /// The hosts that are this app's, lower case; empty: every host that is no other app's. `*.shop.example` is every name
+    /// with one label before `.shop.example` that nobody names.
     pub hosts: Vec<String>,
     /// Whether trailers of requests go on, those that may.
     pub trailers: bool,
@@ -267,6 +271,10 @@ pub struct AppSettings {
     pub run: RunSettings,
     /// When an instance is ready.
     pub probe: Probe,
+    /// How long an upstream may take to begin its answer; absent: as the proxy has it.
+    pub response_timeout: Option<Duration>,
+    /// How long a body, either way, may make no progress; absent: as the proxy has it.
+    pub body_timeout: Option<Duration>,
     /// How long requests in flight on old upstreams may take to end.
     pub drain_deadline: Duration,
     /// Whether a release goes live by itself.
@@ -279,6 +287,18 @@ pub struct AppSettings {
     pub gate: Gate,
     /// The most bytes that one push may bring, packed as git sends them.
     pub max_push: u64,
+}
+
+impl AppSettings {
+    /// A host that the app answers for, for requests of deployer's own: the first that is named, else a name that the first
+    /// wildcard matches, else `localhost`.
+    pub fn own_host(&self) -> String {
+        let named = self.hosts.iter().find(|host| !host.starts_with("*."));
+        match named.or(self.hosts.first()) {
+            Some(host) => host.replacen('*', WILDCARD_LABEL, 1),
+            None => "localhost".to_owned(),
+        }
+    }
 }
 
 /// The slot ports.
@@ -439,6 +459,8 @@ impl Default for AppSettings {
             branch: "main".into(),
             hosts: Vec::new(),
             trailers: false,
+            response_timeout: None,
+            body_timeout: None,
             ports: None,
             container_port: None,
             build: BuildSettings {

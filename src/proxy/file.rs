@@ -153,6 +153,8 @@ mod tests {
             route: AppRoute {
                 app: "shop".parse().unwrap(),
                 hosts: vec!["shop.test".into()],
+                response_timeout: None,
+                body_timeout: None,
                 live: Some(Slot::Green),
                 slots: slots
                     .into_iter()

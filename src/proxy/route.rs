@@ -12,8 +12,15 @@ use crate::model::{AppName, ReleaseId, Slot};
 pub struct AppRoute {
     /// The app.
     pub app: AppName,
-    /// The hosts that are this app's, lower case, without a port; empty: every host that is no other app's.
+    /// The hosts that are this app's, lower case, without a port; empty: every host that is no other app's. `*.NAME` is
+    /// every host with one label before `.NAME` that no route names.
     pub hosts: Vec<String>,
+    /// Milliseconds that an upstream may take to begin its answer; none: as the proxy has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_timeout: Option<u64>,
+    /// Milliseconds that a body, either way, may make no progress; none: as the proxy has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_timeout: Option<u64>,
     /// The slot that the public port goes to; none: the public port answers 503.
     pub live: Option<Slot>,
     /// The slots that have a port of their own.
@@ -167,8 +174,9 @@ impl AppRoute {
     }
 }
 
-/// Host names, IPv4 addresses and bracketed IPv6 addresses, as a Host header has them once its port is cut.
+/// Host names, IPv4 addresses and bracketed IPv6 addresses, as a Host header has them once its port is cut; and wildcards.
 fn is_host(text: &str) -> bool {
+    let text = text.strip_prefix("*.").unwrap_or(text);
     (1..=253).contains(&text.len())
         && !text.ends_with('.')
         && text
@@ -186,6 +194,8 @@ mod tests {
         AppRoute {
             app: app.parse().unwrap(),
             hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
+            response_timeout: None,
+            body_timeout: None,
             live: Some(Slot::Blue),
             slots: [(Slot::Blue, slot(ports[0])), (Slot::Green, slot(ports[1]))].into(),
             trailers: false,
@@ -194,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_route_that_clashes_with_another_is_refused_and_the_reason_names_both() {
-        let shop = route("shop", &["shop.example"], [50100, 50101]);
+        let shop = route("shop", &["shop.example", "*.wild.example"], [50100, 50101]);
         let all = route("all", &[], [50102, 50103]);
         let old = [shop.clone(), all.clone()];
         assert_eq!(shop.check(old.iter(), 80), Ok(()));
@@ -203,6 +213,12 @@ mod tests {
                 route("new", &["shop.example"], [1, 2]),
                 "the host shop.example is already shop's",
             ),
+            (
+                route("new", &["*.wild.example"], [1, 2]),
+                "the host *.wild.example is already shop's",
+            ),
+            (route("new", &["a.*.example"], [1, 2]), "not a host name"),
+            (route("new", &["*"], [1, 2]), "not a host name"),
             (route("new", &[], [1, 2]), "all already answers for every host"),
             (route("new", &["n"], [1, 50101]), "port 50101 is already shop's"),
             (route("new", &["n"], [1, 1]), "port 1 is wanted twice"),
@@ -218,6 +234,7 @@ mod tests {
     #[test]
     fn a_route_survives_its_file() {
         let mut shop = route("shop", &["shop.example"], [50100, 50101]);
+        (shop.response_timeout, shop.body_timeout) = (Some(5_000), Some(300_000));
         shop.slots.get_mut(&Slot::Green).unwrap().target = Some(Target {
             release: ReleaseId(42),
             upstreams: vec!["10.213.1.128:80".parse().unwrap()],
@@ -233,6 +250,9 @@ mod tests {
     }
     #[test]
     fn a_route_that_an_older_deployer_has_written_is_read() {
+        let text = r#"{"app":"shop","hosts":[],"live":null,"slots":{}}"#;
+        let route: AppRoute = serde_json::from_str(text).unwrap();
+        assert_eq!((route.response_timeout, route.body_timeout), (None, None));
         let text = r#"{"release":42,"upstreams":["10.213.1.128:80"]}"#;
         let target: Target = serde_json::from_str(text).unwrap();
         assert_eq!((target.release, target.probe), (ReleaseId(42), None));

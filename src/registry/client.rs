@@ -77,7 +77,10 @@ impl Registry {
     /// When it does not, with the reason.
     pub async fn check(&self) -> Result<(), RegistryError> {
         let answer = self.ask(Method::GET, self.base.clone(), JSON).await?;
-        let kind = answer.header("content-type").unwrap_or_default();
+        let kind = answer
+            .header("content-type")
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         let named = answer.header("docker-distribution-api-version").is_some();
         match answer.status {
             200 if named || !kind.starts_with("text/html") => Ok(()),

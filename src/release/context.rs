@@ -104,10 +104,10 @@ impl Context {
     /// Where the public port answers for an app with these settings, as a person opens it.
     pub fn public_address(&self, app: &AppSettings) -> String {
         let listen = self.proxy.listen();
-        let host = match app.hosts.first() {
-            Some(host) => host.clone(),
-            None if listen.ip().is_unspecified() => "127.0.0.1".to_owned(),
-            None => listen.ip().to_string(),
+        let host = match app.hosts.is_empty() {
+            false => app.own_host(),
+            true if listen.ip().is_unspecified() => "127.0.0.1".to_owned(),
+            true => listen.ip().to_string(),
         };
         match listen.port() {
             80 => format!("http://{host}/"),

@@ -122,7 +122,7 @@ async fn shows_the_new_release(run: &Run<'_>, applied: &Applied) -> anyhow::Resu
     let checked = run
         .context
         .proxy
-        .check(&run.app.name, host, path, &applied.check)
+        .check(&run.app.name, &host, path, &applied.check)
         .await
         .with_context(|| format!("no answer through the public port {public}"))?;
     match checked.release {

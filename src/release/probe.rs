@@ -113,7 +113,7 @@ struct Prober<'a> {
     running: &'a Running,
     /// The release's instances, once they were looked for.
     there: OnceCell<Vec<Instance>>,
-    host: &'a str,
+    host: String,
     client: reqwest::Client,
 }
 
@@ -130,7 +130,7 @@ impl<'a> Prober<'a> {
             slot,
             running,
             there: OnceCell::new(),
-            host: app.settings.hosts.first().map_or("localhost", String::as_str),
+            host: app.settings.own_host(),
             client: client(app.settings.probe.timeout)?,
         })
     }
@@ -197,7 +197,7 @@ impl<'a> Prober<'a> {
     async fn ask(&self, index: u8, upstream: SocketAddrV4) -> Result<String, NotReady> {
         match &self.app.settings.probe.kind {
             ProbeKind::Http { path, status, host } => {
-                let host = host.as_deref().unwrap_or(self.host);
+                let host = host.as_deref().unwrap_or(&self.host);
                 self.ask_http(upstream, path, *status, host).await
             }
             ProbeKind::Tcp => self.ask_tcp(upstream).await,

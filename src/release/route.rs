@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
+use std::time::Duration;
 
 use super::context::{App, Context};
 use crate::model::{AddressPlan, AddressPlanError, AppSettings, ProbeKind, Slot};
@@ -30,6 +31,8 @@ pub fn route_of(context: &Context, app: &App, state: &AppState) -> Result<AppRou
     Ok(AppRoute {
         app: app.name.clone(),
         hosts: app.settings.hosts.clone(),
+        response_timeout: app.settings.response_timeout.map(milliseconds),
+        body_timeout: app.settings.body_timeout.map(milliseconds),
         live: state.live,
         slots,
         trailers: app.settings.trailers,
@@ -88,10 +91,12 @@ pub(super) fn goes_to_the_same(one: &AppRoute, other: &AppRoute) -> bool {
 /// that its former version wrote.
 pub(super) fn serves_the_same(one: &AppRoute, other: &AppRoute) -> bool {
     let ports = |route: &AppRoute| Slot::BOTH.map(|slot| route.slots.get(&slot).map(|slot| slot.port));
+    let timeouts = |route: &AppRoute| (route.response_timeout, route.body_timeout);
     goes_to_the_same(one, other)
         && one.hosts == other.hosts
         && one.trailers == other.trailers
         && ports(one) == ports(other)
+        && timeouts(one) == timeouts(other)
 }
 
 /// How the proxy asks an instance that it could not reach whether it is ready again. What only the Engine can ask is
@@ -100,23 +105,25 @@ fn probe_of(settings: &AppSettings) -> Option<HttpProbe> {
     let ProbeKind::Http { path, status, host } = &settings.probe.kind else {
         return None;
     };
-    let first = settings.hosts.first().map_or("localhost", String::as_str);
     Some(HttpProbe {
         path: path.clone(),
-        host: host.as_deref().unwrap_or(first).to_owned(),
+        host: host.clone().unwrap_or_else(|| settings.own_host()),
         status: *status,
-        timeout: settings.probe.timeout.as_millis().try_into().unwrap_or(u64::MAX),
+        timeout: milliseconds(settings.probe.timeout),
     })
 }
 
+fn milliseconds(duration: Duration) -> u64 {
+    duration.as_millis().try_into().unwrap_or(u64::MAX)
+}
+
 /// The host and path that tell through the public port whether an app is served.
-pub(super) fn asked_for(settings: &AppSettings) -> (&str, &str) {
-    let host = settings.hosts.first().map_or("localhost", String::as_str);
+pub(super) fn asked_for(settings: &AppSettings) -> (String, &str) {
     let path = match &settings.probe.kind {
         ProbeKind::Http { path, .. } => path,
         _ => "/",
     };
-    (host, path)
+    (settings.own_host(), path)
 }
 
 fn public(route: &AppRoute) -> &[SocketAddrV4] {

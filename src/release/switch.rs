@@ -254,7 +254,7 @@ async fn serves(held: &Held, new: &Side, applied: &[Applied]) -> Result<()> {
         };
         let (host, path) = asked_for(&app.settings);
         let checked = new
-            .check(&app.name, host, path, &applied.check)
+            .check(&app.name, &host, path, &applied.check)
             .await
             .with_context(|| format!("{} does not serve {}", new.place().kind, app.name))?;
         if checked.release != Some((slot, target.release)) {

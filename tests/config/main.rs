@@ -35,7 +35,9 @@ fn an_app_without_a_section_has_the_defaults() {
 fn what_a_section_says_is_taken() {
     let shop = app(r#"
         [app.shop]
-        hosts = ["shop.example.org", "10.0.0.1"]
+        hosts = ["shop.example.org", "10.0.0.1", "*.shop.example.org"]
+        response_timeout = "5m"
+        body_timeout = "90s"
         ports = { green = 6000, blue = 6001 }
         container_port = 3000
         build_args = { A = "1" }
@@ -48,7 +50,12 @@ fn what_a_section_says_is_taken() {
         drain_deadline = "0s"
         probe = { path = "/healthz?full=1", status = 204, host = "Shop.example.org:80", deadline = "1h30m" }
     "#);
-    assert_eq!(shop.hosts, ["shop.example.org", "10.0.0.1"]);
+    assert_eq!(shop.hosts, ["shop.example.org", "10.0.0.1", "*.shop.example.org"]);
+    assert_eq!(shop.own_host(), "shop.example.org");
+    assert_eq!(
+        (shop.response_timeout, shop.body_timeout),
+        (Some(Duration::from_secs(300)), Some(Duration::from_secs(90)))
+    );
     assert_eq!(
         shop.ports,
         Some(SlotPorts {
@@ -81,6 +88,14 @@ fn what_a_section_says_is_taken() {
             host: Some("Shop.example.org:80".into()),
         }
     );
+}
+
+#[test]
+fn a_name_stands_in_for_a_wildcard_where_one_is_needed() {
+    let host = |hosts: &str| app(&format!("[app.shop]\nhosts = [{hosts}]")).own_host();
+    assert_eq!(host("\"*.shop.example\""), "deployer-check.shop.example");
+    assert_eq!(host("\"*.shop.example\", \"shop.example\""), "shop.example");
+    assert_eq!(host(""), "localhost");
 }
 
 #[test]

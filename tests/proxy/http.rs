@@ -305,7 +305,13 @@ fn heads_have_a_limit() {
         ))
         .unwrap();
     assert_eq!(client.response().unwrap().status, 431);
-    let many = "X-Many: 1\r\n".repeat(101);
+    let many = "X-Many: 1\r\n".repeat(999);
+    let mut client = proxy.client();
+    client
+        .say(format!("GET / HTTP/1.1\r\nHost: test\r\n{many}\r\n"))
+        .unwrap();
+    assert_eq!(client.response().unwrap().status, 200);
+    let many = "X-Many: 1\r\n".repeat(1_000);
     let mut client = proxy.client();
     client
         .say(format!("GET / HTTP/1.1\r\nHost: test\r\n{many}\r\n"))
@@ -352,20 +358,6 @@ fn an_answer_that_breaks_off_is_not_made_to_look_whole() {
     client.chunk().unwrap();
     upstream.stop();
     assert!(client.chunk().is_err());
-}
-
-#[test]
-fn a_client_that_goes_away_ends_its_request() {
-    let (proxy, upstream) = proxied();
-    let mut client = proxy.client();
-    client.say("GET /hold HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
-    until("in flight", || {
-        wait(proxy.control.in_flight(&[upstream.address])).unwrap() == 1
-    });
-    drop(client);
-    until("not in flight", || {
-        wait(proxy.control.in_flight(&[upstream.address])).unwrap() == 0
-    });
 }
 
 #[test]

@@ -1,9 +1,13 @@
 //! Time limits against clients and upstreams that are too slow.
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::support::{Proxy, until, wait};
+use deployer::model::Slot;
+
+use crate::client::{At, Client, PATIENCE};
+use crate::support::{Proxy, end, free_ports, until, wait};
 use crate::upstream::Upstream;
 
 fn hasty() -> (Proxy, Upstream) {
@@ -149,4 +153,73 @@ fn an_event_stream_may_be_silent() {
     std::thread::sleep(Duration::from_millis(1500));
     upstream.release();
     assert_eq!(client.chunk().unwrap().unwrap(), b"data: 1\n\n");
+}
+
+#[test]
+fn an_app_has_timeouts_of_its_own_from_the_flip_on_and_after_a_restart() {
+    let mut proxy = Proxy::start();
+    let upstream = Upstream::start("blue", "127.0.0.2");
+    let mut route = proxy.route(Slot::Blue, &[&upstream], &[]);
+    (route.response_timeout, route.body_timeout) = (Some(600), Some(700));
+    for restart in [false, true] {
+        if restart {
+            end(&mut proxy.child);
+            proxy.child = proxy.another(&[]).unwrap();
+        } else {
+            wait(proxy.control.put_route(&route)).unwrap();
+        }
+        let mut slow = proxy.client();
+        slow.say("GET /hold HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        let mut stalled = proxy.client();
+        stalled
+            .say("POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\nabc")
+            .unwrap();
+        let mut quiet = proxy.client();
+        quiet.say("GET /silent HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        assert_eq!(slow.response().unwrap().status, 504);
+        assert_eq!(stalled.response().unwrap().status, 408);
+        assert!(quiet.response().is_err(), "the answer is broken off");
+    }
+    assert_eq!(wait(proxy.control.routes()).unwrap(), [route.clone()]);
+    // A longer one than the proxy's.
+    let proxy = Proxy::start_with("response_timeout = \"300ms\"");
+    let mut longer = proxy.route(Slot::Blue, &[&upstream], &[]);
+    longer.response_timeout = Some(20_000);
+    wait(proxy.control.put_route(&longer)).unwrap();
+    assert_eq!(proxy.client().get("/slow/900").unwrap().text(), "blue");
+}
+
+/// Half a head a connection, at the metrics' port and at the control socket: each ends by itself, and who asks properly
+/// meanwhile is answered.
+#[test]
+fn half_heads_at_the_metrics_and_the_control_socket_go_away() {
+    let [port] = free_ports();
+    let proxy = Proxy::start_with(&format!("metrics_listen = \"127.0.0.1:{port}\""));
+    let metrics = SocketAddr::from(([127, 0, 0, 1], port));
+    let control = proxy.state().join("control.sock");
+    let places = [At::Port(metrics), At::Socket(control)];
+    let texts = [
+        "",
+        "GET /metrics HTTP/1.1\r\nHost: x\r\n",
+        "PUT /v1/routes HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+    ];
+    let mut halves = Vec::new();
+    for place in &places {
+        for number in 0..300 {
+            let mut half = Client::open(place.clone());
+            half.say(texts[number % texts.len()]).unwrap();
+            halves.push(half);
+        }
+    }
+    for place in &places {
+        let mut client = Client::open(place.clone());
+        assert_eq!(client.get("/metrics").unwrap().status, 200);
+        assert!(client.is_closed());
+    }
+    let deadline = Instant::now() + PATIENCE;
+    for half in &mut halves {
+        let mut answer = Vec::new();
+        half.reader.read_to_end(&mut answer).expect("it ends by itself");
+        assert!(Instant::now() < deadline);
+    }
 }

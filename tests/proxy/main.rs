@@ -4,6 +4,7 @@ mod attacks;
 mod client;
 mod flips;
 mod front;
+mod half;
 mod http;
 mod limits;
 mod restart;

@@ -60,6 +60,71 @@ fn the_host_chooses_the_app_and_the_rest_is_the_default_apps() {
     );
 }
 
+#[test]
+fn a_wildcard_matches_one_label_that_nobody_names() {
+    let proxy = Proxy::start();
+    let (shop, blog) = (
+        Upstream::start("shop", "127.0.0.2"),
+        Upstream::start("blog", "127.0.0.3"),
+    );
+    let put = |app: &str, hosts: &[&str], upstream: &Upstream, slot: Slot| {
+        let mut route = match slot {
+            Slot::Blue => proxy.route(slot, &[upstream], &[]),
+            Slot::Green => proxy.route(slot, &[], &[upstream]),
+        };
+        route.app = app.parse().unwrap();
+        route.hosts = hosts.iter().map(|&host| host.to_owned()).collect();
+        route.slots.retain(|of, _| *of == slot);
+        wait(proxy.control.put_route(&route))
+    };
+    put("shop", &["*.shop.example", "shop.example"], &shop, Slot::Blue).unwrap();
+    put(
+        "blog",
+        &["blog.shop.example", "*.blog.shop.example"],
+        &blog,
+        Slot::Green,
+    )
+    .unwrap();
+    let mut twice = proxy.route(Slot::Blue, &[], &[]);
+    twice.app = "twice".parse().unwrap();
+    twice.hosts = vec!["*.shop.example".to_owned()];
+    twice.live = None;
+    twice.slots.clear();
+    let refused = wait(proxy.control.put_route(&twice)).unwrap_err();
+    assert!(
+        matches!(&refused, ProxyError::Refused { reason } if reason == "the host *.shop.example is already shop's"),
+        "{refused}"
+    );
+    let mut client = proxy.client();
+    for (host, app) in [
+        ("a.shop.example", Some("shop")),
+        ("A-1.Shop.Example:8080", Some("shop")),
+        ("a.shop.example.", Some("shop")),
+        ("shop.example", Some("shop")),
+        ("*.shop.example", None),
+        ("a.b.shop.example", None),
+        (".shop.example", None),
+        ("ashop.example", None),
+        ("blog.shop.example", Some("blog")),
+        ("a.blog.shop.example", Some("blog")),
+        ("example", None),
+    ] {
+        match (ask_or_close(&mut client, host, &proxy), app) {
+            (answer, Some(app)) => assert_eq!(answer.text(), app, "{host}"),
+            (answer, None) => assert!(matches!(answer.status, 400 | 404), "{host}"),
+        }
+    }
+}
+
+/// The answer for `host`; by another connection next time, where this one was refused.
+fn ask_or_close(client: &mut Client, host: &str, proxy: &Proxy) -> Response {
+    let answer = ask(client, host);
+    if answer.status == 400 {
+        *client = proxy.client();
+    }
+    answer
+}
+
 fn client_address(proxy: &Proxy, slot: Slot) -> std::net::SocketAddr {
     (
         [127, 0, 0, 1],

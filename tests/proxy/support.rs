@@ -140,6 +140,8 @@ impl Proxy {
         AppRoute {
             app: "shop".parse().unwrap(),
             hosts: Vec::new(),
+            response_timeout: None,
+            body_timeout: None,
             live: Some(live),
             slots: [
                 (Slot::Blue, slot(Slot::Blue, 1, blue)),
@@ -195,6 +197,11 @@ impl Proxy {
         let mut page = String::new();
         stream.read_to_string(&mut page).unwrap();
         page
+    }
+
+    /// What it has said on stderr.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(self.folder.path().join("deployer.stderr")).unwrap()
     }
 
     /// Memory that this process alone would give back, in bytes.

@@ -53,10 +53,11 @@ async fn a_registry_that_never_answers_is_given_up() {
 #[tokio::test]
 async fn what_is_no_registry_is_told() {
     let page = scripted(|_| answer("200 OK", "content-type: text/html\r\n", "<h1>Welcome</h1>"));
+    let loud = scripted(|_| answer("200 OK", "content-type: Text/HTML\r\n", "<h1>Welcome</h1>"));
     let missing = scripted(|_| answer("404 Not Found", "", "nothing\x1b[2J here"));
     let ssh = scripted(|_| b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n".to_vec());
     let closed = scripted(|_| answer("401 Unauthorized", "www-authenticate: Negotiate\r\n", ""));
-    for port in [page, missing, ssh, closed] {
+    for port in [page, loud, missing, ssh, closed] {
         let error = failed(port).await;
         assert!(matches!(error, RegistryError::NotARegistry { .. }), "{error}");
     }

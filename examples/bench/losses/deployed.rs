@@ -99,6 +99,8 @@ impl Deployed {
             trailers: false,
             app: "app-0".parse()?,
             hosts: vec![host(0)],
+            response_timeout: None,
+            body_timeout: None,
             live: Some(Slot::Green),
             slots: BTreeMap::from([(Slot::Green, slot)]),
         };

@@ -82,6 +82,8 @@ fn route(app: usize, port: u16, upstream: SocketAddrV4) -> Result<AppRoute> {
         trailers: false,
         app: format!("app-{app}").parse()?,
         hosts: vec![host(app)],
+        response_timeout: None,
+        body_timeout: None,
         live: Some(Slot::Blue),
         slots: BTreeMap::from([(Slot::Blue, slot)]),
     })

@@ -150,12 +150,22 @@ pub(super) fn peers(value: &str) -> Checked<Network> {
     value.parse().map_err(wrong)
 }
 
-/// A host that requests name: a DNS name or an IPv4 address, lower case, without a port.
+/// A host that requests name: a DNS name or an IPv4 address, lower case, without a port; or a wildcard, `*.` and a name of
+/// two labels at least.
 pub(super) fn host(value: &str) -> Checked<String> {
     let refused = |hint: &str| Err(refusal(value, "a host").hint(hint));
+    if let Some(domain) = value.strip_prefix("*.")
+        && domain.contains('.')
+        && domain.contains(|char: char| char.is_ascii_lowercase())
+        && value.len() <= 253
+        && is_dns_name(domain)
+    {
+        return Ok(value.to_owned());
+    }
     if value.contains('*') {
         return refused(
-            "there are no wildcards: name each host, or leave hosts empty to take every other one",
+            "a wildcard stands for one label before a name of two at least, in lower case, as in *.shop.example; leave \
+             hosts empty to take every host that no other app has",
         );
     }
     if value.contains("://") || value.contains('/') {

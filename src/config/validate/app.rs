@@ -21,6 +21,12 @@ pub(super) fn settings(check: &mut Check<'_>, from: &App) -> AppSettings {
     check.set(&mut to.instances, &from.instances, words::instances);
     run(check, &mut to.run, from);
     probe(check, &mut to.probe, &from.probe);
+    check.set_some(
+        &mut to.response_timeout,
+        &from.response_timeout,
+        duration_above_zero,
+    );
+    check.set_some(&mut to.body_timeout, &from.body_timeout, duration_above_zero);
     check.set(&mut to.drain_deadline, &from.drain_deadline, duration);
     check.set(&mut to.promote, &from.promote, words::promote);
     check.set(&mut to.standby, &from.standby, words::standby);

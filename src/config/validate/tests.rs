@@ -63,6 +63,8 @@ fn the_example_shows_the_defaults() {
         hosts: default.hosts.clone(),
         ports: default.ports,
         container_port: default.container_port,
+        response_timeout: default.response_timeout,
+        body_timeout: default.body_timeout,
         ..shop.clone()
     };
     without_examples.build.args.clear();

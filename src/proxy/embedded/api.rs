@@ -9,11 +9,12 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::control::{MOVED, REFUSED, Reason, Upstreams};
 use super::server::Server;
@@ -21,6 +22,12 @@ use crate::proxy::error::ProxyError;
 
 /// Largest request that is read: the routes of a few thousand apps.
 const REQUEST_MAX: usize = 64 << 20;
+
+/// How long a caller may take to send a request's head, its body, and to read the answer.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Connections that one listener serves at once.
+const CONNECTIONS_MAX: usize = 512;
 
 /// Pause after a failure to accept.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -38,9 +45,11 @@ pub(super) enum Caller {
 
 /// Serves `caller` at a unix socket.
 pub(super) async fn serve_unix(server: Arc<Server>, listener: UnixListener, caller: Caller) {
+    let places = Places::default();
     loop {
+        let place = places.next().await;
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(serve(Arc::clone(&server), stream, caller))),
+            Ok((stream, _)) => drop(tokio::spawn(serve(Arc::clone(&server), stream, caller, place))),
             Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }
@@ -48,24 +57,69 @@ pub(super) async fn serve_unix(server: Arc<Server>, listener: UnixListener, call
 
 /// Serves the metrics at a TCP port.
 pub(super) async fn serve_metrics(server: Arc<Server>, listener: TcpListener) {
+    let places = Places::default();
     loop {
+        let place = places.next().await;
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(serve(Arc::clone(&server), stream, Caller::Scraper))),
+            Ok((stream, _)) => drop(tokio::spawn(serve(
+                Arc::clone(&server),
+                stream,
+                Caller::Scraper,
+                place,
+            ))),
             Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }
 }
 
-async fn serve(server: Arc<Server>, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, caller: Caller) {
+/// Connections that one listener may have; others wait until one of them has ended.
+struct Places(Arc<Semaphore>);
+
+impl Default for Places {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(CONNECTIONS_MAX)))
+    }
+}
+
+impl Places {
+    /// A place for a connection, until it is dropped.
+    async fn next(&self) -> OwnedSemaphorePermit {
+        let place = Arc::clone(&self.0).acquire_owned().await;
+        place.expect("the semaphore is never closed")
+    }
+}
+
+/// Serves one request. Its head, its body and its answer have [`DEADLINE`] each; what it asks for may take longer.
+async fn serve(
+    server: Arc<Server>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    caller: Caller,
+    _place: OwnedSemaphorePermit,
+) {
     let _call = server.call();
+    let answered = Notify::new();
     let service = service_fn(|request| {
-        let server = Arc::clone(&server);
-        async move { Ok::<_, Infallible>(answer(&server, request, caller).await) }
+        let (server, answered) = (Arc::clone(&server), &answered);
+        async move {
+            let answer = answer(&server, request, caller).await;
+            answered.notify_one();
+            Ok::<_, Infallible>(answer)
+        }
     });
-    // A caller that goes away ends what it has asked for; there is nobody to be told.
-    let _ = hyper::server::conn::http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(DEADLINE)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    let overdue = async {
+        answered.notified().await;
+        tokio::time::sleep(DEADLINE).await;
+    };
+    tokio::select! {
+        // A caller that goes away ends what it has asked for; there is nobody to be told.
+        _ = connection => {}
+        () = overdue => {}
+    }
 }
 
 async fn answer(server: &Server, request: Request<Incoming>, caller: Caller) -> Response<Full<Bytes>> {
@@ -142,7 +196,9 @@ async fn called(
 }
 
 async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, ProxyError> {
-    let body = Limited::new(body, REQUEST_MAX).collect().await;
+    let body = tokio::time::timeout(DEADLINE, Limited::new(body, REQUEST_MAX).collect()).await;
+    let body =
+        body.map_err(|_| ProxyError::refused(format!("the request took more than {DEADLINE:?} to arrive")))?;
     let body = body.map_err(|error| ProxyError::refused(format!("the request broke off: {error}")))?;
     serde_json::from_slice(&body.to_bytes())
         .map_err(|error| ProxyError::refused(format!("the request cannot be understood: {error}")))

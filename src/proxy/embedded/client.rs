@@ -13,6 +13,7 @@ use tokio::io::AsyncWrite;
 use super::buffer::Buffer;
 use super::connection::{Accepted, Plane, Worker};
 use super::forward::{self, Then};
+use super::hangup::HangUp;
 use super::http1::{Peer, Refused, Request, has_end};
 use super::listener::Connection;
 use super::page::Page;
@@ -36,6 +37,8 @@ pub(super) struct Client {
     pub(super) stream: Stream,
     /// What it has sent, and nobody has taken.
     pub(super) buffer: Buffer,
+    /// Set once it sends nothing more: whether it still reads.
+    hang_up: Option<HangUp>,
 }
 
 impl Client {
@@ -55,6 +58,7 @@ impl Client {
             peer,
             stream: Stream::new(connection),
             buffer: Buffer::default(),
+            hang_up: None,
         }
     }
 
@@ -141,7 +145,8 @@ impl Client {
         !self.buffer.is_empty() || self.stream.has_more()
     }
 
-    /// Whether it has gone, while its request is being answered. Of a client that was never waited for this is asked only
+    /// Whether it has gone, while its request is being answered. One that sends nothing more still gets its answer, until
+    /// the kernel reports a hang-up. Of a client that was never waited for this is asked only
     /// once the answer takes longer: the sweep of the pulses has it looked at then.
     pub(super) fn is_gone(&mut self, cx: &mut Context<'_>) -> bool {
         if !self.buffer.is_empty() {
@@ -152,10 +157,15 @@ impl Client {
             return false;
         }
         self.pulse.goes_unwatched(false);
-        match self.poll_fill(cx) {
-            Poll::Pending | Poll::Ready(Ok(1..)) => false,
-            Poll::Ready(_) => true,
+        if self.hang_up.is_none() {
+            match self.poll_fill(cx) {
+                Poll::Pending | Poll::Ready(Ok(1..)) => return false,
+                Poll::Ready(Ok(0)) => self.hang_up = self.stream.hang_up().ok(),
+                Poll::Ready(Err(_)) => {}
+            }
         }
+        // One that cannot be watched counts as gone.
+        self.hang_up.as_mut().is_none_or(|hang_up| hang_up.has_come(cx))
     }
 
     /// Counts a request that was no app's.

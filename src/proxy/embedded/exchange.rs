@@ -1,13 +1,14 @@
 //! One request on a connection to an upstream, and its answer on the way to the client: both directions at once, in the
 //! task of the client's connection.
 
+use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
 use super::buffer::Buffer;
 use super::client::Client;
 use super::dial::Link;
 use super::flow::Flow;
-use super::http1::{Answer, Begun, Body, Request, has_end};
+use super::http1::{Answer, Begun, Body, Fault, INTERIM_MAX, Request, Unreadable, has_end};
 use super::pulse::{Phase, Ruling};
 use super::tally::Tally;
 
@@ -31,6 +32,10 @@ pub(super) struct Exchange {
     seen: usize,
     /// Whether anything came.
     is_heard: bool,
+    /// Interim answers that came.
+    interims: usize,
+    /// What is left to write of the last one that goes on to the client.
+    interim: Vec<u8>,
 }
 
 /// What a request holds until its answer has come: a connection to an upstream, and a place in its count.
@@ -51,6 +56,12 @@ pub(super) struct Delivery {
     has_parted: bool,
 }
 
+impl From<Unreadable> for Failed {
+    fn from(why: Unreadable) -> Self {
+        Self::Broken(why.into())
+    }
+}
+
 /// Why an exchange fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failed {
@@ -60,8 +71,8 @@ pub(super) enum Failed {
     Malformed,
     /// Nothing of the request was written.
     Unsent,
-    /// The upstream broke off, or what it said is no answer. It may have seen the request.
-    Broken,
+    /// The upstream broke off, or what it said cannot be passed on. It may have seen the request.
+    Broken(Fault),
 }
 
 impl Exchange {
@@ -78,6 +89,8 @@ impl Exchange {
             answers: Buffer::default(),
             seen: 0,
             is_heard: false,
+            interims: 0,
+            interim: Vec::new(),
         }
     }
 
@@ -104,6 +117,13 @@ impl Exchange {
         reused && self.request.is_repeatable && !self.is_heard
     }
 
+    /// Counts and logs why the answer cannot be passed on.
+    pub(super) fn report(&self, fault: Fault) {
+        if let Some(Lease { tally, .. }) = &self.lease {
+            tally.report(fault);
+        }
+    }
+
     /// Whether the whole request has gone out.
     pub(super) fn is_asked(&self) -> bool {
         self.is_sent && !self.is_refused
@@ -124,7 +144,31 @@ impl Exchange {
         if let Err(failed) = self.send(cx, client) {
             return Poll::Ready(Ok(Err(failed)));
         }
-        self.poll_head(cx).map(Ok)
+        loop {
+            if ready!(self.poll_interim(cx, client)).is_err() {
+                return Poll::Ready(Ok(Err(Failed::Gone)));
+            }
+            match ready!(self.poll_head(cx)) {
+                Ok(Some(answer)) => return Poll::Ready(Ok(Ok(answer))),
+                Ok(None) => client.pulse.touch(),
+                Err(failed) => return Poll::Ready(Ok(Err(failed))),
+            }
+        }
+    }
+
+    /// Whether a part of an interim answer was written, so that nothing else can follow.
+    pub(super) fn is_within_interim(&self) -> bool {
+        !self.interim.is_empty()
+    }
+
+    /// Writes what is left of an interim answer.
+    fn poll_interim(&mut self, cx: &mut Context<'_>, client: &mut Client) -> Poll<io::Result<()>> {
+        while !self.interim.is_empty() {
+            let written = client.stream.poll_write(cx, &[IoSlice::new(&self.interim)]);
+            client.pulse.wrote(written.is_ready());
+            self.interim.drain(..ready!(written)?);
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Sends what can be sent of the request; once all is sent, looks whether the client is still there.
@@ -171,42 +215,48 @@ impl Exchange {
         }
     }
 
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, Failed>> {
+    /// Waits for the answer's head; none where an interim answer came first.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Answer>, Failed>> {
         // What comes before anything was asked answers something else.
         if !self.upload.has_begun() {
             return Poll::Pending;
         }
         let Some(Lease { link, tally }) = &mut self.lease else {
-            return Poll::Ready(Err(Failed::Broken));
+            return Poll::Ready(Err(Unreadable::Closed.into()));
         };
         loop {
             let head = self.answers.bytes();
             if head.len() > self.seen && (self.seen == 0 || has_end(head, self.seen)) {
                 let release = || tally.claim.told(self.request.check.as_deref());
-                match Answer::read(head, &self.request, release) {
-                    Err(_) => return Poll::Ready(Err(Failed::Broken)),
-                    Ok(None) => {}
-                    Ok(Some(Begun::Meanwhile(length))) => {
+                match Answer::read(head, &self.request, release).map_err(Failed::Broken)? {
+                    None => {}
+                    Some(Begun::Meanwhile(length, interim)) => {
                         self.answers.consume(length);
                         self.seen = 0;
-                        continue;
+                        self.interims += 1;
+                        if self.interims > INTERIM_MAX {
+                            return Poll::Ready(Err(Unreadable::TooManyInterim.into()));
+                        }
+                        self.interim = interim;
+                        return Poll::Ready(Ok(None));
                     }
-                    Ok(Some(Begun::Answer(mut answer, length))) => {
+                    Some(Begun::Answer(mut answer, length)) => {
                         self.answers.consume(length);
                         // It may not have read what it has answered, and take the rest for the next request.
                         answer.keeps &= self.is_sent;
                         tally.status = answer.status;
-                        return Poll::Ready(Ok(answer));
+                        return Poll::Ready(Ok(Some(answer)));
                     }
                 }
             }
             self.seen = head.len();
             if self.answers.is_full() {
-                return Poll::Ready(Err(Failed::Broken));
+                return Poll::Ready(Err(Unreadable::HeadTooLarge.into()));
             }
             match ready!(self.answers.poll_fill(|room| link.poll_read(cx, room))) {
                 Ok(1..) => self.is_heard = true,
-                _ => return Poll::Ready(Err(Failed::Broken)),
+                _ if self.seen > 0 => return Poll::Ready(Err(Unreadable::ClosedInHead.into())),
+                _ => return Poll::Ready(Err(Unreadable::Closed.into())),
             }
         }
     }
@@ -236,12 +286,12 @@ impl Exchange {
                 continue;
             }
             let Some(Lease { link, .. }) = &mut self.lease else {
-                return Poll::Ready(Err(Failed::Broken));
+                return Poll::Ready(Err(Unreadable::ClosedInBody.into()));
             };
             match ready!(self.answers.poll_fill(|room| link.poll_read(cx, room))) {
                 Ok(1..) => client.pulse.touch(),
-                Ok(0) => download.end().map_err(|_| Failed::Broken)?,
-                Err(_) => return Poll::Ready(Err(Failed::Broken)),
+                Ok(0) => download.end().map_err(|_| Unreadable::ClosedInBody)?,
+                Err(_) => return Poll::Ready(Err(Unreadable::ClosedInBody.into())),
             }
         }
     }
@@ -267,7 +317,7 @@ impl Exchange {
             }
             Some(_) => download.stage_event_end(&mut self.answers),
         };
-        staged.map_err(|_| Failed::Broken)
+        staged.map_err(|_| Unreadable::Chunk.into())
     }
 
     /// The upstream is done with this request: its connection can serve the next one, if it `keeps`.
@@ -299,6 +349,11 @@ impl Delivery {
             keeps: answer.keeps,
             has_parted: false,
         }
+    }
+
+    /// Whether anything of it has gone out.
+    pub(super) fn has_begun(&self) -> bool {
+        self.download.has_begun()
     }
 
     /// Whether an event stream was ended in form.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::client::{Client, obeying};
 use super::dial::Link;
 use super::exchange::{Delivery, Exchange, Failed, Lease};
-use super::http1::{Answer, Request};
+use super::http1::{Answer, Request, Unreadable};
 use super::page::Page;
 use super::pulse::{Phase, Ruling};
 use super::table::{Claim, Nowhere};
@@ -52,7 +52,7 @@ impl From<Ruling> for Unanswered {
         Self::Page(match ruling {
             Ruling::StalledUpload => Page::RequestTimeout,
             Ruling::NoAnswer => Page::GatewayTimeout,
-            Ruling::Lost => Page::BadGateway,
+            Ruling::Lost => Page::BadGateway(Unreadable::Closed.into()),
             _ => Page::Cut,
         })
     }
@@ -74,6 +74,7 @@ pub(super) async fn answer(client: &mut Client, request: Request) -> Then {
             None => Then::Break,
         },
         Ok(answer) => pass_on(client, &mut exchange, answer).await,
+        Err(Unanswered::Page(_)) if exchange.is_within_interim() => Then::Break,
         Err(Unanswered::Page(page)) => say(client, &mut exchange, page).await,
         Err(Unanswered::Gone) => Then::Break,
     }
@@ -89,8 +90,17 @@ async fn pass_on(client: &mut Client, exchange: &mut Exchange, answer: Answer) -
     });
     let mut delivery = Delivery::new(answer, closes, exchange.request.takes_trailers);
     let delivered = poll_fn(|cx| exchange.poll_deliver(cx, client, &mut delivery)).await;
-    if delivered.is_err() {
-        return Then::Break;
+    match delivered {
+        Ok(()) => {}
+        Err(Failed::Broken(fault)) => {
+            exchange.report(fault);
+            if delivery.has_begun() {
+                return Then::Break;
+            }
+            client.stream.is_unframed = false;
+            return say(client, exchange, Page::BadGateway(fault)).await;
+        }
+        Err(_) => return Then::Break,
     }
     client.stream.is_unframed = false;
     match exchange.discard(client) {
@@ -102,7 +112,9 @@ async fn pass_on(client: &mut Client, exchange: &mut Exchange, answer: Answer) -
 
 /// Answers by a page of our own.
 async fn say(client: &mut Client, exchange: &mut Exchange, page: Page) -> Then {
-    drop(exchange.leave());
+    if let Some((mut lease, _)) = exchange.leave() {
+        lease.tally.status = page.status();
+    }
     let is_whole = exchange.discard(client);
     let request = &exchange.request;
     let closes = page.closes() || !is_whole || request.is_http_10 || is_last(client, request);
@@ -132,6 +144,7 @@ async fn ask(client: &mut Client, exchange: &mut Exchange) -> Result<Answer, Una
         let claim = claim(client, &exchange.request.host, &tried, last)?;
         let seat = Arc::clone(claim.in_flight.seat());
         client.pulse.serve_by(seat.upstream.id);
+        client.pulse.limit(claim.app.limits);
         let tally = Tally::new(claim, client.worker.index, begun);
 
         let idle = idle_allowed.then(|| idle(&seat, &exchange.request, client.pulse.now()));
@@ -166,11 +179,14 @@ async fn ask(client: &mut Client, exchange: &mut Exchange) -> Result<Answer, Una
             Err(Failed::Malformed) => return Err(BAD_BODY.into()),
             Err(Failed::Unsent) if reused => {}
             Err(Failed::Unsent) => {
-                last = Page::BadGateway;
+                last = Page::BadGateway(Unreadable::Closed.into());
                 tried.push(seat.upstream.address);
             }
-            Err(Failed::Broken) if exchange.met_a_close(reused) => {}
-            Err(Failed::Broken) => return Err(Page::BadGateway.into()),
+            Err(Failed::Broken(_)) if exchange.met_a_close(reused) => {}
+            Err(Failed::Broken(fault)) => {
+                exchange.report(fault);
+                return Err(Page::BadGateway(fault).into());
+            }
         }
         idle_allowed = false;
         if let Some((lease, _)) = exchange.leave() {

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::faults::Faults;
+use super::http1::Unreadable;
 use crate::model::Slot;
 
 /// Upper bounds of the histogram's buckets, in milliseconds.
@@ -18,6 +20,7 @@ const BOUNDS: [u64; 14] = [
 pub(super) struct Counters {
     shards: Box<[Shard]>,
     pub(super) flips: AtomicU64,
+    pub(super) faults: Faults,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +43,7 @@ impl Counters {
         Self {
             shards: (0..workers).map(|_| Shard::default()).collect(),
             flips: AtomicU64::new(0),
+            faults: Faults::default(),
         }
     }
 
@@ -104,6 +108,24 @@ pub(super) fn page(apps: &[Shown<'_>], gauges: &[(&str, &str, usize)], unrouted:
     );
     for_each(apps, |app, slot, labels| {
         histogram(&mut to, app.counters, slot, labels)
+    });
+    heading(
+        &mut to,
+        "unreadable_answers_total",
+        "counter",
+        "Answers of the app that could not be passed on, by reason.",
+    );
+    for_each(apps, |app, slot, labels| {
+        for why in Unreadable::ALL {
+            let count = app.counters.faults.count(slot, why);
+            if count > 0 {
+                let reason = why.label();
+                let _ = writeln!(
+                    to,
+                    "deployer_unreadable_answers_total{{{labels},reason=\"{reason}\"}} {count}"
+                );
+            }
+        }
     });
     heading(
         &mut to,

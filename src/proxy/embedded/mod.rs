@@ -19,11 +19,13 @@ mod control;
 mod dial;
 mod events;
 mod exchange;
+mod faults;
 mod flow;
 mod forward;
 mod frames;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod hangup;
 mod http1;
 mod listen;
 mod listener;

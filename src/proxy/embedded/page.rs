@@ -1,8 +1,10 @@
 //! The few pages that the proxy itself answers with: plain text, one line each.
 
+use std::borrow::Cow;
+
 use http::StatusCode;
 
-use super::http1::put_date;
+use super::http1::{FIELDS_MAX, Fault, HEAD_MAX, Unreadable, put_date};
 
 /// An answer of the proxy's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +23,8 @@ pub(super) enum Page {
     NotImplemented,
     /// No app has this host.
     NotFound,
-    /// The upstream broke off before its answer.
-    BadGateway,
+    /// The upstream broke off before its answer, or what it said cannot be passed on.
+    BadGateway(Fault),
     /// Nothing is live, or nothing answers.
     Unavailable,
     /// The drain's deadline came first.
@@ -34,7 +36,7 @@ pub(super) enum Page {
 impl Page {
     /// The page as an answer, which says whether the connection `closes` behind it; `to_head`: its head alone.
     pub(super) fn answer(self, to_head: bool, closes: bool) -> Vec<u8> {
-        let (status, text) = self.text();
+        let (status, text) = (self.status(), self.text());
         let reason = status.canonical_reason().unwrap_or_default();
         let retry = match self {
             Page::Unavailable | Page::Cut => "retry-after: 1\r\n",
@@ -64,46 +66,45 @@ impl Page {
 
     /// The page's status.
     pub(super) fn status(self) -> StatusCode {
-        self.text().0
+        match self {
+            Page::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Page::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Page::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Page::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Page::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
+            Page::NotImplemented => StatusCode::NOT_IMPLEMENTED,
+            Page::NotFound => StatusCode::NOT_FOUND,
+            Page::BadGateway(_) => StatusCode::BAD_GATEWAY,
+            Page::Unavailable | Page::Cut => StatusCode::SERVICE_UNAVAILABLE,
+            Page::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
     }
 
-    fn text(self) -> (StatusCode, &'static str) {
-        match self {
-            Page::BadRequest(why) => (StatusCode::BAD_REQUEST, why),
-            Page::MethodNotAllowed => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "405: CONNECT is not served here.\n",
-            ),
-            Page::RequestTimeout => (
-                StatusCode::REQUEST_TIMEOUT,
-                "408: the request took too long to arrive.\n",
-            ),
-            Page::HeadTooLarge => (
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "431: the request's head has more than 64 KiB, or more than 100 fields.\n",
-            ),
-            Page::ExpectationFailed => (
-                StatusCode::EXPECTATION_FAILED,
-                "417: only 100-continue can be expected.\n",
-            ),
-            Page::NotImplemented => (
-                StatusCode::NOT_IMPLEMENTED,
-                "501: chunked is the only transfer coding served.\n",
-            ),
-            Page::NotFound => (StatusCode::NOT_FOUND, "404: no app answers for this host.\n"),
-            Page::BadGateway => (
-                StatusCode::BAD_GATEWAY,
-                "502: the app broke off before it answered.\n",
-            ),
-            Page::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "503: the app is not running.\n"),
-            Page::Cut => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "503: the app was replaced before it answered.\n",
-            ),
-            Page::GatewayTimeout => (
-                StatusCode::GATEWAY_TIMEOUT,
-                "504: the app took too long to answer.\n",
-            ),
-        }
+    fn text(self) -> Cow<'static, str> {
+        let text = match self {
+            Page::BadRequest(why) => why,
+            Page::MethodNotAllowed => "405: CONNECT is not served here.\n",
+            Page::RequestTimeout => "408: the request took too long to arrive.\n",
+            Page::HeadTooLarge => {
+                let text = format!(
+                    "431: the request's head has more than {} KiB, or more than {FIELDS_MAX} fields.\n",
+                    HEAD_MAX >> 10
+                );
+                return text.into();
+            }
+            Page::ExpectationFailed => "417: only 100-continue can be expected.\n",
+            Page::NotImplemented => "501: chunked is the only transfer coding served.\n",
+            Page::NotFound => "404: no app answers for this host.\n",
+            Page::BadGateway(fault) if fault.why == Unreadable::Closed => {
+                "502: the app broke off before it answered.\n"
+            }
+            Page::BadGateway(fault) => {
+                return format!("502: the app's answer cannot be passed on: {fault}.\n").into();
+            }
+            Page::Unavailable => "503: the app is not running.\n",
+            Page::Cut => "503: the app was replaced before it answered.\n",
+            Page::GatewayTimeout => "504: the app took too long to answer.\n",
+        };
+        text.into()
     }
 }

@@ -55,6 +55,13 @@ pub(super) struct Limits {
     pub(super) response: u64,
 }
 
+/// What an app has instead of the proxy's limits, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct OwnLimits {
+    pub(super) body: Option<u64>,
+    pub(super) response: Option<u64>,
+}
+
 impl From<&ProxySettings> for Limits {
     fn from(settings: &ProxySettings) -> Self {
         let millis = |duration: Duration| duration.as_millis().try_into().unwrap_or(u64::MAX);
@@ -183,6 +190,9 @@ pub(super) struct Pulse {
     parting: AtomicU64,
     /// Whether nobody is told when the client sends something or goes away.
     unwatched: AtomicBool,
+    /// The limits of the app that the request is for; 0: the proxy's.
+    body_limit: AtomicU64,
+    response_limit: AtomicU64,
 }
 
 impl Pulse {
@@ -200,6 +210,8 @@ impl Pulse {
             waker: OnceLock::new(),
             parting: AtomicU64::new(0),
             unwatched: AtomicBool::new(false),
+            body_limit: AtomicU64::new(0),
+            response_limit: AtomicU64::new(0),
         }
     }
 
@@ -272,6 +284,12 @@ impl Pulse {
         self.ruling.store(Ruling::Go as u8, Relaxed);
         self.hungry.store(false, Relaxed);
         self.enter(if has_body { Phase::Upload } else { Phase::Answer });
+    }
+
+    /// The request is for an app with limits of its own, or with none.
+    pub(super) fn limit(&self, own: OwnLimits) {
+        self.body_limit.store(own.body.unwrap_or(0), Relaxed);
+        self.response_limit.store(own.response.unwrap_or(0), Relaxed);
     }
 
     /// An exchange is over.
@@ -416,6 +434,15 @@ impl Pulse {
     }
 
     fn overstayed(&self, limits: &Limits) -> Ruling {
+        let own = |limit: &AtomicU64, proxys: u64| match limit.load(Relaxed) {
+            0 => proxys,
+            own => own,
+        };
+        let limits = Limits {
+            body: own(&self.body_limit, limits.body),
+            response: own(&self.response_limit, limits.response),
+            ..*limits
+        };
         let (limit, ruling) = match self.phase() {
             Phase::Fresh => (limits.header, Ruling::Close),
             Phase::Head => (limits.header, Ruling::LateHead),

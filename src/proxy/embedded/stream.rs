@@ -13,7 +13,12 @@ use rustix::net::{RecvFlags, recv, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::hangup::HangUp;
 use super::listener::Connection;
+
+/// How long after the peer's end, and between two probes that are answered, the kernel asks whether it is there. A Linux that
+/// has closed altogether answers like one that reads for a minute, and resets from then on.
+const HALF_CLOSED_IDLE: Duration = Duration::from_secs(15);
 
 /// See the module.
 #[derive(Debug)]
@@ -79,6 +84,17 @@ impl Stream {
             }
         }
         self.socket.watched()?.poll_write_vectored(cx, bytes)
+    }
+
+    /// What tells when the peer, which sends nothing more, has gone altogether.
+    ///
+    /// # Errors
+    /// When that cannot be watched.
+    pub(super) fn hang_up(&self) -> io::Result<HangUp> {
+        let socket = self.socket.descriptor().ok_or(io::ErrorKind::NotConnected)?;
+        // A unix socket has none, and needs none.
+        let _ = sockopt::set_tcp_keepidle(socket, HALF_CLOSED_IDLE);
+        HangUp::of(socket)
     }
 
     /// Whether something has come that was not read; the end is nothing.

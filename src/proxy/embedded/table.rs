@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
 use super::metrics::{Counters, Shown};
+use super::pulse::OwnLimits;
 use super::upstream::{InFlight, Instance, Out, Seat, Whole, lock};
 use crate::model::{AppName, ReleaseId, Slot};
 use crate::proxy::route::{AppRoute, StoredRoute};
@@ -69,6 +70,7 @@ pub(super) struct App {
     pub(super) counters: Arc<Counters>,
     /// Whether trailers of requests go on.
     pub(super) takes_trailers: bool,
+    pub(super) limits: OwnLimits,
     live: Option<Slot>,
     slots: [Option<Lane>; 2],
 }
@@ -86,6 +88,8 @@ struct Lane {
 struct Table {
     generation: u64,
     hosts: HashMap<String, Arc<App>>,
+    /// By what stands behind the `*.` of a wildcard.
+    wildcards: HashMap<String, Arc<App>>,
     default: Option<Arc<App>>,
     ports: HashMap<u16, (Arc<App>, Slot)>,
 }
@@ -295,7 +299,10 @@ impl Known {
         for stored in routes {
             let app = Arc::new(self.app(stored, worker));
             for host in &stored.route.hosts {
-                table.hosts.insert(host.clone(), Arc::clone(&app));
+                match host.strip_prefix("*.") {
+                    Some(domain) => table.wildcards.insert(domain.to_owned(), Arc::clone(&app)),
+                    None => table.hosts.insert(host.clone(), Arc::clone(&app)),
+                };
             }
             for (&slot, route) in &stored.route.slots {
                 table.ports.insert(route.port, (Arc::clone(&app), slot));
@@ -314,6 +321,10 @@ impl Known {
             check: stored.check.clone(),
             counters: Arc::clone(&self.counters[&route.app]),
             takes_trailers: route.trailers,
+            limits: OwnLimits {
+                body: route.body_timeout,
+                response: route.response_timeout,
+            },
             live: route.live,
             slots: Slot::BOTH.map(|slot| {
                 let target = route.slots.get(&slot)?.target.as_ref()?;
@@ -392,11 +403,21 @@ impl Table {
     fn find(&self, door: Door, host: &str) -> Option<(&Arc<App>, Option<Slot>)> {
         match door {
             Door::Public => {
-                let app = self.hosts.get(host).or(self.default.as_ref())?;
+                let named = self.hosts.get(host).or_else(|| self.wildcard(host));
+                let app = named.or(self.default.as_ref())?;
                 Some((app, app.live))
             }
             Door::Slot(port) => self.ports.get(&port).map(|(app, slot)| (app, Some(*slot))),
         }
+    }
+
+    /// The app whose wildcard matches a host that nobody names.
+    fn wildcard(&self, host: &str) -> Option<&Arc<App>> {
+        if self.wildcards.is_empty() {
+            return None;
+        }
+        let (label, domain) = host.split_once('.')?;
+        self.wildcards.get(domain).filter(|_| !label.is_empty())
     }
 }
 
@@ -443,6 +464,8 @@ mod tests {
             route: AppRoute {
                 app: "shop".parse().unwrap(),
                 hosts: Vec::new(),
+                response_timeout: None,
+                body_timeout: None,
                 live: Some(Slot::Blue),
                 slots: [(Slot::Blue, slot)].into(),
                 trailers: false,

@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use http::StatusCode;
 
+use super::http1::Fault;
 use super::table::Claim;
+use crate::proxy::say;
 
 /// See the module. The count ends when this is dropped.
 #[derive(Debug)]
@@ -25,6 +27,21 @@ impl Tally {
             begun,
             status: StatusCode::BAD_GATEWAY,
             counts: true,
+        }
+    }
+
+    /// Counts and logs why the upstream's answer cannot be passed on.
+    pub(super) fn report(&self, fault: Fault) {
+        let Claim {
+            in_flight, app, slot, ..
+        } = &self.claim;
+        if let Some(unsaid) = app.counters.faults.note(*slot, fault.why) {
+            let more = match unsaid {
+                0 => String::new(),
+                unsaid => format!(" ({unsaid} more like it since the last such line)"),
+            };
+            let instance = in_flight.seat().upstream.told();
+            say!("{instance} gave an answer that cannot be passed on: {fault}{more}");
         }
     }
 

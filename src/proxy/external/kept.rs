@@ -291,6 +291,8 @@ mod tests {
         AppRoute {
             app: "shop".parse().unwrap(),
             hosts: Vec::new(),
+            response_timeout: None,
+            body_timeout: None,
             live,
             slots: [(Slot::Blue, slot(1, blue)), (Slot::Green, slot(2, green))].into(),
             trailers: false,

@@ -69,8 +69,17 @@ pub(super) struct View {
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct AppView {
     pub(super) name: AppName,
-    /// Lower case; empty: every host that is no other app's.
+    /// Whether it answers on every host that is no other app's.
+    pub(super) takes_rest: bool,
+    /// Its hosts that are no wildcards, in lower case.
     pub(super) hosts: Vec<String>,
+    /// What stands behind the `*.` of its wildcards.
+    pub(super) wildcards: Vec<String>,
+    /// The hosts of other apps that one of the wildcards matches, and that are not this app's.
+    pub(super) exceptions: Vec<String>,
+    /// Milliseconds, as the configuration's own, which hold where the app has none.
+    pub(super) body_timeout: u64,
+    pub(super) response_timeout: u64,
     /// Where what the user adds to this app's part is; it need not be there.
     pub(super) snippet: PathBuf,
     /// What is in it, for a program that cannot include it; none where there is nothing.
@@ -112,8 +121,6 @@ impl View {
         template: &'static str,
     ) -> Self {
         let is_front = matches!(settings.kind, ProxyKind::Front(_));
-        let milliseconds =
-            |duration: std::time::Duration| duration.as_millis().try_into().unwrap_or(u64::MAX);
         let apps = kept.apps.values().filter(|_| !is_front);
         let mut view = Self {
             version: String::new(),
@@ -139,6 +146,7 @@ impl View {
             template,
             unreadable: None,
         };
+        view.except_named_hosts();
         if program == Program::Haproxy {
             view.read_snippets();
         }
@@ -166,6 +174,19 @@ impl View {
         environment
             .render_str(self.template, minijinja::value::Serde(self))
             .map_err(failed)
+    }
+
+    /// A host that an app names is that app's, whatever wildcard matches it.
+    fn except_named_hosts(&mut self) {
+        let named: Vec<String> = self.apps.iter().flat_map(|app| app.hosts.clone()).collect();
+        for app in &mut self.apps {
+            let matches = |host: &&String| {
+                let domain = host.split_once('.').map(|(_, domain)| domain);
+                domain.is_some_and(|domain| app.wildcards.iter().any(|wildcard| wildcard == domain))
+            };
+            let others = named.iter().filter(|host| !app.hosts.contains(host));
+            app.exceptions = others.filter(matches).cloned().collect();
+        }
     }
 
     /// HAProxy includes no file.
@@ -207,9 +228,22 @@ impl AppView {
         let is_open = |slot: &&SlotView| !closed.contains(&slot.port);
         let probe = route.live_target().into_iter();
         let targets = route.slots.values().filter_map(|slot| slot.target.as_ref());
+        let (wildcards, named): (Vec<_>, Vec<_>) =
+            route.hosts.iter().partition(|host| host.starts_with("*."));
         Self {
             name: route.app.clone(),
-            hosts: route.hosts.clone(),
+            takes_rest: route.hosts.is_empty(),
+            hosts: named.into_iter().cloned().collect(),
+            wildcards: wildcards
+                .iter()
+                .filter_map(|host| host.strip_prefix("*."))
+                .map(ToOwned::to_owned)
+                .collect(),
+            exceptions: Vec::new(),
+            body_timeout: route.body_timeout.unwrap_or(milliseconds(settings.body_timeout)),
+            response_timeout: route
+                .response_timeout
+                .unwrap_or(milliseconds(settings.response_timeout)),
             snippet: settings
                 .snippets
                 .join(format!("{}.{}", route.app, program.as_str())),
@@ -219,6 +253,10 @@ impl AppView {
             slots,
         }
     }
+}
+
+fn milliseconds(duration: std::time::Duration) -> u64 {
+    duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 /// The lines of the file at `path`; none where there is no such file, or nothing in it.
@@ -245,4 +283,157 @@ fn lanes(kept: &KeptRoute, slot: Slot) -> Vec<LaneView> {
             upstreams: upstreams.clone(),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddrV4};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::{AddressPlan, ReleaseId};
+    use crate::proxy::{AppRoute, SlotRoute, Target};
+
+    /// A name that is longer than nginx's table of names takes.
+    const LONG: &str = "an-app-whose-name-is-long-as-names-go.shop.example";
+
+    fn route(app: &str, index: u16, hosts: &[&str]) -> AppRoute {
+        let plan = AddressPlan::new("10.213.0.0/16".parse().unwrap(), index.into()).unwrap();
+        let address = SocketAddrV4::new(plan.address(Slot::Blue, Lane::A, 0), 80);
+        let target = Target {
+            release: ReleaseId(1),
+            upstreams: vec![address],
+            probe: None,
+        };
+        let slot = SlotRoute {
+            port: 50_100 + index,
+            target: Some(target),
+        };
+        AppRoute {
+            app: app.parse().unwrap(),
+            hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
+            response_timeout: None,
+            body_timeout: None,
+            trailers: false,
+            live: Some(Slot::Blue),
+            slots: [(Slot::Blue, slot)].into(),
+        }
+    }
+
+    /// The configuration of `program` for an app with a wildcard and timeouts of its own, for two that have one of the
+    /// hosts that it matches each, and for one that has the rest.
+    fn text(program: Program, template: &'static str) -> String {
+        let mut shop = route("shop", 1, &["*.shop.example", "shop.example"]);
+        (shop.response_timeout, shop.body_timeout) = (Some(5_000), Some(300_000));
+        let others = [
+            route("blog", 2, &["blog.shop.example"]),
+            route("rest", 3, &[]),
+            route("zoo", 4, &[LONG]),
+        ];
+        let mut kept = Kept::new("token".to_owned());
+        for route in others.iter().chain([&shop]) {
+            kept.put(route, "10.213.0.0/16".parse().unwrap()).unwrap();
+        }
+        let settings = ProxySettings {
+            kind: ProxyKind::Flip(program),
+            folder: PathBuf::from("/nowhere"),
+            snippets: PathBuf::from("/nowhere"),
+            socket: PathBuf::from("/nowhere"),
+            programs: Default::default(),
+            listen: (Ipv4Addr::LOCALHOST, 8080).into(),
+            slot_listen: Ipv4Addr::LOCALHOST.into(),
+            metrics_listen: None,
+            trusted: Vec::new(),
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(60),
+            response_timeout: Duration::from_secs(60),
+        };
+        View::of(&kept, program, &settings, template).text().unwrap()
+    }
+
+    fn nginx() -> String {
+        text(Program::Nginx, include_str!("../../../templates/nginx/flip.conf"))
+    }
+
+    fn haproxy() -> String {
+        text(
+            Program::Haproxy,
+            include_str!("../../../templates/haproxy/flip.cfg"),
+        )
+    }
+
+    fn caddy() -> String {
+        text(
+            Program::Caddy,
+            include_str!("../../../templates/caddy/flip.caddyfile"),
+        )
+    }
+
+    #[track_caller]
+    fn has(text: &str, lines: &[&str]) {
+        for line in lines {
+            assert!(
+                text.lines().any(|found| found.trim() == *line),
+                "{line:?} is not in\n{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_wildcard_is_one_label_that_no_app_names() {
+        let long = LONG.replace('.', "[.]");
+        let server = format!("server_name shop.example \"~^(?!({long})$)[^.]+[.]shop[.]example$\";");
+        has(
+            &nginx(),
+            &[&server, "server_name blog.shop.example;", "server_name \"\";"],
+        );
+
+        let haproxy = haproxy();
+        let any = "acl deployer.shop.any var(txn.deployer_host) -m reg '^[^.]+[.]shop[.]example$'";
+        has(
+            &haproxy,
+            &[
+                any,
+                "acl deployer.shop var(txn.deployer_host) -m str shop.example",
+            ],
+        );
+        let at = |text: &str| haproxy.find(text).unwrap();
+        assert!(at("if deployer.zoo") < at(any), "{haproxy}");
+
+        let sites = "http://shop.example:8080, http://shop.example.:8080, http://*.shop.example:8080, \
+                     http://*.shop.example.:8080 {";
+        has(&caddy(), &[sites]);
+    }
+
+    #[test]
+    fn an_app_has_timeouts_of_its_own() {
+        has(
+            &nginx(),
+            &[
+                "proxy_read_timeout 5000ms;",
+                "proxy_read_timeout 60000ms;",
+                "client_body_timeout 300000ms;",
+                "client_body_timeout 60000ms;",
+            ],
+        );
+        has(
+            &haproxy(),
+            &[
+                "timeout server 300000ms",
+                "timeout server 60000ms",
+                "timeout client 300000ms",
+                "timeout client 60000ms",
+            ],
+        );
+        has(
+            &caddy(),
+            &[
+                "response_header_timeout 5000ms",
+                "response_header_timeout 60000ms",
+                "import deployer.shop.alone",
+                "import deployer.alone",
+            ],
+        );
+    }
 }

@@ -65,9 +65,6 @@ pub(super) fn unasked() -> Vec<Said> {
         said("a word meanwhile, behind the answer", [OK, CONTINUE].concat())
             .with(&["first"])
             .never_again(),
-        said("a thousand words meanwhile", CONTINUE.repeat(1_000) + OK)
-            .with(&["first"])
-            .others(Others::Differ("nginx takes no more than a buffer holds")),
         said("101 that nobody asked for", [SWITCHES, SECOND].concat())
             .refused(502)
             .without(&["second"])

@@ -8,8 +8,10 @@ mod app;
 mod crowd;
 mod identity;
 mod programs;
+mod requests;
 mod row;
 mod trailers;
+mod unreadable;
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -27,18 +29,26 @@ const LAST: &str = "GET /last HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\
 
 /// The rows of what clients send.
 fn all_sent() -> Vec<Sent> {
-    [trailers::rows(), identity::rows()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let all = [
+        trailers::rows(),
+        identity::rows(),
+        requests::trailers(),
+        requests::targets(),
+        requests::codings(),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 /// The rows of what apps say.
 fn all_said() -> Vec<Said> {
-    [answers::unasked(), answers::trailers()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let all = [
+        answers::unasked(),
+        answers::trailers(),
+        unreadable::heads(),
+        unreadable::framing(),
+        unreadable::interim(),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 #[test]
@@ -78,6 +88,43 @@ fn what_an_app_says_reaches_the_client_as_the_table_says_and_nobody_else() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn why_an_answer_cannot_be_passed_on_is_counted_and_logged_once_a_minute() {
+    let app = App::start();
+    let proxy = start(Setup::Plain, &app);
+    let ask = |text: &str| {
+        app.will_say(&[text.as_bytes().to_vec()], false, false);
+        exchange(
+            proxy.public,
+            b"GET /row HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n",
+        )
+    };
+    for _ in 0..3 {
+        ask("HTTP/1.1 200 OK\r\nX-Long: secret\r\n secret\r\n\r\n");
+    }
+    ask("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nsecret\r\n");
+    let metrics = proxy.metrics();
+    for (reason, count) in [("folded_field", 3), ("chunk", 1)] {
+        let line = format!(
+            "deployer_unreadable_answers_total{{app=\"shop\",slot=\"blue\",reason=\"{reason}\"}} {count}\n"
+        );
+        assert!(metrics.contains(&line), "{metrics}");
+    }
+    assert!(metrics.contains("slot=\"blue\",class=\"5xx\"} 4\n"), "{metrics}");
+    let said = proxy.said();
+    for fault in [
+        "the field X-Long goes on in a second line (obsolete line folding)\n",
+        "its body is not chunked as its head says\n",
+    ] {
+        let line = format!(
+            "proxy: shop: instance 0 of blue release 1 ({}) gave an answer that cannot be passed on: {fault}",
+            app.address
+        );
+        assert_eq!(said.matches(&line).count(), 1, "{said}");
+    }
+    assert!(!said.contains("secret"), "{said}");
 }
 
 #[test]

@@ -243,6 +243,8 @@ fn heads_pass(world: &World) {
     let route = AppRoute {
         app: "mirror".parse().expect("a name"),
         hosts: vec!["mirror.example".into()],
+        response_timeout: None,
+        body_timeout: None,
         live: Some(Slot::Blue),
         slots: [(
             Slot::Blue,

@@ -94,25 +94,54 @@ impl Field {
 /// What each field of a head is, what the fields named Connection said, and how the body is framed.
 pub(super) struct Fields<'a> {
     pub(super) all: &'a [httparse::Header<'a>],
-    kinds: [Field; super::FIELDS_MAX],
     /// What Connection names.
     pub(super) named: Vec<&'a [u8]>,
+    kinds: Kinds,
     pub(super) says_close: bool,
     pub(super) says_keep_alive: bool,
     pub(super) says_upgrade: bool,
+}
+
+/// What each field is: few of them without memory of their own.
+enum Kinds {
+    Few([Field; super::FIELDS_FEW]),
+    Many(Vec<Field>),
+}
+
+impl Kinds {
+    fn of(count: usize) -> Self {
+        match count {
+            0..=super::FIELDS_FEW => Self::Few([Field::Other; super::FIELDS_FEW]),
+            _ => Self::Many(vec![Field::Other; count]),
+        }
+    }
+
+    fn all(&self) -> &[Field] {
+        match self {
+            Self::Few(kinds) => kinds,
+            Self::Many(kinds) => kinds,
+        }
+    }
+
+    fn all_mut(&mut self) -> &mut [Field] {
+        match self {
+            Self::Few(kinds) => kinds,
+            Self::Many(kinds) => kinds,
+        }
+    }
 }
 
 impl<'a> Fields<'a> {
     pub(super) fn new(all: &'a [httparse::Header<'a>]) -> Self {
         let mut fields = Self {
             all,
-            kinds: [Field::Other; super::FIELDS_MAX],
             named: Vec::new(),
+            kinds: Kinds::of(all.len()),
             says_close: false,
             says_keep_alive: false,
             says_upgrade: false,
         };
-        for (field, kind) in all.iter().zip(&mut fields.kinds) {
+        for (field, kind) in all.iter().zip(fields.kinds.all_mut()) {
             *kind = Field::of(field.name);
             if *kind == Field::Connection {
                 for token in tokens(field.value) {
@@ -126,12 +155,9 @@ impl<'a> Fields<'a> {
             }
         }
         if !fields.named.is_empty() {
-            for (field, kind) in all.iter().zip(&mut fields.kinds) {
-                let is_named = fields
-                    .named
-                    .iter()
-                    .any(|name| name.eq_ignore_ascii_case(field.name.as_bytes()));
-                if is_named && !kind.stays() {
+            let named = Named::new(fields.named.clone());
+            for (field, kind) in all.iter().zip(fields.kinds.all_mut()) {
+                if named.has(field.name) && !kind.stays() {
                     *kind = Field::Hop;
                 }
             }
@@ -141,7 +167,7 @@ impl<'a> Fields<'a> {
 
     /// All fields, with what they are.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Field, &'a httparse::Header<'a>)> {
-        self.kinds.iter().copied().zip(self.all)
+        self.kinds.all().iter().copied().zip(self.all)
     }
 
     /// Whether the field at `at` is said once more behind it, and not as nothing.
@@ -149,7 +175,7 @@ impl<'a> Fields<'a> {
         let name = self.all[at].name;
         let mut behind = self.iter().skip(at + 1);
         behind.any(|(kind, field)| {
-            kind == self.kinds[at] && field.name.eq_ignore_ascii_case(name) && !field.value.is_empty()
+            kind == self.kinds.all()[at] && field.name.eq_ignore_ascii_case(name) && !field.value.is_empty()
         })
     }
 
@@ -174,21 +200,54 @@ impl<'a> Fields<'a> {
         Ok(length)
     }
 
-    /// What Transfer-Encoding says.
+    /// What Transfer-Encoding says, in one line or several: of a request and of an answer alike.
     pub(super) fn coding(&self) -> Coding {
-        let mut values = self.values(Field::TransferEncoding);
-        match (values.next(), values.next()) {
-            (None, _) => Coding::None,
-            (Some(only), None) if only.eq_ignore_ascii_case(b"chunked") => Coding::Chunked,
-            (Some(first), second) => {
-                let last = values.last().or(second).unwrap_or(first);
-                match tokens(last).last() {
-                    Some(last) if last.eq_ignore_ascii_case(b"chunked") => Coding::Unknown,
-                    _ => Coding::Endless,
-                }
-            }
+        let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+        let mut lines = self.values(Field::TransferEncoding);
+        let (Some(first), second) = (lines.next(), lines.next()) else {
+            return Coding::None;
+        };
+        if second.is_none() && is_chunked(first) {
+            return Coding::Chunked;
+        }
+        let (mut chunked, mut last_is_chunked) = (0, false);
+        for coding in self.values(Field::TransferEncoding).flat_map(tokens) {
+            last_is_chunked = is_chunked(coding);
+            chunked += usize::from(last_is_chunked);
+        }
+        match () {
+            () if chunked > 1 => Coding::ChunkedTwice,
+            () if last_is_chunked => Coding::Unknown,
+            () => Coding::Endless,
         }
     }
+}
+
+/// Names in their order, whatever their case: a head with many fields may name many.
+struct Named<'a>(Vec<&'a [u8]>);
+
+impl<'a> Named<'a> {
+    fn new(mut names: Vec<&'a [u8]>) -> Self {
+        names.sort_unstable_by(|one, other| lower(one).cmp(lower(other)));
+        Self(names)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        let name = name.as_bytes();
+        self.0
+            .binary_search_by(|named| lower(named).cmp(lower(name)))
+            .is_ok()
+    }
+}
+
+fn lower(name: &[u8]) -> impl Iterator<Item = u8> {
+    name.iter().map(u8::to_ascii_lowercase)
+}
+
+/// Whether a Content-Type is `media_type`, whatever its case and its parameters (RFC 9110, section 8.3.1).
+pub(super) fn is_media_type(value: &[u8], media_type: &str) -> bool {
+    let end = value.iter().position(|byte| b"; \t".contains(byte));
+    value[..end.unwrap_or(value.len())].eq_ignore_ascii_case(media_type.as_bytes())
 }
 
 /// A Content-Length that is none.
@@ -202,6 +261,8 @@ pub(super) enum Coding {
     Chunked,
     /// Others, and chunked as the last.
     Unknown,
+    /// Chunked more than once, which nobody may apply (RFC 9112, section 6.1).
+    ChunkedTwice,
     /// One that does not tell where the body ends.
     Endless,
 }
@@ -308,6 +369,42 @@ mod tests {
     }
 
     #[test]
+    fn a_media_type_is_told_without_its_case_and_its_parameters() {
+        for (value, is_it) in [
+            ("text/event-stream", true),
+            ("Text/Event-Stream", true),
+            ("text/event-stream;charset=utf-8", true),
+            ("text/event-stream ; charset=utf-8", true),
+            ("text/event-streamx", false),
+            ("text/event-stream-2", false),
+            ("text/event", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                is_media_type(value.as_bytes(), "text/event-stream"),
+                is_it,
+                "{value:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_connection_names_is_found_among_many_names() {
+        let names: Vec<String> = (0..500).map(|number| format!("X-{number}")).collect();
+        let connection = names.join(",");
+        let field = |name, value| httparse::Header { name, value };
+        let mut all: Vec<_> = names.iter().map(|name| field(name.as_str(), &b"1"[..])).collect();
+        all.extend([field("x-500", b"1"), field("connection", connection.as_bytes())]);
+        let fields = Fields::new(&all);
+        let stay: Vec<_> = fields
+            .iter()
+            .filter(|(kind, _)| *kind == Field::Other)
+            .map(|(_, field)| field.name)
+            .collect();
+        assert_eq!(stay, ["x-500"]);
+    }
+
+    #[test]
     fn the_last_coding_tells_whether_a_body_has_an_end() {
         for (values, coding) in [
             (&[][..], Coding::None),
@@ -315,7 +412,10 @@ mod tests {
             (&["Chunked"], Coding::Chunked),
             (&["gzip, chunked"], Coding::Unknown),
             (&["gzip", "chunked"], Coding::Unknown),
-            (&["chunked", "chunked"], Coding::Unknown),
+            (&["chunked", "chunked"], Coding::ChunkedTwice),
+            (&["chunked, Chunked"], Coding::ChunkedTwice),
+            (&["chunked, gzip, chunked"], Coding::ChunkedTwice),
+            (&[", chunked"], Coding::Unknown),
             (&["chunked, gzip"], Coding::Endless),
             (&["chunked", "gzip"], Coding::Endless),
             (&["xchunked"], Coding::Endless),

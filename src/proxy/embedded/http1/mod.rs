@@ -6,12 +6,14 @@
 
 mod answer;
 mod body;
+mod fault;
 mod fields;
 mod request;
 mod trailers;
 
 pub(super) use answer::{Answer, Begun};
 pub(super) use body::{Body, Malformed, put_size};
+pub(super) use fault::{Fault, Unreadable};
 pub(super) use fields::put_date;
 pub(super) use request::{Peer, Refused, Request};
 
@@ -23,8 +25,14 @@ pub(super) const RELEASE: &str = "deployer-release";
 /// Largest head of a request or an answer, in bytes.
 pub(super) const HEAD_MAX: usize = 64 << 10;
 
-/// Most fields that a head may have.
-pub(super) const FIELDS_MAX: usize = 100;
+/// Most fields that a head may have: what nginx takes of a client, and passes on of an app that sets many cookies.
+pub(super) const FIELDS_MAX: usize = 1_000;
+
+/// Fields that are read into an array on the stack. A head with more is read a second time, into memory of its own.
+const FIELDS_FEW: usize = 100;
+
+/// Most interim answers (1xx) before an answer.
+pub(super) const INTERIM_MAX: usize = 64;
 
 /// Whether `head` holds its own end, of which the first `seen` bytes have none: a look at the new bytes costs less than
 /// parsing all of them again whenever a few have come.

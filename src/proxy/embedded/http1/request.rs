@@ -7,12 +7,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use http::Uri;
+use http::uri::Authority;
 
-use super::FIELDS_MAX;
 use super::body::Body;
 use super::fields::{Coding, Field, Fields, put, put_framing, tokens};
 use super::trailers::Trailers;
+use super::{FIELDS_FEW, FIELDS_MAX};
 use crate::proxy::embedded::page::Page;
 
 /// Longest request id that is kept.
@@ -87,6 +87,8 @@ const CONFLICT: Page = Page::BadRequest(
     "400: the request has both Content-Length and Transfer-Encoding, or a length that is none.\n",
 );
 
+const CHUNKED_TWICE: Page = Page::BadRequest("400: the request's Transfer-Encoding is chunked twice.\n");
+
 impl Request {
     /// Reads the head that `bytes` begin with, of a request that comes from `peer`. Gives its length too; none where its
     /// end has not come.
@@ -97,9 +99,15 @@ impl Request {
         bytes: &[u8],
         peer: Peer,
     ) -> Result<Option<(Self, usize)>, Refused> {
-        let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+        let mut few = [const { MaybeUninit::uninit() }; FIELDS_FEW];
+        let mut many = Vec::new();
         let mut parsed = httparse::Request::new(&mut []);
-        let length = match parsed.parse_with_uninit_headers(bytes, &mut fields) {
+        let mut read = parsed.parse_with_uninit_headers(bytes, &mut few);
+        if read == Err(httparse::Error::TooManyHeaders) {
+            many.resize(FIELDS_MAX, MaybeUninit::uninit());
+            read = parsed.parse_with_uninit_headers(bytes, &mut many);
+        }
+        let length = match read {
             Ok(httparse::Status::Complete(length)) => length,
             Ok(httparse::Status::Partial) => return Ok(None),
             Err(error) => {
@@ -134,6 +142,13 @@ struct Line<'a> {
     is_http_10: bool,
 }
 
+/// Where a request goes.
+struct Target<'a> {
+    /// The host with its port, where the target names it.
+    authority: Option<&'a str>,
+    path: Cow<'a, str>,
+}
+
 impl Line<'_> {
     fn request(&self, fields: &Fields<'_>, peer: Peer, length: usize) -> Result<Request, Page> {
         let body = self.body(fields)?;
@@ -147,19 +162,14 @@ impl Line<'_> {
             }
             expects = !self.is_http_10;
         }
-        let absolute = self.absolute()?;
-        let host = self.host(fields, absolute.as_ref())?;
+        let target = self.target()?;
+        let host = self.host(fields, target.authority)?;
         let name = check_host(host).ok_or(NO_HOST)?;
-        let target = match absolute.as_ref().map(Uri::path_and_query) {
-            // An address may have no path; as it is displayed it has one.
-            Some(path) => path.map_or(Cow::Borrowed("/"), |path| path.to_string().into()),
-            None => self.target.split('#').next().unwrap_or_default().into(),
-        };
         let upgrade = self.upgrade(fields, &body);
         let is_safe = matches!(self.method, "GET" | "HEAD" | "OPTIONS");
 
         let mut head = Vec::with_capacity(length + ROOM);
-        for part in [self.method, " ", &target, " HTTP/1.1\r\n"] {
+        for part in [self.method, " ", &target.path, " HTTP/1.1\r\n"] {
             head.extend_from_slice(part.as_bytes());
         }
         put(&mut head, "host", host);
@@ -206,30 +216,44 @@ impl Line<'_> {
             (_, Some(_)) => Err(CONFLICT),
             (Coding::Chunked, None) if !self.is_http_10 => Ok(Body::chunked()),
             (Coding::Unknown, None) if !self.is_http_10 => Err(Page::NotImplemented),
+            (Coding::ChunkedTwice, None) => Err(CHUNKED_TWICE),
             _ => Err(Page::BadRequest("400: the request's end cannot be told.\n")),
         }
     }
 
-    /// The target, where it names the host too; none where it is a path.
-    fn absolute(&self) -> Result<Option<Uri>, Page> {
-        let is_plain = |byte: &u8| byte.is_ascii_graphic() && !b"<>`".contains(byte);
-        match self.target.as_bytes() {
-            target if !target.iter().all(is_plain) => Err(NO_TARGET),
-            [b'/', ..] => Ok(None),
-            b"*" if self.method == "OPTIONS" => Ok(None),
-            b"*" => Err(NO_TARGET),
-            _ => {
-                let uri: Uri = self.target.parse().map_err(|_| NO_TARGET)?;
-                match uri.scheme().is_some() && uri.authority().is_some() {
-                    true => Ok(Some(uri)),
-                    false => Err(NO_TARGET),
-                }
-            }
+    /// The target in its parts (RFC 9112, section 3.2). Beside what a URI may have, browsers and curl send `"<>^`{|}` and
+    /// backslashes as they are, and curl whatever is beyond ASCII: that goes on as it came.
+    fn target(&self) -> Result<Target<'_>, Page> {
+        let may_be = |char: char| char.is_ascii_graphic() || !char.is_ascii() && !char.is_control();
+        if !self.target.chars().all(may_be) {
+            return Err(NO_TARGET);
         }
+        let whole = self.target.split('#').next().unwrap_or_default();
+        if whole.starts_with('/') || whole == "*" && self.method == "OPTIONS" {
+            return Ok(Target {
+                authority: None,
+                path: whole.into(),
+            });
+        }
+        let (scheme, rest) = whole.split_once("://").ok_or(NO_TARGET)?;
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        if !is_scheme(scheme) || authority.parse::<Authority>().is_err() {
+            return Err(NO_TARGET);
+        }
+        Ok(Target {
+            authority: Some(authority),
+            path: match path {
+                // RFC 9112, section 3.2.4.
+                "" if self.method == "OPTIONS" => "*".into(),
+                "" => "/".into(),
+                path if path.starts_with('?') => format!("/{path}").into(),
+                path => path.into(),
+            },
+        })
     }
 
-    /// The host as the client wrote it; where the target names one, it is that one.
-    fn host<'a>(&self, fields: &Fields<'a>, absolute: Option<&'a Uri>) -> Result<&'a [u8], Page> {
+    /// The host as the client wrote it; where the target has an `authority`, it is that one.
+    fn host<'a>(&'a self, fields: &Fields<'a>, authority: Option<&'a str>) -> Result<&'a [u8], Page> {
         let mut hosts = fields.values(Field::Host);
         let written = match (hosts.next(), hosts.next()) {
             (Some(host), None) => host,
@@ -237,8 +261,7 @@ impl Line<'_> {
             (None, _) => return Err(Page::BadRequest("400: the request has no Host.\n")),
             (Some(_), Some(_)) => return Err(Page::BadRequest("400: the request has two Hosts.\n")),
         };
-        let named = absolute.and_then(Uri::authority);
-        Ok(named.map_or(written, |authority| authority.as_str().as_bytes()))
+        Ok(authority.map_or(written, str::as_bytes))
     }
 
     /// The protocol that it asks to change to, where it may: not HTTP/2, which would be a way around us.
@@ -351,6 +374,14 @@ fn put_dotted(head: &mut Vec<u8>, ip: Ipv4Addr) {
             }
         }
     }
+}
+
+fn is_scheme(scheme: &str) -> bool {
+    scheme.len() <= 64
+        && scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
 /// The name in a host as it is written, without its port and a dot at its end; none where it is no host.
@@ -486,9 +517,19 @@ mod tests {
         assert_eq!(request.host, "b.example");
         assert_eq!(values(&request, "host"), ["b.example:81"]);
         assert!(request.head.starts_with(b"GET /x?y HTTP/1.1\r\n"));
-        for (address, path) in [("http://b.example", "/"), ("http://b.example?y", "/?y")] {
-            let request = read(&format!("GET {address} HTTP/1.1\r\nHost: a\r\n\r\n")).unwrap();
-            let line = format!("GET {path} HTTP/1.1\r\n");
+        for (method, address, path) in [
+            ("GET", "http://b.example", "/"),
+            ("GET", "http://b.example?y", "/?y"),
+            ("GET", "http://b.example#x", "/"),
+            ("GET", "HTTP://b.example/<`>", "/<`>"),
+            ("OPTIONS", "http://b.example", "*"),
+            ("OPTIONS", "http://b.example:81", "*"),
+            ("OPTIONS", "http://b.example/", "/"),
+            ("OPTIONS", "http://b.example?y", "/?y"),
+            ("OPTIONS", "*", "*"),
+        ] {
+            let request = read(&format!("{method} {address} HTTP/1.1\r\nHost: a\r\n\r\n")).unwrap();
+            let line = format!("{method} {path} HTTP/1.1\r\n");
             assert!(request.head.starts_with(line.as_bytes()), "{address}");
         }
     }
@@ -500,10 +541,14 @@ mod tests {
             "a:80",
             "http:///x",
             "http://u@b/",
-            "//b`",
-            "/<",
-            "/\u{e9}",
-            "http://b/\u{e9}",
+            "http://",
+            "http://?x",
+            "1http://b/",
+            "://b/",
+            "http://b`/",
+            "http://\u{e9}/",
+            "/\u{80}",
+            "/\u{7f}",
             "?x",
             "*",
         ] {
@@ -511,6 +556,11 @@ mod tests {
                 read(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")).is_err(),
                 "{target}"
             );
+        }
+        for target in ["/<b>`\"{}|^\\[]?<b>`\"{}|^\\[]", "//b`", "/\u{e9}?\u{e9}"] {
+            let request = read(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")).unwrap();
+            let line = format!("GET {target} HTTP/1.1\r\n");
+            assert!(request.head.starts_with(line.as_bytes()), "{target}");
         }
         let cut = read("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         assert!(cut.head.starts_with(b"GET /a HTTP/1.1\r\n"));
@@ -639,12 +689,14 @@ mod tests {
                 "{lines:?}: {refused:?}"
             );
         }
+        let refused = read("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n");
+        assert!(matches!(refused, Err(Page::NotImplemented)));
         for lines in [
-            "Transfer-Encoding: gzip, chunked\r\n",
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: chunked, Chunked\r\n",
         ] {
             let refused = read(&format!("POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\n"));
-            assert!(matches!(refused, Err(Page::NotImplemented)), "{lines:?}");
+            assert!(matches!(refused, Err(CHUNKED_TWICE)), "{lines:?}");
         }
         let old = read("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
         assert!(matches!(old, Err(Page::BadRequest(_))));

@@ -4,7 +4,7 @@
 //! So those of a request go on only to an app whose section asks for them, and by a list; those of an answer by the
 //! table that its head goes by, but for what RFC 9110, section 6.5.1, wants in a head alone.
 
-use super::FIELDS_MAX;
+use super::FIELDS_FEW;
 use super::body::Malformed;
 use super::fields::{Field, Fields, put, tokens};
 use crate::proxy::claims::likeness;
@@ -110,7 +110,7 @@ impl Trailers {
         self.lines.extend_from_slice(line);
         self.lines.extend_from_slice(b"\r\n");
         if line.is_empty() {
-            parse(&self.lines, &mut [httparse::EMPTY_HEADER; FIELDS_MAX])?;
+            parse(&self.lines, &mut [httparse::EMPTY_HEADER; FIELDS_FEW])?;
         }
         Ok(())
     }
@@ -130,7 +130,7 @@ impl Trailers {
 
     /// Writes those that may go on, a line each.
     pub(super) fn put(&self, to: &mut Vec<u8>) {
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS_FEW];
         for field in parse(&self.lines, &mut fields).unwrap_or_default() {
             if self.may_go_on(field.name) {
                 put(to, field.name, field.value);

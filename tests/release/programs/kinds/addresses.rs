@@ -10,7 +10,7 @@ pub(super) fn reach_their_own_app_alone(kind: Kind) {
     let mut world = world(kind, "addresses");
     let blog = world.app(
         "blog",
-        "hosts = [\"blog.test\", \"www.blog.test\"]\npromote = \"manual\"",
+        "hosts = [\"*.wild.blog.test\", \"blog.test\", \"www.blog.test\"]\npromote = \"manual\"",
     );
     let shop = world.app("shop", "standby = \"stopped\"");
     let status = |world: &World, address, host: &str| answer(world, address, host).expect("an answer").0;
@@ -33,10 +33,21 @@ pub(super) fn reach_their_own_app_alone(kind: Kind) {
         "BLOG.test",
         "blog.test:8080",
         "blog.test.",
+        "a.wild.blog.test",
+        "B-2.Wild.blog.test:8080",
+        "a.wild.blog.test.",
     ] {
         assert_eq!(answer(&world, world.public(), host), good("blog-1"), "{host}");
     }
-    for host in ["nobody.test", "test", "a.blog.test", "blog.test.nobody"] {
+    for host in [
+        "nobody.test",
+        "test",
+        "a.blog.test",
+        "blog.test.nobody",
+        "wild.blog.test",
+        "b.a.wild.blog.test",
+        "a.wildxblog.test",
+    ] {
         assert_eq!(status(&world, world.public(), host), 404, "{host}");
     }
 

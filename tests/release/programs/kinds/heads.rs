@@ -13,9 +13,11 @@ use crate::support::programs::{Kind, Program};
 use crate::support::traffic::{Client, Load};
 use crate::support::{Options, World, wait_for};
 
-/// How long an app may take to begin its answer, and a body to make progress, in the test's world.
-const TIMEOUTS: &str =
-    "response_timeout = \"2s\"\nbody_timeout = \"2s\"\ntrusted = [\"127.0.0.8/31\", \"::1\"]";
+/// How long the app may take to begin its answer, and a body of its to make progress: less than the proxy's own minute.
+const TIMEOUTS: &str = "response_timeout = \"2s\"\nbody_timeout = \"2s\"";
+
+/// What the proxy is told to trust.
+const PROXY: &str = "trusted = [\"127.0.0.8/31\", \"::1\"]";
 
 /// A proxy that is trusted.
 const TRUSTED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
@@ -28,11 +30,11 @@ const LARGE: usize = 12 << 10;
 
 pub(super) fn pass_as_they_should(kind: Kind) {
     let options = Options {
-        proxy: TIMEOUTS.into(),
+        proxy: PROXY.into(),
         ..Options::default()
     };
     let mut world = world_with(kind, "heads", options);
-    let shop = world.app("shop", "");
+    let shop = world.app("shop", TIMEOUTS);
     let repo = world.repo(&shop);
     repo.version("v1");
     repo.push("green").live();

@@ -242,14 +242,22 @@ fn a_slot_port_that_is_taken_stops_no_flip_and_opens_by_itself_once_it_is_free()
 #[test]
 fn connections_of_the_proxys_own_keep_no_port_from_being_opened() {
     let proxy = Proxy::start();
-    let blue = Upstream::start("blue", "127.0.0.1");
-    proxy.send_to(&[&blue]);
-    proxy.client().get("/").unwrap();
-    let port = port_of_a_connection_to(blue.address.into());
-    let mut route = proxy.route(Slot::Blue, &[&blue], &[]);
-    route.slots.get_mut(&Slot::Green).unwrap().port = port;
-    assert_eq!(wait(proxy.control.put_route(&route)).unwrap().closed, []);
-    assert_eq!(client_at(port).get("/").unwrap().status, 503);
+    // Several, since the kernel may have given one port to a stranger's connection too.
+    let upstreams = [(); 5].map(|()| Upstream::start("blue", "127.0.0.1"));
+    proxy.send_to(&upstreams.each_ref());
+    let mut client = proxy.client();
+    for _ in &upstreams {
+        client.get("/").unwrap();
+    }
+    let opened = upstreams.iter().find_map(|upstream| {
+        let port = port_of_a_connection_to(upstream.address.into())?;
+        let mut route = proxy.route(Slot::Blue, &upstreams.each_ref(), &[]);
+        route.slots.get_mut(&Slot::Green).unwrap().port = port;
+        let closed = wait(proxy.control.put_route(&route)).unwrap().closed;
+        closed.is_empty().then_some(port)
+    });
+    let opened = opened.expect("a port of a connection is opened");
+    assert_eq!(client_at(opened).get("/").unwrap().status, 503);
 }
 
 #[test]
@@ -282,19 +290,14 @@ fn client_at(port: u16) -> Client {
 }
 
 /// The port that the kernel gave to a connection to `peer`, by its table.
-fn port_of_a_connection_to(peer: SocketAddr) -> u16 {
+fn port_of_a_connection_to(peer: SocketAddr) -> Option<u16> {
     let peer = format!("0100007F:{:04X}", peer.port());
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
-    let fields = table
+    let mut fields = table
         .lines()
         .map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let mut to_peer = fields.filter(|fields| fields[2] == peer);
-    let local = to_peer.next().expect("a connection is kept")[1]
-        .rsplit(':')
-        .next()
-        .unwrap()
-        .to_owned();
-    u16::from_str_radix(&local, 16).unwrap()
+    let to_peer = fields.find(|fields| fields[2] == peer)?;
+    u16::from_str_radix(to_peer[1].split_once(':')?.1, 16).ok()
 }
 
 #[test]

@@ -178,7 +178,7 @@ fn body(fields: &Fields<'_>, status: StatusCode, to_head: bool) -> Result<Body, 
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::Peer;
+    use super::super::sender::Peer;
     use super::*;
 
     const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";

@@ -248,7 +248,7 @@ impl Line<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::Peer;
+    use super::super::sender::Peer;
     use super::*;
 
     const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";

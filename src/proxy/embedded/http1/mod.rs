@@ -9,13 +9,15 @@ mod body;
 mod fault;
 mod fields;
 mod request;
+mod sender;
 mod trailers;
 
 pub(super) use answer::{Answer, Begun};
 pub(super) use body::{Body, Malformed, put_size};
 pub(super) use fault::{Fault, Unreadable};
 pub(super) use fields::put_date;
-pub(super) use request::{Peer, Refused, Request};
+pub(super) use request::{Refused, Request};
+pub(super) use sender::Peer;
 
 /// The field of a request by which a flip asks which release answers, with a token that its app's route has.
 pub(super) const CHECK: &str = "deployer-check";

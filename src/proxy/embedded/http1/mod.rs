@@ -9,6 +9,7 @@ mod body;
 mod fault;
 mod fields;
 mod request;
+mod target;
 
 pub(super) use answer::{Answer, Begun};
 pub(super) use body::{Body, Malformed, put_size};

@@ -1,16 +1,14 @@
 //! A request's head: what it says, whether it may go on, and how it goes on.
 
-use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use http::uri::Authority;
-
 use super::body::Body;
 use super::fields::{Coding, Field, Fields, put, put_framing, tokens};
+use super::target::Target;
 use super::{FIELDS_FEW, FIELDS_MAX};
 use crate::proxy::embedded::page::Page;
 
@@ -113,13 +111,6 @@ struct Line<'a> {
     is_http_10: bool,
 }
 
-/// Where a request goes.
-struct Target<'a> {
-    /// The host with its port, where the target names it.
-    authority: Option<&'a str>,
-    path: Cow<'a, str>,
-}
-
 impl Line<'_> {
     fn request(&self, fields: &Fields<'_>, client: Option<IpAddr>, length: usize) -> Result<Request, Page> {
         let body = self.body(fields)?;
@@ -133,7 +124,7 @@ impl Line<'_> {
             }
             expects = !self.is_http_10;
         }
-        let target = self.target()?;
+        let target = Target::read(self.method, self.target).ok_or(NO_TARGET)?;
         let host = self.host(fields, target.authority)?;
         let name = check_host(host).ok_or(NO_HOST)?;
         let upgrade = self.upgrade(fields, &body);
@@ -181,37 +172,6 @@ impl Line<'_> {
             (Coding::ChunkedTwice, None) => Err(CHUNKED_TWICE),
             _ => Err(Page::BadRequest("400: the request's end cannot be told.\n")),
         }
-    }
-
-    /// The target in its parts (RFC 9112, section 3.2). Beside what a URI may have, browsers and curl send `"<>^`{|}` and
-    /// backslashes as they are, and curl whatever is beyond ASCII: that goes on as it came.
-    fn target(&self) -> Result<Target<'_>, Page> {
-        let may_be = |char: char| char.is_ascii_graphic() || !char.is_ascii() && !char.is_control();
-        if !self.target.chars().all(may_be) {
-            return Err(NO_TARGET);
-        }
-        let whole = self.target.split('#').next().unwrap_or_default();
-        if whole.starts_with('/') || whole == "*" && self.method == "OPTIONS" {
-            return Ok(Target {
-                authority: None,
-                path: whole.into(),
-            });
-        }
-        let (scheme, rest) = whole.split_once("://").ok_or(NO_TARGET)?;
-        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        if !is_scheme(scheme) || authority.parse::<Authority>().is_err() {
-            return Err(NO_TARGET);
-        }
-        Ok(Target {
-            authority: Some(authority),
-            path: match path {
-                // RFC 9112, section 3.2.4.
-                "" if self.method == "OPTIONS" => "*".into(),
-                "" => "/".into(),
-                path if path.starts_with('?') => format!("/{path}").into(),
-                path => path.into(),
-            },
-        })
     }
 
     /// The host as the client wrote it; where the target has an `authority`, it is that one.
@@ -312,14 +272,6 @@ fn put_dotted(head: &mut Vec<u8>, ip: Ipv4Addr) {
             }
         }
     }
-}
-
-fn is_scheme(scheme: &str) -> bool {
-    scheme.len() <= 64
-        && scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-        && scheme
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
 /// The name in a host as it is written, without its port and a dot at its end; none where it is no host.

@@ -261,6 +261,7 @@ pub(super) fn interim() -> Vec<Said> {
             .without(&["content-length: 9", "transfer-encoding"])
             .others(differ),
         said("hints by themselves", hints)
+            .early()
             .and(format!("{hints}HTTP/1.1 102 Processing\r\n\r\n"))
             .and(ok)
             .with(&[

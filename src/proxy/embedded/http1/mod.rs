@@ -10,6 +10,7 @@ mod fault;
 mod fields;
 mod request;
 mod sender;
+mod target;
 mod trailers;
 
 pub(super) use answer::{Answer, Begun};

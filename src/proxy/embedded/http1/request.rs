@@ -1,13 +1,11 @@
 //! A request's head: what it says, whether it may go on, and how it goes on.
 
-use std::borrow::Cow;
 use std::mem::MaybeUninit;
-
-use http::uri::Authority;
 
 use super::body::Body;
 use super::fields::{Coding, Field, Fields, put, put_framing};
 use super::sender::{Peer, put_fields};
+use super::target::Target;
 use super::trailers::Trailers;
 use super::{FIELDS_FEW, FIELDS_MAX};
 use crate::proxy::embedded::page::Page;
@@ -111,13 +109,6 @@ struct Line<'a> {
     is_http_10: bool,
 }
 
-/// Where a request goes.
-struct Target<'a> {
-    /// The host with its port, where the target names it.
-    authority: Option<&'a str>,
-    path: Cow<'a, str>,
-}
-
 impl Line<'_> {
     fn request(&self, fields: &Fields<'_>, peer: Peer, length: usize) -> Result<Request, Page> {
         let body = self.body(fields)?;
@@ -131,7 +122,7 @@ impl Line<'_> {
             }
             expects = !self.is_http_10;
         }
-        let target = self.target()?;
+        let target = Target::read(self.method, self.target).ok_or(NO_TARGET)?;
         let host = self.host(fields, target.authority)?;
         let name = check_host(host).ok_or(NO_HOST)?;
         let upgrade = self.upgrade(fields, &body);
@@ -190,37 +181,6 @@ impl Line<'_> {
         }
     }
 
-    /// The target in its parts (RFC 9112, section 3.2). Beside what a URI may have, browsers and curl send `"<>^`{|}` and
-    /// backslashes as they are, and curl whatever is beyond ASCII: that goes on as it came.
-    fn target(&self) -> Result<Target<'_>, Page> {
-        let may_be = |char: char| char.is_ascii_graphic() || !char.is_ascii() && !char.is_control();
-        if !self.target.chars().all(may_be) {
-            return Err(NO_TARGET);
-        }
-        let whole = self.target.split('#').next().unwrap_or_default();
-        if whole.starts_with('/') || whole == "*" && self.method == "OPTIONS" {
-            return Ok(Target {
-                authority: None,
-                path: whole.into(),
-            });
-        }
-        let (scheme, rest) = whole.split_once("://").ok_or(NO_TARGET)?;
-        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        if !is_scheme(scheme) || authority.parse::<Authority>().is_err() {
-            return Err(NO_TARGET);
-        }
-        Ok(Target {
-            authority: Some(authority),
-            path: match path {
-                // RFC 9112, section 3.2.4.
-                "" if self.method == "OPTIONS" => "*".into(),
-                "" => "/".into(),
-                path if path.starts_with('?') => format!("/{path}").into(),
-                path => path.into(),
-            },
-        })
-    }
-
     /// The host as the client wrote it; where the target has an `authority`, it is that one.
     fn host<'a>(&'a self, fields: &Fields<'a>, authority: Option<&'a str>) -> Result<&'a [u8], Page> {
         let mut hosts = fields.values(Field::Host);
@@ -242,14 +202,6 @@ impl Line<'_> {
             .any(|part| part == b"h2c");
         (fields.says_upgrade && !is_http_2 && !self.is_http_10 && body.is_done()).then_some(protocol)
     }
-}
-
-fn is_scheme(scheme: &str) -> bool {
-    scheme.len() <= 64
-        && scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-        && scheme
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
 /// The name in a host as it is written, without its port and a dot at its end; none where it is no host.

@@ -95,7 +95,7 @@ impl OpenFolder {
     /// When it is no folder, cannot be opened, or is behind a link that others than root may have made.
     pub fn at(path: &Path) -> Result<Option<Self>> {
         let walk = Walk::begin(path)?;
-        Ok(walk.to_end(false)?.ok())
+        Ok(walk.finish(false)?.ok())
     }
 
     /// As [`OpenFolder::at`]; where it is not there, the innermost folder on the way that is.
@@ -103,7 +103,7 @@ impl OpenFolder {
     /// # Errors
     /// As there.
     pub fn nearest(path: &Path) -> Result<Result<Self, Self>> {
-        Walk::begin(path)?.to_end(false)
+        Walk::begin(path)?.finish(false)
     }
 
     /// As [`OpenFolder::at`], of the folder that `path` stands in, with the name that it has there.
@@ -115,7 +115,7 @@ impl OpenFolder {
     /// As [`OpenFolder::above`]; folders that are missing are made, root's, for everybody to read.
     pub(super) fn make_way(path: &Path) -> Result<(Self, &OsStr)> {
         let (folder, name) = split(path)?;
-        let made = Walk::begin(folder)?.to_end(true)?;
+        let made = Walk::begin(folder)?.finish(true)?;
         let made = made.map_err(|_| anyhow::anyhow!("{} was not made", folder.display()))?;
         Ok((made, name))
     }
@@ -441,7 +441,7 @@ impl Walk {
     }
 
     /// The folder at the end; or, where one is missing and is not to be made, the last one that is there.
-    fn to_end(mut self, make: bool) -> Result<Result<OpenFolder, OpenFolder>> {
+    fn finish(mut self, make: bool) -> Result<Result<OpenFolder, OpenFolder>> {
         while let Some(name) = self.ahead.pop_front() {
             if name == ".." {
                 self.back();

@@ -243,7 +243,8 @@ mod tests {
             .concat()
             .chars()
         {
-            let found = hidden(&format!("né{character}x{character}")).expect(&format!("{character:?}"));
+            let found =
+                hidden(&format!("né{character}x{character}")).unwrap_or_else(|| panic!("{character:?}"));
             assert_eq!((found.character, found.place), (character, 3));
         }
         assert_eq!(

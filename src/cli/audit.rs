@@ -12,6 +12,10 @@ use crate::store::{Action, Line, StoreError};
 /// How many of the newest actions are shown where nothing says how many.
 const SHOWN: usize = 50;
 
+/// The most characters of a command and of an outcome in the table; JSON has all of them.
+const COMMAND_MAX: usize = 60;
+const OUTCOME_MAX: usize = 120;
+
 /// Rows that are aligned with one another: of a long list no more is held at once.
 const ALIGNED: usize = 200;
 
@@ -137,18 +141,60 @@ fn row(action: &Action) -> Vec<String> {
     };
     let outcome = action.outcome.as_str();
     let outcome = match &action.reason {
-        Some(reason) => format!("{outcome}: {}", printable(reason)),
+        Some(reason) => format!("{outcome}: {}", cut(&printable(reason), OUTCOME_MAX)),
         None => outcome.to_owned(),
+    };
+    let outcome = match action.more {
+        Some(more) => format!("{outcome} (and {more} more{})", in_time(action)),
+        None => outcome,
     };
     vec![
         action.time.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
         printable(action.who()).into_owned(),
         action.from.map_or(String::new(), |from| from.to_string()),
-        printable(&action.command).into_owned(),
+        cut(&printable(&action.command), COMMAND_MAX),
         about,
         action
             .release
             .map_or(String::new(), |release| release.to_string()),
         outcome,
     ]
+}
+
+/// How long it took until those that were counted had come.
+fn in_time(action: &Action) -> String {
+    let Some(since) = action.since else {
+        return String::new();
+    };
+    let seconds = action.time.duration_since(since).as_secs().max(1);
+    format!(" in {seconds} s")
+}
+
+/// At most `max` characters of `text`.
+fn cut(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
+        Some(_) => text.chars().take(max - 1).chain(['…']).collect(),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    #[test]
+    fn a_long_command_makes_no_wide_table_and_more_of_the_same_are_told() {
+        let mut action = Action::now(None, "x".repeat(500), crate::store::ActionOutcome::Refused);
+        action.reason = Some("y".repeat(300));
+        action.more = Some(1479);
+        action.since = Some(action.time - SignedDuration::from_secs(4));
+        let row = row(&action);
+        assert_eq!(row[3], "x".repeat(59) + "…");
+        assert_eq!(
+            row[6],
+            format!("refused: {}… (and 1479 more in 4 s)", "y".repeat(119))
+        );
+    }
 }

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use super::{Failure, Result, select};
 use crate::model::{AppName, Slot, SlotName};
 use crate::release::{Context, audit};
-use crate::store::ActionOutcome;
+use crate::store::{ActionOutcome, StoreError};
 
 /// What a command turns out to be about, as far as that is known before it fails.
 #[derive(Debug, Default)]
@@ -75,7 +75,30 @@ fn failed(context: &Context, subject: &Subject, failure: &Failure) {
 pub(super) fn note(context: &Context, subject: &Subject, outcome: ActionOutcome, reason: Option<&str>) {
     let command = subject.command.as_ref().unwrap_or(&context.command);
     let app = subject.app.as_ref();
-    if let Err(error) = audit::note(context, command, app, subject.slot, outcome, reason) {
+    said(audit::note(context, command, app, subject.slot, outcome, reason));
+}
+
+/// Tells the audit log what the front door did by itself: it fetched, or did nothing.
+pub(super) fn note_at_door(
+    context: &Context,
+    subject: &Subject,
+    outcome: ActionOutcome,
+    reason: Option<&str>,
+) {
+    let command = subject.command.as_ref().unwrap_or(&context.command);
+    let app = subject.app.as_ref();
+    said(audit::note_at_door(
+        context,
+        command,
+        app,
+        subject.slot,
+        outcome,
+        reason,
+    ));
+}
+
+fn said(noted: std::result::Result<(), StoreError>) {
+    if let Err(error) = noted {
         eprintln!("deployer: note: the audit log does not tell of this: {error}");
     }
 }

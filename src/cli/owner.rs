@@ -1,8 +1,6 @@
 //! Root acts as the owner of the state folder, so that `sudo deployer status` works and leaves nothing of root's there.
 
 use std::ffi::OsString;
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +8,7 @@ use std::process::Command;
 use anyhow::Context as _;
 
 use super::Result;
-use crate::install::Account;
+use crate::install::{Account, OpenFolder};
 
 /// Changes user, groups and capabilities, then runs a program in its own place. It is part of util-linux, which every
 /// Linux has.
@@ -45,14 +43,8 @@ pub(super) fn become_owner(state: &Path, config: &Path, needs_low_ports: bool) -
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let (uid, gid) = match std::fs::metadata(state) {
-        Ok(found) if found.uid() != 0 => (found.uid(), found.gid()),
-        Ok(_) => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => {
-            let what = format!("cannot look at {}", state.display());
-            return Err(anyhow::Error::from(error).context(what).into());
-        }
+    let Some((uid, gid)) = owner(state)? else {
+        return Ok(());
     };
     let mut command = as_owner(&account(uid, gid)?, needs_low_ports)?;
     if config.is_absolute() {
@@ -61,6 +53,27 @@ pub(super) fn become_owner(state: &Path, config: &Path, needs_low_ports: bool) -
     let failed = command.exec();
     let what = format!("cannot run {:?} as the user {uid}", command.get_program());
     Err(anyhow::Error::from(failed).context(what).into())
+}
+
+/// The user and group whose folder the state folder is; none where it is root's, or root makes it.
+///
+/// # Errors
+/// When others than root choose which folder it is, and it is not theirs: root would work in a folder of their choice.
+fn owner(state: &Path) -> anyhow::Result<Option<(u32, u32)>> {
+    let nearest = OpenFolder::nearest(state)?;
+    match &nearest {
+        Ok(folder) if folder.uid() != 0 => return Ok(Some((folder.uid(), folder.gid()))),
+        Ok(folder) if !folder.may_be_replaced() => return Ok(None),
+        Err(above) if !above.is_of_others() => return Ok(None),
+        _ => {}
+    }
+    let (Ok(folder) | Err(folder)) = nearest;
+    anyhow::bail!(
+        "root does not work in the state folder {0}: others than root may write to a folder that it is in ({1}). \
+         `install -d -o USER {0}` lets deployer work as USER there",
+        state.display(),
+        folder.path().parent().unwrap_or(folder.path()).display()
+    )
 }
 
 /// The user with this number; one who has no name here is a number, with the folder's group and no home.

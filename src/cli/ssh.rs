@@ -127,7 +127,7 @@ impl Door {
             _ => ActionOutcome::Failed,
         };
         if let Ok(context) = self.context() {
-            audited::note(&context, subject, outcome, failure.message());
+            audited::note_at_door(&context, subject, outcome, failure.message());
         }
     }
 
@@ -157,7 +157,7 @@ impl Door {
         let program = git_program(service)?;
         if role == Role::Read {
             // A push tells of itself: its hook does.
-            audited::note(&context, subject, ActionOutcome::Done, None);
+            audited::note_at_door(&context, subject, ActionOutcome::Done, None);
         }
         let folder = context.store.repository(&app, slot);
         self.exec(&program, [folder.into_os_string()], &[MEMORY_MAX])

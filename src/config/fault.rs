@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::units::Refusal;
+use crate::model::is_hidden;
 
 /// The most characters of a line, of a message and of a quoted value that are shown.
 const LINE_MAX: usize = 100;
@@ -165,17 +166,12 @@ pub(super) fn quoted(value: &str) -> String {
     format!("{:?}", cut(value, QUOTED_MAX))
 }
 
-/// The text with every control character replaced, each by one character so that columns stay true.
+/// The text with everything that nobody sees replaced, each by one character so that columns stay true.
 fn printable(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\t' => ' ',
-            // Beside the control characters, those that turn the direction of what follows them.
-            c if c.is_control()
-                || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
-            {
-                '\u{fffd}'
-            }
+            c if is_hidden(c) => '\u{fffd}',
             c => c,
         })
         .collect()

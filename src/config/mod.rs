@@ -16,7 +16,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::model::Settings;
+use crate::model::{NotText, Settings, text_of_file};
 
 pub use error::ConfigError;
 pub use fault::Fault;
@@ -76,14 +76,24 @@ fn read(path: &Path) -> Result<String, ConfigError> {
             "it is larger than {SIZE_MAX} bytes"
         ))));
     }
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let finding = fault::Finding {
-            span: at..at + 1,
-            refusal: units::Refusal::new("the file is not UTF-8 here"),
-        };
-        ConfigError::wrong(path, &String::from_utf8_lossy(error.as_bytes()), vec![finding])
-    })
+    match text_of_file(&bytes) {
+        Ok(text) => Ok(text.to_owned()),
+        Err(error) => Err(not_text(path, &bytes, error)),
+    }
+}
+
+/// The error for a file that is no text, at its first byte that is none.
+fn not_text(path: &Path, bytes: &[u8], error: NotText) -> ConfigError {
+    let good = str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), str::len);
+    let (at, message) = match error {
+        NotText::Utf16 => (0, format!("the file cannot be read: {error}")),
+        NotText::NotUtf8 { .. } => (good, "the file is not UTF-8 here".to_owned()),
+    };
+    let finding = fault::Finding {
+        span: at..at + 1,
+        refusal: units::Refusal::new(message),
+    };
+    ConfigError::wrong(path, &String::from_utf8_lossy(bytes), vec![finding])
 }
 
 #[cfg(test)]

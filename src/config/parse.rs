@@ -5,6 +5,7 @@ use toml::de::{DeTable, Deserializer};
 use super::fault::{Finding, quoted};
 use super::file::File;
 use super::units::Refusal;
+use crate::model::{Hidden, hidden};
 
 /// The file that `text` is.
 ///
@@ -29,10 +30,18 @@ pub(super) fn file(text: &str) -> Result<File, Vec<Finding>> {
 
 /// An error without a place is about the end of the file.
 fn at(text: &str, error: &toml::de::Error, refusal: Refusal) -> Finding {
-    Finding {
-        span: error.span().unwrap_or(text.len()..text.len()),
-        refusal,
-    }
+    let span = error.span().unwrap_or(text.len()..text.len());
+    let refusal = match (refusal.hint.is_none(), hidden_near(text, span.start)) {
+        (true, Some(hidden)) => refusal.hint(format!("the line has {hidden}")),
+        _ => refusal,
+    };
+    Finding { span, refusal }
+}
+
+/// What nobody sees in the line of a fault, and may be what is wrong with it.
+fn hidden_near(text: &str, at: usize) -> Option<Hidden> {
+    let start = text.get(..at)?.rfind('\n').map_or(0, |newline| newline + 1);
+    hidden(text[start..].lines().next()?)
 }
 
 /// The key that serde refuses and those that it knows instead: ``unknown field `a`, expected one of `b`, `c` ``.

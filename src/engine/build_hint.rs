@@ -123,6 +123,7 @@ fn delimiter(word: &str) -> Option<&str> {
 /// The image that a Dockerfile's `# syntax=` line names.
 fn frontend(dockerfile: &str) -> Option<String> {
     let directives = dockerfile
+        .trim_start_matches('\u{feff}')
         .lines()
         .take_while(|line| line.trim_start().starts_with('#'));
     let found = directives.filter_map(|line| line.trim_start_matches(['#', ' ', '\t']).split_once('='));
@@ -270,7 +271,7 @@ mod tests {
     #[test]
     fn the_frontend_is_read_from_the_leading_comments_only() {
         assert_eq!(
-            frontend("# syntax=docker/dockerfile:1\nFROM x"),
+            frontend("\u{feff}# syntax=docker/dockerfile:1\nFROM x"),
             Some("docker/dockerfile:1".to_owned())
         );
         assert_eq!(frontend("#escape=`\n#Syntax = a/b\n"), Some("a/b".to_owned()));

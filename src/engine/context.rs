@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::ignore::{Ignore, Matched};
 use super::lines::one_line;
+use crate::model::{NotText, is_utf16};
 
 /// Bytes per piece, and pieces that may wait for the Engine: together they bound the memory of a build.
 const PIECE: usize = 64 * 1024;
@@ -106,7 +107,8 @@ impl Context {
 
     /// The Dockerfile's beginning, up to 1 MiB.
     pub(super) fn dockerfile_text(&self) -> String {
-        read_text(&self.root.join(&self.dockerfile)).unwrap_or_default()
+        let text = read_text(&self.root.join(&self.dockerfile)).unwrap_or_default();
+        String::from_utf8_lossy(&text).into_owned()
     }
 
     /// Starts to write the tar on a thread of its own. The pieces come out of the receiver, an error ends them;
@@ -243,6 +245,10 @@ fn check_dockerfile(context: &Path, given: &str) -> Result<PathBuf, ContextError
         return Err(missing());
     }
     let text = read_text(&real).map_err(|reason| unreadable(&relative, reason))?;
+    if is_utf16(&text) {
+        return Err(unreadable(&relative, io::Error::other(NotText::Utf16)));
+    }
+    let text = String::from_utf8_lossy(&text);
     let has_instruction = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
     if !text.trim_start_matches('\u{feff}').lines().any(has_instruction) {
         return Err(ContextError::EmptyDockerfile(show(&relative)));
@@ -271,15 +277,19 @@ fn read_ignore(context: &Path, dockerfile: &Path) -> Result<Ignore, ContextError
             return Err(bad("it is larger than 1 MiB".to_owned()));
         }
         let text = read_text(&real).map_err(|reason| unreadable(&relative, reason))?;
-        return Ignore::parse(&text).map_err(|reason| bad(one_line(&reason.to_string(), 300)));
+        if is_utf16(&text) {
+            return Err(bad(NotText::Utf16.to_string()));
+        }
+        return Ignore::parse(&String::from_utf8_lossy(&text))
+            .map_err(|reason| bad(one_line(&reason.to_string(), 300)));
     }
     Ok(Ignore::default())
 }
 
-fn read_text(path: &Path) -> io::Result<String> {
+fn read_text(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open_file(path)?.take(TEXT_MAX).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(bytes)
 }
 
 /// Opens without following a last link and without waiting on a fifo, should the tree change under the walk.

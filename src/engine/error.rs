@@ -212,7 +212,7 @@ pub enum EngineError {
         /// The line's number, from 1.
         line: usize,
         /// What is wrong with it.
-        reason: &'static str,
+        reason: String,
     },
     /// Others than its owner may read the env_file, which holds secrets.
     #[error(

@@ -6,6 +6,8 @@
 
 use std::str::Chars;
 
+use crate::model::hidden;
+
 /// Longest line of an ignore file in bytes, as the docker command has it.
 const LINE_MAX: usize = 64 * 1024;
 
@@ -42,6 +44,12 @@ impl Ignore {
             }
             if line.starts_with('#') || line.trim().is_empty() {
                 continue;
+            }
+            if let Some(hidden) = hidden(line.trim()) {
+                return Err(bad(&format!(
+                    "the pattern has {hidden}, and would not match what it looks like; where a name really has it, write ? \
+                     in its place"
+                )));
             }
             patterns.push(Pattern::parse(line.trim()).map_err(|reason| bad(&reason))?);
         }
@@ -351,6 +359,28 @@ mod tests {
                 "{bad:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_pattern_with_what_nobody_sees_is_refused_by_its_code() {
+        for (file, told) in [
+            (
+                "ok\nsecret\u{200b}s",
+                "line 2: the pattern has an invisible character, U+200B, as character 7",
+            ),
+            (
+                "\u{feff}ok\n!\u{202e}x",
+                "line 2: the pattern has an invisible character, U+202E, as character 2",
+            ),
+            (
+                "ok\n\u{feff}x",
+                "line 2: the pattern has an invisible character, U+FEFF, as character 1",
+            ),
+        ] {
+            let refused = Ignore::parse(file).unwrap_err().to_string();
+            assert!(refused.starts_with(told), "{refused}");
+        }
+        Ignore::parse("\u{feff}ok\r\n# \u{200b}\r\nx\ty \u{a0}\r\n").unwrap();
     }
 
     #[test]

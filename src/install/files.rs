@@ -1,20 +1,22 @@
 //! Folders, files and links: how they should be, and replacing them so that none is ever half there.
 
-use std::fs::{self, DirBuilder, Metadata, Permissions};
+use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::FileType;
 
 use super::account::Account;
+use super::open_folder::{Entry, OpenFolder};
+use super::remove_tree::remove_tree;
 use super::thing::{Found, Verb};
 use crate::model::escaped;
 
-/// The mode of folders on the way to a thing, where there are none yet.
-const FOLDER_MODE: u32 = 0o755;
-/// The bits of a mode that are a matter of permission.
-const MODE_BITS: u32 = 0o7777;
+/// What this process runs.
+const RUNNING: &str = "/proc/self/exe";
 /// Programs are compared in pieces of this size.
 const PIECE: usize = 64 << 10;
 /// The most characters of a stranger's name in one of our sentences.
@@ -57,48 +59,21 @@ impl Owner {
 }
 
 /// How mode and owner differ from what is wanted; none where they do not.
-fn difference(is: &Metadata, mode: u32, owner: &Owner) -> Result<Option<String>> {
-    let (was, wanted) = (is.mode() & MODE_BITS, owner.ids()?);
+fn difference(is: &Entry, mode: u32, owner: &Owner) -> Result<Option<String>> {
+    let (was, wanted) = (is.mode, owner.ids()?);
     let mode = (was != mode).then(|| format!("mode {mode:04o} instead of {was:04o}"));
-    let owner = (wanted != Some((is.uid(), is.gid()))).then(|| format!("owner {}", owner.user));
+    let owner = (wanted != Some((is.uid, is.gid))).then(|| format!("owner {}", owner.user));
     let all: Vec<String> = mode.into_iter().chain(owner).collect();
     Ok((!all.is_empty()).then(|| all.join(", ")))
 }
 
-/// What stands at `path` itself, links not followed; none where nothing does.
-fn at(path: &Path) -> Result<Option<Metadata>> {
-    match fs::symlink_metadata(path) {
-        Ok(found) => Ok(Some(found)),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(error).with_context(|| format!("cannot look at {}", path.display())),
-    }
-}
-
-/// Makes the folders above `path` that are missing, for everybody to read.
-fn make_way(path: &Path) -> Result<()> {
-    let missing: Vec<&Path> = path
-        .ancestors()
-        .skip(1)
-        .take_while(|folder| !folder.exists())
-        .collect();
-    for folder in missing.into_iter().rev() {
-        make_folder(folder, FOLDER_MODE)?;
-    }
-    Ok(())
-}
-
-/// Makes one folder with this mode, whatever the umask.
-fn make_folder(path: &Path, mode: u32) -> Result<()> {
-    let made = DirBuilder::new().create(path);
-    made.and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode)))
-        .with_context(|| format!("cannot make the folder {}", path.display()))
+/// What stands at `path` itself, links not followed, with the folder that it stands in; none where nothing does.
+fn at(path: &Path) -> Result<Option<(OpenFolder, &OsStr, Entry)>> {
+    let Some((folder, name)) = OpenFolder::above(path)? else {
+        return Ok(None);
+    };
+    let entry = folder.entry(name)?;
+    Ok(entry.map(|entry| (folder, name, entry)))
 }
 
 /// Puts what `fill` writes at `path` in one step, so that at each moment the old or the new file is there, whole.
@@ -108,21 +83,8 @@ fn replace(
     owner: &Owner,
     fill: impl FnOnce(&mut fs::File) -> io::Result<()>,
 ) -> Result<()> {
-    make_way(path)?;
-    let (uid, gid) = owner.wanted()?;
-    let folder = path.parent().expect("a file stands in a folder");
-    let put = || -> io::Result<()> {
-        let mut new = tempfile::Builder::new()
-            .prefix(".deployer-")
-            .tempfile_in(folder)?;
-        fill(new.as_file_mut())?;
-        chown(new.path(), Some(uid), Some(gid))?;
-        fs::set_permissions(new.path(), Permissions::from_mode(mode))?;
-        new.as_file().sync_all()?;
-        new.persist(path).map_err(|error| error.error)?;
-        fs::File::open(folder)?.sync_all()
-    };
-    put().with_context(|| format!("cannot write {}", path.display()))
+    let (folder, name) = OpenFolder::make_way(path)?;
+    folder.replace_file(name, mode, owner.wanted()?, fill)
 }
 
 /// A folder.
@@ -144,31 +106,32 @@ impl Folder {
     }
 
     pub(super) fn look(&self) -> Result<Found> {
-        let Some(_) = at(&self.path)? else {
+        // A link to a folder is a folder: larger disks are elsewhere.
+        let Some(folder) = OpenFolder::at(&self.path)? else {
+            if at(&self.path)?.is_some() {
+                bail!("{} is a link to a folder that is not there", self.path.display());
+            }
             return Ok(Found::ToDo(Verb::Create, String::new()));
         };
-        // A link to a folder is a folder: larger disks are elsewhere.
-        let is =
-            fs::metadata(&self.path).with_context(|| format!("cannot look at {}", self.path.display()))?;
-        if !is.is_dir() {
-            bail!("{} is no folder: move it away", self.path.display());
-        }
         if self.keep {
             return Ok(Found::There);
         }
-        let differs = difference(&is, self.mode, &self.owner)?;
+        if let Some((uid, _)) = self.owner.ids()? {
+            folder.check_may_go_to(uid)?;
+        }
+        let differs = difference(&folder.is(), self.mode, &self.owner)?;
         Ok(differs.map_or(Found::There, |how| Found::ToDo(Verb::Change, how)))
     }
 
     pub(super) fn make(&self) -> Result<Option<String>> {
-        let (uid, gid) = self.owner.wanted()?;
-        if at(&self.path)?.is_none() {
-            make_way(&self.path)?;
-            make_folder(&self.path, self.mode)?;
+        let owner = Some(self.owner.wanted()?);
+        match OpenFolder::at(&self.path)? {
+            Some(folder) => folder.give_to(self.mode, owner)?,
+            None => {
+                let (above, name) = OpenFolder::make_way(&self.path)?;
+                above.make_folder(name, self.mode, owner)?;
+            }
         }
-        chown(&self.path, Some(uid), Some(gid))
-            .and_then(|()| fs::set_permissions(&self.path, Permissions::from_mode(self.mode)))
-            .with_context(|| format!("cannot change mode and owner of {}", self.path.display()))?;
         Ok(None)
     }
 }
@@ -195,17 +158,14 @@ impl File {
     }
 
     pub(super) fn look(&self) -> Result<Found> {
-        let Some(is) = at(&self.path)? else {
+        let Some((folder, name, is)) = at(&self.path)? else {
             return Ok(Found::ToDo(Verb::Create, String::new()));
         };
         if let Some(reader) = &self.kept_for {
             return self.look_at_kept(reader);
         }
-        if !is.is_file() {
-            bail!("{} is no regular file: move it away", self.path.display());
-        }
-        let text = fs::read(&self.path).with_context(|| format!("cannot read {}", self.path.display()))?;
-        if text != self.text {
+        // One byte more tells that it is longer.
+        if folder.read_file(name, self.text.len() + 1)? != self.text {
             return Ok(Found::ToDo(Verb::Change, "its content".into()));
         }
         let differs = difference(&is, self.mode, &self.owner)?;
@@ -241,10 +201,10 @@ impl File {
     }
 }
 
-/// A copy of a program.
+/// A copy of the program that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
-    /// The program.
+    /// Where it was started from.
     pub from: PathBuf,
     /// Its copy.
     pub to: PathBuf,
@@ -256,13 +216,20 @@ impl Program {
     }
 
     pub(super) fn look(&self) -> Result<Found> {
-        let Some(is) = at(&self.to)? else {
+        let Some((folder, name, is)) = at(&self.to)? else {
             return Ok(Found::ToDo(Verb::Create, String::new()));
         };
-        if is.is_dir() {
+        if is.is_folder() {
             bail!("{} is a folder: move it away", self.to.display());
         }
-        let same = is.is_file() && same_content(&self.from, &self.to)?;
+        let same = is.kind == FileType::RegularFile
+            && same_content(self.open()?, folder.open_file(name)?).with_context(|| {
+                format!(
+                    "cannot compare {} with {}",
+                    self.from.display(),
+                    self.to.display()
+                )
+            })?;
         if !same {
             return Ok(Found::ToDo(Verb::Change, format!("to {}", self.from.display())));
         }
@@ -270,9 +237,13 @@ impl Program {
         Ok(differs.map_or(Found::There, |how| Found::ToDo(Verb::Change, how)))
     }
 
+    /// The program that runs, and not what somebody may have put into its place since.
+    fn open(&self) -> Result<fs::File> {
+        fs::File::open(RUNNING).with_context(|| format!("cannot read {}", self.from.display()))
+    }
+
     pub(super) fn make(&self) -> Result<Option<String>> {
-        let mut from =
-            fs::File::open(&self.from).with_context(|| format!("cannot read {}", self.from.display()))?;
+        let mut from = self.open()?;
         replace(&self.to, 0o755, &Owner::root(), |to| {
             io::copy(&mut from, to).map(drop)
         })?;
@@ -280,24 +251,20 @@ impl Program {
     }
 }
 
-fn same_content(one: &Path, other: &Path) -> Result<bool> {
-    let compare = || -> io::Result<bool> {
-        let (mut one, mut other) = (fs::File::open(one)?, fs::File::open(other)?);
-        if one.metadata()?.len() != other.metadata()?.len() {
-            return Ok(false);
+fn same_content(mut one: fs::File, mut other: fs::File) -> io::Result<bool> {
+    if one.metadata()?.len() != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    loop {
+        left.clear();
+        right.clear();
+        (&mut one).take(PIECE as u64).read_to_end(&mut left)?;
+        (&mut other).take(PIECE as u64).read_to_end(&mut right)?;
+        if left != right || left.is_empty() {
+            return Ok(left == right);
         }
-        let (mut left, mut right) = (Vec::new(), Vec::new());
-        loop {
-            left.clear();
-            right.clear();
-            (&mut one).take(PIECE as u64).read_to_end(&mut left)?;
-            (&mut other).take(PIECE as u64).read_to_end(&mut right)?;
-            if left != right || left.is_empty() {
-                return Ok(left == right);
-            }
-        }
-    };
-    compare().with_context(|| format!("cannot compare {} with {}", one.display(), other.display()))
+    }
 }
 
 /// A symbolic link.
@@ -315,13 +282,13 @@ impl Link {
     }
 
     pub(super) fn look(&self) -> Result<Found> {
-        let Some(is) = at(&self.path)? else {
+        let Some((folder, name, is)) = at(&self.path)? else {
             return Ok(Found::ToDo(Verb::Create, String::new()));
         };
-        if !is.is_symlink() {
+        if is.kind != FileType::Symlink {
             bail!("{} is no link: move it away", self.path.display());
         }
-        let to = fs::read_link(&self.path).with_context(|| format!("cannot read {}", self.path.display()))?;
+        let to = folder.read_link(name)?;
         if to != self.to {
             return Ok(Found::ToDo(Verb::Change, format!("it led to {}", to.display())));
         }
@@ -329,19 +296,8 @@ impl Link {
     }
 
     pub(super) fn make(&self) -> Result<Option<String>> {
-        make_way(&self.path)?;
-        let folder = self.path.parent().expect("a link stands in a folder");
-        let put = || -> io::Result<()> {
-            // The name of a file that is gone again is free for a link.
-            let new = tempfile::Builder::new()
-                .prefix(".deployer-")
-                .make_in(folder, |path| symlink(&self.to, path))?;
-            new.into_temp_path()
-                .persist(&self.path)
-                .map_err(|error| error.error)?;
-            fs::File::open(folder)?.sync_all()
-        };
-        put().with_context(|| format!("cannot make the link {}", self.path.display()))?;
+        let (folder, name) = OpenFolder::make_way(&self.path)?;
+        folder.replace_link(name, &self.to)?;
         Ok(None)
     }
 }
@@ -363,13 +319,15 @@ impl Gone {
     pub(super) fn look(&self) -> Result<Found> {
         Ok(match at(&self.path)? {
             None => Found::Gone,
-            Some(is) if is.is_dir() => Found::LeftOut("it is a folder".into()),
+            Some((_, _, is)) if is.is_folder() => Found::LeftOut("it is a folder".into()),
             Some(_) => Found::ToDo(Verb::Remove, String::new()),
         })
     }
 
     pub(super) fn make(&self) -> Result<Option<String>> {
-        fs::remove_file(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))?;
+        if let Some((folder, name)) = OpenFolder::above(&self.path)? {
+            folder.remove_file(name)?;
+        }
         Ok(None)
     }
 }
@@ -391,8 +349,8 @@ impl EmptyFolder {
     pub(super) fn look(&self) -> Result<Found> {
         Ok(match at(&self.path)? {
             None => Found::Gone,
-            Some(is) if !is.is_dir() => Found::LeftOut("it is no folder".into()),
-            Some(_) => match self.others()? {
+            Some((_, _, is)) if !is.is_folder() => Found::LeftOut("it is no folder".into()),
+            Some((above, name, _)) => match self.others(&above, name)? {
                 Some(other) => Found::LeftOut(format!(
                     "{other} and perhaps more is in it, which is not deployer's"
                 )),
@@ -402,21 +360,21 @@ impl EmptyFolder {
     }
 
     /// Something in it that is somebody else's.
-    fn others(&self) -> Result<Option<String>> {
-        let list = || -> io::Result<Option<String>> {
-            for entry in fs::read_dir(&self.path)? {
-                let name = entry?.file_name();
-                if !self.ours.iter().any(|ours| name == *ours) {
-                    return Ok(Some(escaped(name.as_encoded_bytes(), NAME_MAX)));
-                }
-            }
-            Ok(None)
+    fn others(&self, above: &OpenFolder, name: &OsStr) -> Result<Option<String>> {
+        let Some(folder) = above.folder(name)? else {
+            return Ok(None);
         };
-        list().with_context(|| format!("cannot list {}", self.path.display()))
+        // One more than are ours is somebody else's.
+        let names = folder.names(self.ours.len() + 1)?;
+        let is_other = |name: &&OsString| !self.ours.iter().any(|ours| *name == ours);
+        let other = names.iter().find(is_other);
+        Ok(other.map(|name| escaped(name.as_encoded_bytes(), NAME_MAX)))
     }
 
     pub(super) fn make(&self) -> Result<Option<String>> {
-        fs::remove_dir(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))?;
+        if let Some((above, name)) = OpenFolder::above(&self.path)? {
+            above.remove_empty_folder(name)?;
+        }
         Ok(None)
     }
 }
@@ -436,7 +394,7 @@ impl Tree {
     pub(super) fn look(&self) -> Result<Found> {
         Ok(match at(&self.path)? {
             None => Found::Gone,
-            Some(is) if !is.is_dir() => {
+            Some((_, _, is)) if !is.is_folder() => {
                 Found::LeftOut("it is no folder; what it leads to is left alone".into())
             }
             Some(_) => Found::ToDo(Verb::Remove, "with everything in it".into()),
@@ -444,7 +402,9 @@ impl Tree {
     }
 
     pub(super) fn make(&self) -> Result<Option<String>> {
-        fs::remove_dir_all(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))?;
+        if let Some((above, name)) = OpenFolder::above(&self.path)? {
+            remove_tree(&above, name)?;
+        }
         Ok(None)
     }
 }

@@ -7,8 +7,12 @@
 mod account;
 mod door;
 mod files;
+mod open_folder;
+#[cfg(test)]
+mod open_folder_tests;
 mod plan;
 mod program;
+mod remove_tree;
 mod reserved;
 mod server;
 mod thing;
@@ -18,6 +22,7 @@ mod units;
 use anyhow::{Result, bail};
 
 pub use account::Account;
+pub use open_folder::OpenFolder;
 pub use plan::{Texts, install, package, uninstall};
 pub use program::Other;
 pub use server::{Place, ProxyPlan, Server};

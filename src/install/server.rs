@@ -1,14 +1,12 @@
 //! The facts about a server that a plan is made from.
 
-use std::fs;
-use std::io;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::account::Account;
+use super::open_folder::OpenFolder;
 use super::program::Other;
 use crate::model::{PortSet, Program};
 
@@ -201,18 +199,13 @@ fn check_path(what: &str, path: &Path) -> Result<()> {
 
 /// What is in the folder of another user would be out of deployer's reach afterwards.
 fn check_owner(state: &Path, user: &str, account: Option<&Account>) -> Result<()> {
-    let is = match fs::metadata(state) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        found => found.with_context(|| format!("cannot look at {}", state.display()))?,
+    let Some(folder) = OpenFolder::at(state)? else {
+        return Ok(());
     };
-    if account.is_some_and(|account| account.uid == is.uid()) {
+    if account.is_some_and(|account| account.uid == folder.uid()) || folder.names(1)?.is_empty() {
         return Ok(());
     }
-    let mut entries = fs::read_dir(state).with_context(|| format!("cannot list {}", state.display()))?;
-    if entries.next().is_none() {
-        return Ok(());
-    }
-    let owner = Account::numbered(is.uid())?.map_or(is.uid().to_string(), |owner| owner.name);
+    let owner = Account::numbered(folder.uid())?.map_or(folder.uid().to_string(), |owner| owner.name);
     bail!(
         "the state folder {0} is {owner}'s and holds something: `--user {owner}` where deployer worked as {owner}; else, \
          with nothing of deployer running, `chown -R {user}: {0}` (after `useradd --system {user}`)",

@@ -27,11 +27,14 @@ pub use settings::{
     Settings, SlotPorts, SshSettings, Standby, Volume,
 };
 pub use slot::{Lane, Slot, SlotName};
-pub use text::{escaped, printable};
+pub(crate) use text::hidden_told;
+pub use text::{
+    BYTE_ORDER_MARK, Hidden, NotText, escaped, hidden, is_hidden, is_utf16, printable, text_of_file,
+};
 
 /// A text that is not what its type wants: what was wanted, and the value that was given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{value:?} is not {wanted}")]
+#[error("{value:?} is not {wanted}{}", hidden_told(value))]
 pub struct ParseError {
     /// What the value should have been, as the end of a sentence: "an app's name: …".
     pub wanted: &'static str,

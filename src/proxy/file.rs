@@ -5,6 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -35,19 +37,14 @@ pub(super) struct Loaded<T> {
 pub(super) fn load<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Loaded<T>, ProxyError> {
     let path = folder.join(name);
     let failed = |error: io::Error| ProxyError::failed(format!("cannot read {}: {error}", path.display()));
-    let mut text = Vec::new();
-    match File::open(&path) {
+    let text = match read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Ok(Loaded {
                 content: None,
                 aside: None,
             });
         }
-        opened => opened
-            .map_err(failed)?
-            .take(MAX)
-            .read_to_end(&mut text)
-            .map_err(failed)?,
+        text => text.map_err(failed)?,
     };
     match sealed::open(FORMAT, &text) {
         Ok(content) => Ok(Loaded {
@@ -72,6 +69,31 @@ pub(super) fn load<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Loa
             })
         }
     }
+}
+
+/// What is in the file at `path`: a regular file, and no link to one. The folder is the user's whom root asks about the
+/// proxy of, so that a pipe or a device in its place is neither waited for nor read without end.
+///
+/// # Errors
+/// When it is missing, something else, or larger than [`MAX`].
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(fd) => File::from(fd),
+        Err(Errno::LOOP) => return Err(io::Error::other("it is a link: remove it")),
+        Err(error) => return Err(error.into()),
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file: remove it"));
+    }
+    let mut text = Vec::new();
+    file.take(MAX + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > MAX {
+        return Err(io::Error::other(format!(
+            "it is larger than {MAX} bytes: remove it"
+        )));
+    }
+    Ok(text)
 }
 
 /// Removes what a process that was killed had half written of the file `name`: it never came into force. Only for whoever

@@ -100,7 +100,7 @@ pub(super) fn write(folder: &Path, used: &InUse) -> Result<(), ProxyError> {
 /// routes, is in use then.
 pub(super) fn read(folder: &Path) -> Result<Option<InUse>, ProxyError> {
     let path = folder.join(FILE);
-    let text = match fs::read(&path) {
+    let text = match file::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         read => {
             read.map_err(|error| ProxyError::failed(format!("cannot read {}: {error}", path.display())))?
@@ -122,7 +122,7 @@ fn has_routes(folder: &Path, kind: ProxyKind) -> bool {
         ProxyKind::Flip(program) => folder.join(program.as_str()).join(EXTERNAL_ROUTES),
         _ => folder.join(EMBEDDED_ROUTES),
     };
-    let text = match fs::read(path) {
+    let text = match file::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
         Err(_) => return true,
         Ok(text) => text,

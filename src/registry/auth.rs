@@ -11,7 +11,7 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use rustix::fs::{Mode, OFlags};
 
 use super::error::RegistryError;
-use crate::model::{Credentials, RegistrySettings, Settings};
+use crate::model::{BYTE_ORDER_MARK, Credentials, RegistrySettings, Settings, text_of_file};
 
 /// Bytes that a password, and a token, may have.
 const SECRET_MAX: usize = 64 << 10;
@@ -73,9 +73,20 @@ fn password(path: &Path) -> Result<String, RegistryError> {
     let mut bytes = Vec::new();
     let read = file.take(SECRET_MAX as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|e| unread(e.to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|_| unread("it is not UTF-8".into()))?;
-    let password = text.strip_suffix('\n').unwrap_or(&text);
+    // A mark is no part of a password, and yet no program that reads one from a file leaves it out.
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        return Err(unread(
+            "it begins with a byte order mark (U+FEFF): save it as UTF-8 without one".into(),
+        ));
+    }
+    let text = text_of_file(&bytes).map_err(|error| unread(error.to_string()))?;
+    let password = text.strip_suffix('\n').unwrap_or(text);
     let password = password.strip_suffix('\r').unwrap_or(password);
+    if password.contains(['\n', '\r']) {
+        return Err(unread(
+            "it has more than one line: the password alone is wanted".into(),
+        ));
+    }
     match password.len() {
         0 => Err(unread("it is empty".into())),
         1..=SECRET_MAX => Ok(password.to_owned()),

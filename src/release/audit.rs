@@ -25,12 +25,41 @@ pub fn note(
     outcome: ActionOutcome,
     reason: Option<&str>,
 ) -> Result<(), StoreError> {
-    context.store.write_action(&Action {
+    let action = action(context, command, app, slot, outcome, reason);
+    context.store.write_action(&action)
+}
+
+/// As [`note`], of what the front door refused, and of fetches: whoever has a key can have any number of them. Where they
+/// come often they are counted.
+///
+/// # Errors
+/// As there.
+pub fn note_at_door(
+    context: &Context,
+    command: &str,
+    app: Option<&AppName>,
+    slot: Option<Slot>,
+    outcome: ActionOutcome,
+    reason: Option<&str>,
+) -> Result<(), StoreError> {
+    let action = action(context, command, app, slot, outcome, reason);
+    context.store.write_or_count_action(&action)
+}
+
+fn action(
+    context: &Context,
+    command: &str,
+    app: Option<&AppName>,
+    slot: Option<Slot>,
+    outcome: ActionOutcome,
+    reason: Option<&str>,
+) -> Action {
+    Action {
         app: app.cloned(),
         slot,
         reason: reason.map(|reason| one_line(reason, REASON_MAX)),
         ..Action::now(Some(&context.by), command_line(command), outcome)
-    })
+    }
 }
 
 /// What is kept of a command, as it was given: one line that is fit for a terminal, of at most 500 characters.

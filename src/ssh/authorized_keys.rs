@@ -10,7 +10,7 @@ use super::forced::{ForcedCommand, ForcedCommandError};
 use super::public_key::{PublicKey, is_type};
 use super::words::split;
 use crate::failpoint;
-use crate::model::{KeyName, escaped};
+use crate::model::{BYTE_ORDER_MARK, KeyName, escaped, is_utf16};
 
 /// The most bytes that the file may have.
 const SIZE_MAX: u64 = 4 << 20;
@@ -210,6 +210,14 @@ fn key_line(number: usize, line: &[u8]) -> Option<KeyLine> {
         comment: String::new(),
         remark: Some("no key that deployer can read"),
     };
+    if line.starts_with(BYTE_ORDER_MARK) {
+        return Some(KeyLine {
+            remark: Some(
+                "begins with a byte order mark (U+FEFF), so that sshd does not take it: save the file without one",
+            ),
+            ..unknown
+        });
+    }
     let Some((options, kind, content, comment)) = str::from_utf8(line).ok().and_then(parts) else {
         return Some(unknown);
     };
@@ -342,6 +350,12 @@ pub fn read(path: &Path) -> Result<AuthorizedKeys, KeyFileError> {
         .map_err(failed("read", path))?;
     if bytes.len() as u64 > SIZE_MAX {
         return Err(left_alone(path, "larger than 4 MiB"));
+    }
+    if is_utf16(&bytes) {
+        return Err(left_alone(
+            path,
+            "UTF-16, which sshd does not read: save it as UTF-8",
+        ));
     }
     Ok(AuthorizedKeys::parse(&bytes))
 }
@@ -478,6 +492,35 @@ mod tests {
         );
         by_hand.push(b'\n');
         assert_eq!(keys.to_bytes(), by_hand);
+    }
+
+    #[test]
+    fn a_line_behind_a_byte_order_mark_is_no_key_since_sshd_takes_none() {
+        let own = entry("laptop", KEY);
+        let mut keys = AuthorizedKeys::parse(format!("\u{feff}{}", own.to_line().unwrap()).as_bytes());
+        assert_eq!(keys.entries().count(), 0);
+        let line = keys.key_lines().next().unwrap();
+        assert!(
+            line.remark
+                .is_some_and(|remark| remark.contains("byte order mark (U+FEFF)")),
+            "{line:?}"
+        );
+        keys.add(&own).unwrap();
+        assert_eq!(keys.entries().count(), 1);
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("authorized_keys");
+        let text = format!("{KEY} ada\n")
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect::<Vec<u8>>();
+        fs::write(&path, &text).unwrap();
+        let refused = read(&path).unwrap_err().to_string();
+        assert!(
+            refused.contains("is UTF-16, which sshd does not read"),
+            "{refused}"
+        );
+        assert_eq!(fs::read(&path).unwrap(), text);
     }
 
     #[test]

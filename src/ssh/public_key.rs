@@ -4,6 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ssh_key::public::KeyData;
 
+use crate::model::{Hidden, NotText, hidden, text_of_file};
+
 /// The most bytes that a public key's line may have; the largest RSA key that OpenSSH makes has a sixth of that.
 const SIZE_MAX: usize = 16 << 10;
 
@@ -35,6 +37,12 @@ pub enum PublicKeyError {
     /// It is no text.
     #[error("this is no public key: it is no text")]
     NotText,
+    /// It is text in another encoding.
+    #[error("this is no public key: {0}")]
+    Encoding(NotText),
+    /// There is something in it that nobody sees.
+    #[error("this key has {0}: copy its whole line again, from the file that ends in .pub")]
+    Hidden(Hidden),
     /// It is the secret half.
     #[error(
         "this is a private key, and belongs to nobody but its owner: hand in the file beside it that ends in .pub"
@@ -91,6 +99,11 @@ impl PublicKey {
     pub fn read(input: &[u8]) -> Result<Self, PublicKeyError> {
         let line = the_line(input)?;
         let mut words = line.split_ascii_whitespace();
+        // Type and content; behind them stands a comment.
+        let key = words.clone().take(2).collect::<Vec<_>>().join(" ");
+        if let Some(hidden) = hidden(&key) {
+            return Err(PublicKeyError::Hidden(hidden));
+        }
         let kind = words.next().ok_or(PublicKeyError::Empty)?;
         if kind == "ssh-dss" {
             return Err(PublicKeyError::Dsa);
@@ -168,7 +181,11 @@ fn the_line(input: &[u8]) -> Result<&str, PublicKeyError> {
     if input.len() > SIZE_MAX {
         return Err(PublicKeyError::TooLarge);
     }
-    let text = str::from_utf8(input).map_err(|_| PublicKeyError::NotText)?.trim();
+    let text = text_of_file(input).map_err(|error| match error {
+        NotText::Utf16 => PublicKeyError::Encoding(error),
+        NotText::NotUtf8 { .. } => PublicKeyError::NotText,
+    })?;
+    let text = text.trim();
     if text.contains("PRIVATE KEY-----") || text.starts_with("PuTTY-User-Key-File") {
         return Err(PublicKeyError::Private);
     }
@@ -190,4 +207,38 @@ fn the_line(input: &[u8]) -> Result<&str, PublicKeyError> {
 fn bits(number: &[u8]) -> usize {
     let leading = number.first().map_or(0, |first| first.leading_zeros() as usize);
     (number.len() * 8).saturating_sub(leading)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+
+    #[test]
+    fn a_key_with_a_mark_is_taken_and_one_with_what_nobody_sees_is_not() {
+        for good in [
+            format!("\u{feff}{KEY} ada\r\n"),
+            format!("{KEY} \u{200b}ada\u{202e}\n"),
+        ] {
+            assert_eq!(PublicKey::read(good.as_bytes()).unwrap().to_line(), KEY);
+        }
+        for (bad, code) in [
+            (format!("\u{200b}{KEY}"), "U+200B, as character 1"),
+            (KEY.replace("AAAAC3", "AAAA\u{200b}C3"), "U+200B, as character 17"),
+            (KEY.replace(' ', "\u{a0}"), "U+00A0, as character 12"),
+        ] {
+            let refused = PublicKey::read(bad.as_bytes()).unwrap_err().to_string();
+            assert!(
+                refused.contains(&format!("this key has an invisible character, {code}")),
+                "{refused}"
+            );
+        }
+        let utf16: Vec<u8> = KEY.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let refused = PublicKey::read(&utf16).unwrap_err().to_string();
+        assert!(
+            refused.starts_with("this is no public key: it is UTF-16"),
+            "{refused}"
+        );
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! The file is opened anew for each line, so that it may be moved away at any time, as `logrotate` does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Take, Write};
 use std::net::IpAddr;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::audit_repeats::{self, Repeats};
 use super::{Store, StoreError, durable};
 use crate::failpoint;
 use crate::model::{AppName, By, KeyName, ReleaseId, Slot};
@@ -54,6 +55,16 @@ pub struct Action {
     pub outcome: ActionOutcome,
     /// Why, in one line, where it did not go well.
     pub reason: Option<String>,
+    /// How many more there were before it that are much the same and have no line of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more: Option<u64>,
+    /// When the first of those was.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "option_to_the_millisecond"
+    )]
+    pub since: Option<Timestamp>,
 }
 
 /// What came of an action. The first two are about a command that is no release, the third is about the front door,
@@ -113,6 +124,8 @@ impl Action {
             release: None,
             outcome,
             reason: None,
+            more: None,
+            since: None,
         }
     }
 
@@ -120,6 +133,13 @@ impl Action {
     pub fn who(&self) -> &str {
         let key = self.key.as_ref().map(KeyName::as_str);
         key.or(self.user.as_deref()).unwrap_or("unknown")
+    }
+}
+
+fn option_to_the_millisecond<S: Serializer>(time: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => to_the_millisecond(time, to),
+        None => to.serialize_none(),
     }
 }
 
@@ -134,14 +154,28 @@ impl Store {
     /// # Errors
     /// When it cannot be written; the log is then as before.
     pub fn write_action(&self, action: &Action) -> Result<(), StoreError> {
+        self.tell(action, false)
+    }
+
+    /// As [`Store::write_action`], of what changes nothing and costs its asker nothing. Where much the same came often in
+    /// a short time it is counted, and has no line of its own.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn write_or_count_action(&self, action: &Action) -> Result<(), StoreError> {
+        self.tell(action, true)
+    }
+
+    fn tell(&self, action: &Action, may_be_counted: bool) -> Result<(), StoreError> {
         let path = self.audit_log();
         let file = self.open_audit_log(&path)?;
-        append(&file, action).map_err(StoreError::io("write", &path))?;
+        let repeats = self.root().join(audit_repeats::FILE);
+        append(&file, &repeats, action, may_be_counted).map_err(StoreError::io("write", &path))?;
         failpoint::at(format_args!("audit.{}.durable", action.outcome.as_str()));
         Ok(())
     }
 
-    /// The audit log as it is now, the oldest line first. None of it is held in memory but the line that is read, and
+    /// The audit log as it is now, the oldest line first, then what was counted and has no line yet. None of it is held in memory but the line that is read, and
     /// a bit for each release.
     ///
     /// # Errors
@@ -156,6 +190,9 @@ impl Store {
         let file = file.map(whole_lines).transpose();
         let file = file.map_err(StoreError::io("read", &path))?;
         Ok(Actions {
+            pending: Repeats::load(&self.root().join(audit_repeats::FILE))
+                .pending()
+                .collect(),
             path,
             file,
             ended: Ended::default(),
@@ -192,12 +229,36 @@ fn give_to_owner_of(folder: &Path, file: &File) {
     }
 }
 
-fn append(mut file: &File, action: &Action) -> io::Result<()> {
+/// Appends the line of `action`, unless it is one that `may_be_counted`, and was: `repeats` is the file of those.
+fn append(file: &File, repeats: &Path, action: &Action, may_be_counted: bool) -> io::Result<()> {
     let is_alone = await_lock(|| file.try_lock());
+    if !is_alone {
+        return append_lines(file, action, std::slice::from_ref(action), is_alone);
+    }
+    let before = Repeats::load(repeats);
+    let mut now = before.clone();
+    let lines = now.lines(action, may_be_counted);
+    // Before the lines: a crash in between loses what was counted, and does not tell it twice.
+    if now != before && now.save().is_err() {
+        return append_lines(file, action, std::slice::from_ref(action), is_alone);
+    }
+    let appended = append_lines(file, action, &lines, is_alone);
+    if appended.is_err() {
+        let _ = before.save();
+    }
+    appended
+}
+
+fn append_lines(mut file: &File, action: &Action, lines: &[Action], is_alone: bool) -> io::Result<()> {
+    if lines.is_empty() {
+        return Ok(());
+    }
     let before = file.metadata()?.len();
-    let end_of_torn = if is_torn(file, before)? { "\n" } else { "" };
-    let action_as_json = serde_json::to_string(action).expect("plain data is JSON");
-    let line = format!("{end_of_torn}{action_as_json}\n");
+    let mut line = if is_torn(file, before)? { "\n" } else { "" }.to_owned();
+    for action in lines {
+        line += &serde_json::to_string(action).expect("plain data is JSON");
+        line.push('\n');
+    }
     failpoint::at(format_args!("audit.{}.begun", action.outcome.as_str()));
     let written = file.write_all(line.as_bytes());
     failpoint::at(format_args!("audit.{}.written", action.outcome.as_str()));
@@ -247,6 +308,8 @@ pub struct Actions {
     /// `None` when there is no log yet.
     file: Option<BufReader<Take<File>>>,
     ended: Ended,
+    /// What was counted and has no line yet.
+    pending: VecDeque<Action>,
 }
 
 /// One line as it is read.
@@ -263,8 +326,15 @@ impl Iterator for Actions {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let line = match next_line(self.file.as_mut()?) {
-                Ok(line) => line?,
+            let line = self.file.as_mut().map_or(Ok(None), next_line);
+            let line = match line {
+                Ok(Some(line)) => line,
+                Ok(None) => {
+                    return self
+                        .pending
+                        .pop_front()
+                        .map(|action| Ok(Line::Action(Box::new(action))));
+                }
                 Err(error) => {
                     self.file = None;
                     return Some(Err(StoreError::io("read", &self.path)(error)));
@@ -480,7 +550,7 @@ mod tests {
         store.write_action(&release(1, ActionOutcome::Begun)).unwrap();
         let line = fs::read_to_string(store.audit_log()).unwrap();
         let newer = line.replace("\"version\":1", "\"version\":2");
-        let wider = line.replace("\"version\":1", "\"version\":1,\"more\":true");
+        let wider = line.replace("\"version\":1", "\"version\":1,\"wider\":true");
         let long = "x".repeat(3 * LINE_MAX as usize);
         fs::write(store.audit_log(), format!("{newer}{long}\n{wider}")).unwrap();
         store.write_action(&release(2, ActionOutcome::Begun)).unwrap();
@@ -491,7 +561,8 @@ mod tests {
     #[test]
     fn a_line_that_finds_no_space_is_an_error() {
         let full = File::options().read(true).append(true).open("/dev/full").unwrap();
-        assert!(append(&full, &release(1, ActionOutcome::Begun)).is_err());
+        let none = Path::new("/dev/null/repeats");
+        assert!(append(&full, none, &release(1, ActionOutcome::Begun), false).is_err());
     }
 
     #[test]

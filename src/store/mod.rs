@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! audit.log                   who did what, a line an action
+//! audit.repeats               how many more of the same there were
 //! identity.json               which installation this is, and the Engine and network that its containers are on
 //! apps/shop/app.json          what `app create` gave: address block and slot ports
 //! apps/shop/state.json        what runs in each slot, which one is live, the last flips
@@ -16,6 +17,7 @@
 
 mod app;
 mod audit;
+mod audit_repeats;
 #[cfg(test)]
 mod damage_tests;
 mod durable;

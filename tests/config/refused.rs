@@ -473,3 +473,84 @@ fn a_hostile_file_is_refused_within_bounds() {
         );
     }
 }
+
+#[test]
+fn a_name_with_what_nobody_sees_is_refused_by_its_code() {
+    for (section, line) in [
+        ("", "state = \"/srv/st~ate\""),
+        ("[app.shop]", "dockerfile = \"Docker~file\""),
+        ("[app.shop]", "context = \"services/~shop\""),
+        ("[app.shop]", "target = \"~web\""),
+        ("[app.shop]", "env_file = \"/etc/shop~.env\""),
+        ("[app.shop]", "branch = \"ma~in\""),
+        ("[app.shop]", "hosts = [\"shop~.example.org\"]"),
+        ("[app.shop]", "volumes = [\"da~ta:/data\"]"),
+        ("[app.shop]", "volumes = [\"data:/da~ta\"]"),
+        ("[app.shop]", "env = { \"TOK~EN\" = \"hunter2\" }"),
+        ("[app.shop]", "build_args = { \"A~\" = \"hunter2\" }"),
+        ("[registry]", "address = \"127.0.0.1~:5000\""),
+        ("[engine]", "network = \"dep~loyer\""),
+        ("[engine]", "host = \"unix:///var/run/~docker.sock\""),
+        ("[proxy]", "snippets = \"/etc/~snippets\""),
+        ("[ssh]", "authorized_keys = \"/etc/keys~\""),
+        ("", "[app.\"sh~op\"]"),
+    ] {
+        for (character, code) in [
+            ('\u{200b}', "U+200B"),
+            ('\u{feff}', "U+FEFF"),
+            ('\u{202e}', "U+202E"),
+            ('\u{2069}', "U+2069"),
+            ('\u{a0}', "U+00A0"),
+            ('\u{ad}', "U+00AD"),
+            ('\u{fe0f}', "U+FE0F"),
+        ] {
+            let error = load(&format!(
+                "{section}\n{}\n",
+                line.replace('~', &character.to_string())
+            ));
+            let error = error.expect_err(line).to_string();
+            let told = format!("it has an invisible character, {code}, as character ");
+            assert!(
+                error.contains(&told) && error.contains("toml:2:"),
+                "{line}: {error}"
+            );
+            assert!(
+                !error.contains(character) && !error.contains("hunter2"),
+                "{line}: {error:?}"
+            );
+        }
+    }
+    // A value is what it is.
+    load("[app.shop]\nenv = { A = \"p\u{200b}\u{a0}\u{202e}\" }\nbuild_args = { B = \"\u{feff}\" }").unwrap();
+    // Beside the names, where the syntax has no place for it.
+    let found = &faults("[app.shop]\nkeep\u{a0}= 1\n")[0];
+    let hint = found.hint.as_deref();
+    assert_eq!(
+        hint,
+        Some("the line has an invisible character, U+00A0, as character 5"),
+        "{found}"
+    );
+}
+
+#[test]
+fn a_file_in_another_encoding_is_told_and_a_byte_order_mark_is_no_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("deployer.toml");
+    let text = "[app.shop]\nkeep = 1\n";
+    std::fs::write(&path, format!("\u{feff}{text}")).unwrap();
+    deployer::config::load(&path).unwrap();
+    std::fs::write(&path, format!("\u{feff}keep = 1\n{text}")).unwrap();
+    let error = deployer::config::load(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("toml:1:1: there is no key \"keep\" here"),
+        "{error}"
+    );
+
+    for first in [&b"\xff\xfe"[..], b""] {
+        let utf16 = text.encode_utf16().flat_map(u16::to_le_bytes);
+        std::fs::write(&path, first.iter().copied().chain(utf16).collect::<Vec<u8>>()).unwrap();
+        let error = deployer::config::load(&path).unwrap_err().to_string();
+        let told = "toml:1:1: the file cannot be read: it is UTF-16, as some programs on Windows write: save it as UTF-8";
+        assert!(error.contains(told), "{error}");
+    }
+}

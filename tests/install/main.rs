@@ -4,6 +4,7 @@ mod door;
 mod install;
 mod owner;
 mod package;
+mod planted;
 mod program;
 mod reserved;
 mod root;

@@ -77,6 +77,28 @@ fn a_password_file_that_is_no_safe_file_is_refused() {
         secret(&path, bad);
         assert!(matches!(refused(&settings), RegistryError::Password { .. }));
     }
+    for (bytes, told) in [
+        (
+            &b"\xef\xbb\xbfhidden\n"[..],
+            "it begins with a byte order mark (U+FEFF)",
+        ),
+        (b"\xff\xfeh\0i\0", "it is UTF-16"),
+        (b"hid\xe9", "it is not UTF-8"),
+        (b"hidden\n\n", "it has more than one line"),
+        (b"hid\r\nden\r\n", "it has more than one line"),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        let error = refused(&settings).to_string();
+        assert!(error.contains(told) && !error.contains("hid"), "{error}");
+    }
+    for (written, read) in [
+        ("p\r\n", "p"),
+        ("p \n", "p "),
+        ("p\u{200b}\u{feff}", "p\u{200b}\u{feff}"),
+    ] {
+        secret(&path, written);
+        assert_eq!(credentials(&settings).unwrap().unwrap().password, read);
+    }
     fs::remove_file(&path).unwrap();
     run(Command::new("mkfifo").args(["-m", "600"]).arg(&path));
     assert!(matches!(refused(&settings), RegistryError::Password { .. }));

@@ -1,6 +1,8 @@
 //! The checks of single values: each takes what is written and gives what it means.
 
-use crate::model::{Builder, Gate, INSTANCES_MAX, ProbeKind, Program, Promote, Restart, Standby, Volume};
+use crate::model::{
+    Builder, Gate, INSTANCES_MAX, ProbeKind, Program, Promote, Restart, Standby, Volume, hidden, hidden_told,
+};
 
 use super::super::fault::quoted;
 use super::super::units::{Refusal, size};
@@ -19,7 +21,7 @@ pub(super) fn refuse<T>(value: &str, wanted: &str) -> Checked<T> {
 }
 
 pub(super) fn refusal(value: &str, wanted: &str) -> Refusal {
-    Refusal::new(format!("{} is not {wanted}", quoted(value)))
+    Refusal::new(format!("{} is not {wanted}{}", quoted(value), hidden_told(value)))
 }
 
 /// One of a few words.
@@ -79,10 +81,13 @@ pub(super) fn no_probe_kind(value: &str) -> Checked<ProbeKind> {
     refuse(value, "one of http, tcp, healthcheck")
 }
 
-/// A text that is not empty and has no control characters.
+/// A name or a path: not empty, and without what nobody sees in it.
 pub(super) fn one_line(value: &str) -> Checked<String> {
     if value.is_empty() || value.contains(char::is_control) {
         return refuse(value, "a text of one line that is not empty");
+    }
+    if hidden(value).is_some() {
+        return refuse(value, "what it looks like");
     }
     Ok(value.to_owned())
 }
@@ -150,6 +155,7 @@ pub(super) fn branch(value: &str) -> Checked<String> {
         && value != "@"
         && value.len() <= 200
         && !["..", "@{"].iter().any(|bad| value.contains(bad))
+        && hidden(value).is_none()
         && !value.contains(|c: char| c.is_control() || c.is_whitespace() || "~^:?*[\\".contains(c));
     if good {
         Ok(value.to_owned())

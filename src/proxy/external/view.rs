@@ -9,7 +9,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::kept::{Kept, KeptRoute};
-use crate::model::{AppName, Lane, Program, ProxyKind, ProxySettings, Slot};
+use crate::model::{AppName, Lane, Program, ProxyKind, ProxySettings, Slot, text_of_file};
 use crate::proxy::claims;
 use crate::proxy::error::ProxyError;
 use crate::proxy::route::HttpProbe;
@@ -265,12 +265,15 @@ fn read_snippet(path: &Path) -> io::Result<Option<String>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };
-    let mut text = String::new();
-    file.take(SNIPPET_MAX + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > SNIPPET_MAX {
+    let mut bytes = Vec::new();
+    file.take(SNIPPET_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > SNIPPET_MAX {
         return Err(io::Error::other(format!("it has more than {SNIPPET_MAX} bytes")));
     }
-    let text = text.trim_end();
+    // It is written into the middle of a file, where a mark would be a part of its first word.
+    let text = text_of_file(&bytes)
+        .map_err(|error| io::Error::other(format!("{error} (line {})", error.line())))?
+        .trim_end();
     Ok((!text.is_empty()).then(|| text.to_owned()))
 }
 
@@ -434,6 +437,20 @@ mod tests {
                 "import deployer.shop.alone",
                 "import deployer.alone",
             ],
+        );
+    }
+
+    #[test]
+    fn a_snippet_is_read_without_its_mark_and_refused_in_another_encoding() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shop.nginx");
+        std::fs::write(&path, "\u{feff}allow all;\n").unwrap();
+        assert_eq!(read_snippet(&path).unwrap().as_deref(), Some("allow all;"));
+        std::fs::write(&path, b"\xff\xfea\0").unwrap();
+        let refused = read_snippet(&path).unwrap_err().to_string();
+        assert!(
+            refused.starts_with("it is UTF-16") && refused.ends_with("(line 1)"),
+            "{refused}"
         );
     }
 }

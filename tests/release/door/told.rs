@@ -82,3 +82,52 @@ fn the_audit_log_tells_what_each_key_did_and_what_it_was_refused() {
     assert!(reason(3).contains("that needs the role operate"), "{}", reason(3));
     assert!(reason(7).contains("there is no app blog"), "{}", reason(7));
 }
+
+/// The lines of an audit log's table, without its heading, and its bytes.
+fn table(keys: &super::Keys) -> (Vec<String>, u64) {
+    let text = run(&mut keys.command(&["audit", "-n", "1000"]), &[]).good();
+    let log = std::fs::metadata(keys.path("state/audit.log")).expect("an audit log");
+    (text.lines().skip(1).map(str::to_owned).collect(), log.len())
+}
+
+#[test]
+fn refusals_without_end_are_counted_and_a_long_one_makes_no_wide_table() {
+    let keys = super::Keys::new();
+    let refused = |key: &str, command: &str| {
+        let mut door = keys.command(&["ssh", "--key", key, "--role", "read"]);
+        door.env("SSH_ORIGINAL_COMMAND", command)
+            .env("SSH_CONNECTION", "192.0.2.7 1 192.0.2.1 22");
+        assert_eq!(run(&mut door, &[]).code, NOT_ALLOWED);
+    };
+
+    for number in 0..40 {
+        refused("reader", &format!("cat {number} {}", "x".repeat(3_000)));
+    }
+    refused("other", "promote green");
+
+    let (lines, bytes) = table(&keys);
+    assert_eq!(lines.len(), 22, "{lines:#?}");
+    assert!(bytes < 22 * 2_000, "{bytes} bytes");
+    assert!(lines.iter().all(|line| line.chars().count() < 300), "{lines:#?}");
+    assert!(
+        lines[20].contains("other") && !lines[20].contains("more"),
+        "{}",
+        lines[20]
+    );
+    assert!(
+        lines[21].contains("cat 39 xxx")
+            && lines[21].contains("… ")
+            && lines[21].contains("(and 19 more in "),
+        "{}",
+        lines[21]
+    );
+    let json = run(&mut keys.command(&["audit", "--json"]), &[]).good();
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let newest = &json["actions"][21];
+    assert_eq!(
+        (&newest["more"], &newest["outcome"]),
+        (&json!(19), &json!("refused"))
+    );
+    assert!(newest["since"].is_string() && json["actions"][0].get("more").is_none());
+    assert_eq!(newest["command"].as_str().map(str::len), Some("…".len() + 499));
+}

@@ -16,6 +16,7 @@ mod in_use;
 mod kind;
 mod route;
 mod side;
+mod visit;
 
 pub use answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
 pub use embedded::{Control, DoorSet, Ended, ProxyInfo, ServerOptions, nothing_to_do, run, serve};
@@ -25,6 +26,7 @@ pub use in_use::Place;
 pub use kind::Proxy;
 pub use route::{AppRoute, HttpProbe, SlotRoute, Target};
 pub use side::Side;
+pub use visit::{AnsweredBy, Visit};
 
 /// Says one line on stderr. A reader that has gone is no reason to stop.
 macro_rules! say {

@@ -14,6 +14,7 @@ use super::exchange;
 use super::external::External;
 use super::in_use::Place;
 use super::route::AppRoute;
+use super::visit::{Visit, visit};
 use crate::model::{AppName, ProxyKind, Settings};
 
 /// How long a port may take to become free that another program lets go of.
@@ -185,8 +186,9 @@ impl Side {
         }
     }
 
-    /// Asks for `path` of `host` at the public port, as any client would, and gives which release of `app` has
-    /// answered. `check` is the token that [`Side::put_route`] gave.
+    /// Asks for `path` of `host` where only deployer's part answers, and gives which release of `app` has: at the public
+    /// port where that is the embedded proxy's own, at its socket behind a program in front, and at the door that a
+    /// program has for deployer. `check` is the token that [`Side::put_route`] gave.
     ///
     /// # Errors
     /// When nothing answers there within 10 seconds.
@@ -199,8 +201,34 @@ impl Side {
     ) -> Result<Checked, ProxyError> {
         match self.flipping() {
             Some(external) => external.check(app, host, path, check).await,
-            None => self.control.check(self.place.listen, host, path, check).await,
+            None => match self.control.info().await?.socket {
+                Some(socket) if self.external.is_some() => {
+                    self.control.check_at_socket(&socket, host, path, check).await
+                }
+                _ => self.control.check(self.place.listen, host, path, check).await,
+            },
         }
+    }
+
+    /// What a visitor who asks for `path` of `host` is answered at the public port of a program, `within` that time; none
+    /// where the public port is the embedded proxy's own.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn visit(
+        &self,
+        app: &AppName,
+        host: &str,
+        path: &str,
+        within: Duration,
+    ) -> Option<Result<Visit, ProxyError>> {
+        let check = match (&self.external, self.flipping()) {
+            (None, _) => return None,
+            (_, Some(external)) => external.token().ok()?,
+            // One of an older version does not tell, and nothing can be said.
+            _ => self.control.checks().await.ok()?.remove(app)?,
+        };
+        Some(visit(self.place.listen, host, path, &check, within).await)
     }
 
     /// The program that flips by itself.

@@ -40,6 +40,7 @@ pub mod status;
 pub mod switch;
 mod turn;
 mod unwell;
+mod visitor;
 pub mod worker;
 
 pub use busy::{Busy, NotFound};

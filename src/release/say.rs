@@ -1,5 +1,7 @@
 //! Every sentence that a pusher reads, together, so that they sound like one voice.
 
+mod visitors;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use crate::engine::Ending;
 use crate::model::{AppName, AppSettings, Commit, Digest, Lane, Origin, ReleaseId, Slot};
 use crate::proxy::{OutInstance, Place};
 use crate::store::{Live, Record, StoreError};
+
+pub use self::visitors::{VisitorsSee, visitors_see, visitors_wait};
 
 /// A time as people read it: `4 ms`, `0.31 s`, `12.4 s`, `3 min 20 s`.
 pub fn time(time: Duration) -> String {

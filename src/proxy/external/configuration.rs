@@ -3,20 +3,21 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddrV4;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::view::{VERSION_HOST, View};
 use super::way::Way;
-use super::{CHECK, command};
+use super::{CHECK, command, door};
 use crate::failpoint;
 use crate::model::{Program, ProxySettings};
 use crate::proxy::error::ProxyError;
-use crate::proxy::{exchange, file};
+use crate::proxy::file;
 
 /// The answer's header at [`VERSION_HOST`].
-const VERSION: &str = "deployer-configuration";
+pub(super) const VERSION: &str = "deployer-configuration";
 
 /// How long a program may take to put a configuration in force that it was told to read.
 const TAKES_EFFECT: Duration = Duration::from_secs(10);
@@ -39,6 +40,8 @@ pub(super) struct Configuration<'a> {
     pub(super) check: Vec<String>,
     /// The command that puts it in force.
     pub(super) reload: Vec<String>,
+    /// Where it is asked for.
+    pub(super) door: Option<SocketAddrV4>,
     /// The version that this process has had checked already.
     pub(super) checked: Option<String>,
 }
@@ -220,7 +223,8 @@ impl Configuration<'_> {
     /// # Errors
     /// [`ProxyError::Unreachable`] when nothing answers there.
     pub(super) async fn version(&self, check: &str) -> Result<Option<String>, ProxyError> {
-        let asked = exchange::ask(self.settings.listen, VERSION_HOST, "/", &[(CHECK, check)]).await;
+        let headers = [(CHECK, check)];
+        let asked = door::ask(self.door, self.settings.listen, VERSION_HOST, "/", &headers).await;
         let (_, headers) = asked.map_err(|error| ProxyError::Unreachable {
             who: format!(
                 "{} does not answer at {}",

@@ -11,6 +11,7 @@
 mod caddy;
 mod command;
 mod configuration;
+mod door;
 mod haproxy;
 mod kept;
 mod marks;
@@ -34,7 +35,6 @@ use self::view::View;
 use self::way::Way;
 use super::answers::{Applied, Checked, Drained, OutInstance};
 use super::error::ProxyError;
-use super::exchange;
 use super::file;
 use super::route::AppRoute;
 use crate::failpoint;
@@ -111,8 +111,8 @@ impl External {
     /// # Errors
     /// When it does not.
     pub async fn ready(&self) -> Result<(), ProxyError> {
-        let configuration = self.configuration();
         let kept = self.kept()?;
+        let configuration = self.configuration(kept.door);
         match configuration.file.exists() && !(self.is_flipping() && kept.is_new()) {
             true => configuration.version(&kept.check).await.map(drop),
             false => Ok(()),
@@ -126,7 +126,7 @@ impl External {
     /// former one is back, and nothing has changed.
     pub async fn put_route(&self, route: &AppRoute) -> Result<Applied, ProxyError> {
         let _changing = self.lock().await?;
-        let mut kept = self.kept()?;
+        let mut kept = self.kept_with_door().await?;
         route
             .check(kept.routes(), self.settings.listen.port())
             .map_err(ProxyError::refused)?;
@@ -141,7 +141,7 @@ impl External {
     /// As for [`External::put_route`].
     pub async fn remove_route(&self, app: &AppName) -> Result<(), ProxyError> {
         let _changing = self.lock().await?;
-        let mut kept = self.kept()?;
+        let mut kept = self.kept_with_door().await?;
         if kept.remove(app) {
             self.put_in_force(&kept).await?;
         }
@@ -154,9 +154,9 @@ impl External {
     /// As for [`External::put_route`].
     pub async fn put_front(&self) -> Result<(), ProxyError> {
         let _changing = self.lock().await?;
-        let kept = self.kept()?;
+        let kept = self.kept_with_door().await?;
         self.keep_token(&kept)?;
-        self.configuration()
+        self.configuration(kept.door)
             .put(&self.view(&kept), &kept.check, self.way.as_ref())
             .await?;
         self.keep(&kept)
@@ -170,10 +170,10 @@ impl External {
     /// one is back.
     pub async fn prepare(&self, routes: &[AppRoute]) -> Result<(), ProxyError> {
         let _changing = self.lock().await?;
-        let kept = self.kept_of(routes)?;
+        let kept = self.kept_of(routes).await?;
         self.keep_token(&kept)?;
         let view = self.view(&kept);
-        self.configuration().prepare(&view).await?;
+        self.configuration(kept.door).prepare(&view).await?;
         *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some(view.version);
         Ok(())
     }
@@ -184,13 +184,13 @@ impl External {
     /// As for [`External::put_route`].
     pub async fn put_all(&self, routes: &[AppRoute]) -> Result<Applied, ProxyError> {
         let _changing = self.lock().await?;
-        let kept = self.kept_of(routes)?;
+        let kept = self.kept_of(routes).await?;
         self.keep_token(&kept)?;
         match self.is_flipping() {
             true => self.put_in_force(&kept).await?,
             false => {
                 let view = self.view(&kept);
-                self.configuration()
+                self.configuration(kept.door)
                     .put(&view, &kept.check, self.way.as_ref())
                     .await?;
                 self.keep(&kept)?;
@@ -208,10 +208,10 @@ impl External {
         let _changing = self.lock().await?;
         let former = self.kept()?;
         let view = self.view(&former);
-        if self.configuration().file.exists() {
+        if self.configuration(former.door).file.exists() {
             self.way.before_reload(&view).await;
         }
-        let removed = self.configuration().remove(&former.check).await;
+        let removed = self.configuration(former.door).remove(&former.check).await;
         self.way.after_reload(&view);
         removed?;
         let kept = Kept::new(former.check);
@@ -222,8 +222,8 @@ impl External {
     }
 
     /// What is kept where `routes` are all that there are. In front of the embedded proxy there are none.
-    fn kept_of(&self, routes: &[AppRoute]) -> Result<Kept, ProxyError> {
-        let mut kept = self.kept()?;
+    async fn kept_of(&self, routes: &[AppRoute]) -> Result<Kept, ProxyError> {
+        let mut kept = self.kept_with_door().await?;
         let routes = if self.is_flipping() { routes } else { &[] };
         kept.retain(|app| routes.iter().any(|route| route.app == *app));
         for route in routes {
@@ -241,7 +241,7 @@ impl External {
     async fn put_in_force(&self, kept: &Kept) -> Result<(), ProxyError> {
         self.keep_token(kept)?;
         let view = self.view(kept);
-        self.configuration()
+        self.configuration(kept.door)
             .put(&view, &kept.check, self.way.as_ref())
             .await?;
         failpoint::at("route.configured");
@@ -273,7 +273,7 @@ impl External {
             return Ok(Vec::new());
         }
         let view = self.view(&kept);
-        self.configuration().problems(&view, &kept.check).await
+        self.configuration(kept.door).problems(&view, &kept.check).await
     }
 
     /// The instances that the program itself has found to be down.
@@ -307,7 +307,8 @@ impl External {
         })
     }
 
-    /// Asks for `path` of `host` at the public port, and gives which release of `app` has answered.
+    /// Asks for `path` of `host` where only deployer's part of the configuration answers, by the choice that the public
+    /// port goes by, and gives which release of `app` has answered.
     ///
     /// # Errors
     /// When nothing answers there.
@@ -318,13 +319,23 @@ impl External {
         path: &str,
         check: &str,
     ) -> Result<Checked, ProxyError> {
+        let kept = self.kept()?;
         let headers = [(CHECK, check)];
-        let (status, headers) = exchange::ask(self.settings.listen, host, path, &headers).await?;
+        let asked = door::ask(kept.door, self.settings.listen, host, path, &headers).await;
+        let (status, headers) = asked?;
         let told = headers.get(RELEASE).and_then(|value| value.to_str().ok());
         Ok(Checked {
             status: status.as_u16(),
-            release: told.and_then(|told| self.kept().ok()?.release(app, told)),
+            release: told.and_then(|told| kept.release(app, told)),
         })
+    }
+
+    /// The token of a check.
+    ///
+    /// # Errors
+    /// When what is kept cannot be read.
+    pub(super) fn token(&self) -> Result<String, ProxyError> {
+        Ok(self.kept()?.check)
     }
 
     fn is_flipping(&self) -> bool {
@@ -340,7 +351,7 @@ impl External {
         )
     }
 
-    fn configuration(&self) -> Configuration<'_> {
+    fn configuration(&self, door: Option<SocketAddrV4>) -> Configuration<'_> {
         Configuration {
             program: self.program,
             settings: &self.settings,
@@ -348,6 +359,7 @@ impl External {
             beside: self.way.beside().map(|name| self.folder().join(name)),
             check: self.way.check(),
             reload: self.way.reload(),
+            door,
             checked: self
                 .prepared
                 .lock()
@@ -384,6 +396,13 @@ impl External {
                 Ok(Kept::new(check))
             }
         }
+    }
+
+    /// What is kept, with a door that the program has or can have.
+    async fn kept_with_door(&self) -> Result<Kept, ProxyError> {
+        let mut kept = self.kept()?;
+        kept.door = Some(door::choose(kept.door, &self.state, &kept.check).await);
+        Ok(kept)
     }
 
     /// One change of the routes at a time, whoever makes it.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -32,6 +33,10 @@ pub(super) struct View {
     pub(super) listen: String,
     pub(super) listen_ip: String,
     pub(super) listen_port: u16,
+    /// Where deployer asks the program, and its parts: see `door.rs`.
+    pub(super) door: Option<SocketAddrV4>,
+    pub(super) door_ip: String,
+    pub(super) door_port: u16,
     /// The address that slot ports listen on.
     pub(super) slot_listen: String,
     /// The folder of deployer's part: the program can read it.
@@ -90,7 +95,7 @@ pub(super) struct LaneView {
     /// What the program calls it: `deployer.shop.green.a`. No app's name has a dot.
     pub(super) name: String,
     /// `ADDRESS:PORT` of each instance.
-    pub(super) upstreams: Vec<std::net::SocketAddrV4>,
+    pub(super) upstreams: Vec<SocketAddrV4>,
 }
 
 impl View {
@@ -111,6 +116,9 @@ impl View {
             listen: settings.listen.to_string(),
             listen_ip: settings.listen.ip().to_string(),
             listen_port: settings.listen.port(),
+            door: kept.door,
+            door_ip: kept.door.map_or(String::new(), |door| door.ip().to_string()),
+            door_port: kept.door.map_or(0, |door| door.port()),
             slot_listen: settings.slot_listen.to_string(),
             folder: settings.folder.join(program.as_str()),
             socket: is_front.then(|| settings.socket.clone()),

@@ -76,7 +76,7 @@ fn unanswered(asked: &str, error: &dyn std::fmt::Display) -> ProxyError {
 }
 
 /// `asked` is what was asked, in a sentence.
-async fn ask_on(
+pub(super) async fn ask_on(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     asked: &str,
     host: &str,

@@ -25,7 +25,7 @@ pub use external::External;
 pub use in_use::Place;
 pub use kind::Proxy;
 pub use route::{AppRoute, HttpProbe, SlotRoute, Target};
-pub use side::Side;
+pub use side::{Served, Side};
 pub use visit::{AnsweredBy, Visit};
 
 /// Says one line on stderr. A reader that has gone is no reason to stop.

@@ -23,6 +23,7 @@ mod meant;
 mod next;
 #[cfg(test)]
 mod next_tests;
+mod pause;
 mod probe;
 pub mod prune;
 mod pull;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::entry::{Facts, Outcome, Step, Why};
+use super::pause::Pause;
 use crate::engine::Ending;
 use crate::model::{AppName, AppSettings, Commit, Digest, Lane, Origin, ReleaseId, Slot};
 use crate::proxy::{OutInstance, Place};
@@ -443,11 +444,9 @@ pub fn one_port(old: Place, new: Place) -> String {
 }
 
 /// Traffic goes through another kind of proxy.
-pub fn switched(old: Place, new: Place, apps: usize, took: Duration, pause: Option<Duration>) -> String {
+pub fn switched(old: Place, new: Place, apps: usize, took: Duration, pause: Option<&Pause>) -> String {
     let apps = count(apps as u64, "app");
-    let pause = pause.map_or(String::new(), |pause| {
-        format!("; nobody listened there for {}", time(pause))
-    });
+    let pause = pause.map_or(String::new(), |pause| format!("; {}", paused(pause)));
     format!(
         "switched: {apps} from {} at {} to {} at {} in {}{pause}",
         old.kind,
@@ -456,6 +455,28 @@ pub fn switched(old: Place, new: Place, apps: usize, took: Duration, pause: Opti
         new.listen,
         time(took)
     )
+}
+
+/// What clients saw at a port that changed hands.
+fn paused(pause: &Pause) -> String {
+    let seen = [
+        (pause.refused, "refused"),
+        (pause.unavailable, "answered 503"),
+        (pause.broken_off, "broken off"),
+    ];
+    let seen: Vec<String> = seen
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    match seen.is_empty() {
+        true => "a client that came every 2 ms was always answered".to_owned(),
+        false => format!(
+            "a client that came every 2 ms was not answered for {} ({})",
+            time(pause.longest),
+            seen.join(", ")
+        ),
+    }
 }
 
 /// Both sides of a switch serve for a while.

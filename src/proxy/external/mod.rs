@@ -178,6 +178,35 @@ impl External {
         Ok(())
     }
 
+    /// Has the program take everything that is not the public port or a slot port, with what is chosen for `routes`; after
+    /// [`External::prepare`]. From then on [`External::check`] asks for every app. Gives the token for that.
+    ///
+    /// # Errors
+    /// When the program does not run, or does not take it. What was written is for [`External::leave`].
+    pub async fn rehearse(&self, routes: &[AppRoute]) -> Result<Applied, ProxyError> {
+        let _changing = self.lock().await?;
+        let kept = self.kept_of(routes).await?;
+        let view = self.view(&kept);
+        self.configuration(kept.door)
+            .rehearse(&view, &kept.check, self.way.as_ref())
+            .await?;
+        self.keep(&kept)?;
+        if self.is_flipping() {
+            self.way.choose(&view, &kept.choices()).await?;
+        }
+        Ok(Applied { check: kept.check })
+    }
+
+    /// Makes sure that the program takes its configuration without deployer's part, so that it can leave.
+    ///
+    /// # Errors
+    /// [`ProxyError::Refused`] when it does not: the user's own part names something of deployer's.
+    pub async fn can_leave(&self) -> Result<(), ProxyError> {
+        let _changing = self.lock().await?;
+        let kept = self.kept()?;
+        self.configuration(kept.door).check_without().await
+    }
+
     /// Puts `routes`, and no others, in force, by one reload where the configuration differs.
     ///
     /// # Errors
@@ -209,7 +238,7 @@ impl External {
         let former = self.kept()?;
         let view = self.view(&former);
         if self.configuration(former.door).file.exists() {
-            self.way.before_reload(&view).await;
+            self.way.before_reload(&view, true).await;
         }
         let removed = self.configuration(former.door).remove(&former.check).await;
         self.way.after_reload(&view);

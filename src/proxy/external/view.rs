@@ -33,6 +33,9 @@ pub(super) struct View {
     pub(super) listen: String,
     pub(super) listen_ip: String,
     pub(super) listen_port: u16,
+    /// Whether the public port and the slot ports are listened at. They are not while a switch tries whether the program
+    /// takes all the rest.
+    pub(super) is_public: bool,
     /// Where deployer asks the program, and its parts: see `door.rs`.
     pub(super) door: Option<SocketAddrV4>,
     pub(super) door_ip: String,
@@ -116,6 +119,7 @@ impl View {
             listen: settings.listen.to_string(),
             listen_ip: settings.listen.ip().to_string(),
             listen_port: settings.listen.port(),
+            is_public: true,
             door: kept.door,
             door_ip: kept.door.map_or(String::new(), |door| door.ip().to_string()),
             door_port: kept.door.map_or(0, |door| door.port()),
@@ -134,6 +138,17 @@ impl View {
         if program == Program::Haproxy {
             view.read_snippets();
         }
+        view.version = view.digest();
+        view
+    }
+
+    /// The same without the public port and the slot ports.
+    pub(super) fn without_ports(&self) -> Self {
+        let mut view = Self {
+            is_public: false,
+            version: String::new(),
+            ..self.clone()
+        };
         view.version = view.digest();
         view
     }

@@ -80,6 +80,7 @@ fn app_text(app: &AppStatus) -> Vec<String> {
             .iter()
             .map(|problem| output::bad(&format!("  problem: {problem}"))),
     );
+    lines.extend(app.notes.iter().map(|note| format!("  note: {note}")));
     lines
 }
 

@@ -213,7 +213,11 @@ impl Proxy {
         in_use::of(&self.folder, &self.settings.proxy)
     }
 
-    fn current(&self) -> Result<Side, ProxyError> {
+    /// The side that traffic goes through now.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    pub fn current(&self) -> Result<Side, ProxyError> {
         Ok(self.side(self.used()?.place))
     }
 }

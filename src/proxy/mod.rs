@@ -19,6 +19,7 @@ mod kind;
 pub mod local_ports;
 mod route;
 mod side;
+mod visit;
 
 pub use answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
 pub use embedded::{Control, DoorSet, Ended, ProxyInfo, ServerOptions, nothing_to_do, run, serve};
@@ -27,7 +28,8 @@ pub use external::External;
 pub use in_use::Place;
 pub use kind::Proxy;
 pub use route::{AppRoute, HttpProbe, SlotRoute, Target};
-pub use side::Side;
+pub use side::{Served, Side};
+pub use visit::{AnsweredBy, Visit};
 
 /// Says one line on stderr. A reader that has gone is no reason to stop.
 macro_rules! say {

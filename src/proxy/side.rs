@@ -4,6 +4,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use rustix::net::sockopt::set_socket_linger;
 
 use super::answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
@@ -14,6 +15,7 @@ use super::external::External;
 use super::in_use::Place;
 use super::local_ports;
 use super::route::AppRoute;
+use super::visit::{Visit, visit};
 use crate::model::{AppName, ProxyKind, Settings};
 
 /// How long a port may take to become free that another program lets go of.
@@ -30,6 +32,22 @@ const LEAVES: Duration = Duration::from_secs(45);
 
 /// How often it is looked at meanwhile.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// How long a client that looks whether a port is served waits for its answer.
+const CLIENT: Duration = Duration::from_secs(2);
+
+/// What became of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Served {
+    /// It was answered, and not by 503.
+    Answered,
+    /// Nobody listened.
+    Refused,
+    /// It was answered 503.
+    Unavailable,
+    /// It was connected, and got no answer.
+    BrokenOff,
+}
 
 /// One kind of proxy at one public address.
 #[derive(Debug)]
@@ -69,11 +87,20 @@ impl Side {
         }
     }
 
-    /// Whether somebody listens at its public port.
-    pub async fn is_listened_at(&self) -> bool {
+    /// What a new client gets at its public port that asks for `path` of `host`.
+    pub async fn serves_a_client(&self, host: &str, path: &str) -> Served {
         let connected = local_ports::connect(exchange::dialled(self.place.listen)).await;
+        let Ok(stream) = connected else {
+            return Served::Refused;
+        };
         // Closed by a reset: a port of ours that waits for late packets could be one that is to be listened at.
-        connected.is_ok_and(|stream| set_socket_linger(&stream, Some(Duration::ZERO)).is_ok())
+        let _ = set_socket_linger(&stream, Some(Duration::ZERO));
+        let asked = exchange::ask_on(stream, "the public port", host, path, &[]);
+        match tokio::time::timeout(CLIENT, asked).await {
+            Ok(Ok((status, _))) if status == StatusCode::SERVICE_UNAVAILABLE => Served::Unavailable,
+            Ok(Ok(_)) => Served::Answered,
+            _ => Served::BrokenOff,
+        }
     }
 
     /// Makes sure that the embedded proxy runs, whichever ports it has.
@@ -188,8 +215,9 @@ impl Side {
         }
     }
 
-    /// Asks for `path` of `host` at the public port, as any client would, and gives which release of `app` has
-    /// answered. `check` is the token that [`Side::put_route`] gave.
+    /// Asks for `path` of `host` where only deployer's part answers, and gives which release of `app` has: at the public
+    /// port where that is the embedded proxy's own, at its socket behind a program in front, and at the door that a
+    /// program has for deployer. `check` is the token that [`Side::put_route`] gave.
     ///
     /// # Errors
     /// When nothing answers there within 10 seconds.
@@ -202,8 +230,34 @@ impl Side {
     ) -> Result<Checked, ProxyError> {
         match self.flipping() {
             Some(external) => external.check(app, host, path, check).await,
-            None => self.control.check(self.place.listen, host, path, check).await,
+            None => match self.control.info().await?.socket {
+                Some(socket) if self.external.is_some() => {
+                    self.control.check_at_socket(&socket, host, path, check).await
+                }
+                _ => self.control.check(self.place.listen, host, path, check).await,
+            },
         }
+    }
+
+    /// What a visitor who asks for `path` of `host` is answered at the public port of a program, `within` that time; none
+    /// where the public port is the embedded proxy's own.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn visit(
+        &self,
+        app: &AppName,
+        host: &str,
+        path: &str,
+        within: Duration,
+    ) -> Option<Result<Visit, ProxyError>> {
+        let check = match (&self.external, self.flipping()) {
+            (None, _) => return None,
+            (_, Some(external)) => external.token().ok()?,
+            // One of an older version does not tell, and nothing can be said.
+            _ => self.control.checks().await.ok()?.remove(app)?,
+        };
+        Some(visit(self.place.listen, host, path, &check, within).await)
     }
 
     /// The program that flips by itself.
@@ -223,6 +277,32 @@ impl Side {
         match &self.external {
             Some(external) => external.prepare(routes).await,
             None => Ok(()),
+        }
+    }
+
+    /// Has everything in force here but the ports, after [`Side::prepare`], so that all is seen to work before anybody
+    /// lets a port go. Gives the token of each app's check; none where the apps cannot be asked for yet, since the
+    /// embedded proxy has no port and no socket.
+    ///
+    /// # Errors
+    /// When the program does not run, or does not take it.
+    pub async fn rehearse(&self, routes: &[AppRoute]) -> Result<Option<Vec<Applied>>, ProxyError> {
+        let Some(external) = &self.external else {
+            return Ok(None);
+        };
+        let applied = external.rehearse(routes).await?;
+        let is_asked = self.flipping().is_some();
+        Ok(is_asked.then(|| routes.iter().map(|_| applied.clone()).collect()))
+    }
+
+    /// Makes sure that it can leave for `other`.
+    ///
+    /// # Errors
+    /// When the user's own part of the program's configuration needs deployer's.
+    pub async fn can_leave(&self, other: &Side) -> Result<(), ProxyError> {
+        match &self.external {
+            Some(external) if !self.shares_program(other) => external.can_leave().await,
+            _ => Ok(()),
         }
     }
 

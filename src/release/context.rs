@@ -103,7 +103,11 @@ impl Context {
 
     /// Where the public port answers for an app with these settings, as a person opens it.
     pub fn public_address(&self, app: &AppSettings) -> String {
-        let listen = self.proxy.listen();
+        self.address_at(app, self.proxy.listen())
+    }
+
+    /// The same, where the public port is at `listen`.
+    pub(super) fn address_at(&self, app: &AppSettings, listen: std::net::SocketAddr) -> String {
         let host = match app.hosts.is_empty() {
             false => app.own_host(),
             true if listen.ip().is_unspecified() => "127.0.0.1".to_owned(),

@@ -3,20 +3,25 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use tokio::try_join;
+use tokio::{join, try_join};
 
 use super::entry::Learned;
 use super::retry::engine_that_answers;
 use super::route::{asked_for, goes_to_the_same, route_of};
 use super::run::{Done, Run};
 use super::say;
+use super::say::VisitorsSee;
 use super::start::{instances_of, settle};
+use super::visitor;
 use crate::failpoint;
 use crate::proxy::{AppRoute, Applied, ProxyError};
 
 /// How long a proxy that went away after the intent was written is waited for: its supervisor starts it again
 /// within a second.
 const PROXY_COMES_BACK: Duration = Duration::from_secs(10);
+
+/// How long it may take to see what visitors see.
+const VISIT: Duration = Duration::from_secs(2);
 
 /// The proxy answers, so that the flip's intent may be written.
 pub(super) async fn proxy_answers(run: &mut Run<'_>) -> anyhow::Result<()> {
@@ -40,7 +45,12 @@ pub(super) async fn flip(run: &mut Run<'_>) -> Done {
         run.log.line(&format!(" note: {told}"));
     }
     // The release serves. A crash from here on does all of it again.
-    try_join!(settle_new(run), shows_the_new_release(run, &applied))?;
+    let proof = async { try_join!(settle_new(run), shows_the_new_release(run, &applied)) };
+    let (proven, seen) = join!(proof, what_visitors_see(run));
+    if let Some(VisitorsSee::Note(text) | VisitorsSee::Problem(text)) = seen {
+        run.log.line(&format!(" note: {text}"));
+    }
+    proven?;
     failpoint::at("route.shown");
     let slot = run.slot();
     if !run.promotes() {
@@ -111,7 +121,14 @@ async fn patiently<T>(ask: impl AsyncFn() -> Result<T, ProxyError>) -> Result<T,
     }
 }
 
-/// A request through the public port must be answered by the release that the route names, when it is live.
+/// A rule of the user's in front of the app is told, and stops nothing: what proves the flip was asked behind it.
+async fn what_visitors_see(run: &Run<'_>) -> Option<VisitorsSee> {
+    let side = run.context.proxy.current().ok().filter(|_| run.promotes())?;
+    visitor::sees(run.context, &side, &run.app, VISIT).await
+}
+
+/// A request by the choice that the public port goes by must be answered by the release that the route names, when it
+/// is live.
 async fn shows_the_new_release(run: &Run<'_>, applied: &Applied) -> anyhow::Result<()> {
     if !run.promotes() {
         return Ok(());
@@ -124,16 +141,17 @@ async fn shows_the_new_release(run: &Run<'_>, applied: &Applied) -> anyhow::Resu
         .proxy
         .check(&run.app.name, &host, path, &applied.check)
         .await
-        .with_context(|| format!("no answer through the public port {public}"))?;
+        .with_context(|| format!("no answer from the proxy of {public}"))?;
     match checked.release {
         Some(release) if release == (run.slot(), running.release) => Ok(()),
         Some((slot, release)) => bail!(
-            "the public port {public} is answered by {slot} release {release} for the host {host}, not by {} release {}",
+            "the proxy of {public} answers by {slot} release {release} for the host {host}, not by {} release {}",
             run.slot(),
             running.release
         ),
         None => bail!(
-            "the public port {public} answered {} for the host {host}, and not from an instance: another program may hold it",
+            "the proxy of {public} answered {} for the host {host}, and not from an instance: another program may hold the \
+             port",
             checked.status
         ),
     }

@@ -27,6 +27,7 @@ mod meant;
 mod next;
 #[cfg(test)]
 mod next_tests;
+mod pause;
 mod probe;
 pub mod prune;
 mod pull;
@@ -44,6 +45,7 @@ pub mod status;
 pub mod switch;
 mod turn;
 mod unwell;
+mod visitor;
 pub mod worker;
 
 pub use busy::{Busy, NotFound};

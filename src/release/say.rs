@@ -3,6 +3,7 @@
 mod ahead;
 mod instances;
 mod moves;
+mod visitors;
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::entry::{Facts, Outcome, Step, Why};
+use super::pause::Pause;
 use super::prune::Pruned;
 use crate::model::{AppName, AppSettings, Commit, Digest, Lane, Origin, ReleaseId, Slot};
 use crate::proxy::{ClosedPort, OutInstance, Place};
@@ -27,6 +29,7 @@ pub use moves::{
     SHALLOW, another_cannot_move, blocks_a_release, branch_did_not_move, cannot_move, has_moved,
     is_in_the_way, is_locked, is_mistaken_for, not_taken, released_but_declined,
 };
+pub use visitors::{VisitorsSee, visitors_see, visitors_wait};
 
 /// A time as people read it: `4 ms`, `0.31 s`, `12.4 s`, `3 min 20 s`.
 pub fn time(time: Duration) -> String {
@@ -471,11 +474,9 @@ pub fn one_port(old: Place, new: Place) -> String {
 }
 
 /// Traffic goes through another kind of proxy.
-pub fn switched(old: Place, new: Place, apps: usize, took: Duration, pause: Option<Duration>) -> String {
+pub fn switched(old: Place, new: Place, apps: usize, took: Duration, pause: Option<&Pause>) -> String {
     let apps = count(apps as u64, "app");
-    let pause = pause.map_or(String::new(), |pause| {
-        format!("; nobody listened there for {}", time(pause))
-    });
+    let pause = pause.map_or(String::new(), |pause| format!("; {}", paused(pause)));
     format!(
         "switched: {apps} from {} at {} to {} at {} in {}{pause}",
         old.kind,
@@ -484,6 +485,28 @@ pub fn switched(old: Place, new: Place, apps: usize, took: Duration, pause: Opti
         new.listen,
         time(took)
     )
+}
+
+/// What clients saw at a port that changed hands.
+fn paused(pause: &Pause) -> String {
+    let seen = [
+        (pause.refused, "refused"),
+        (pause.unavailable, "answered 503"),
+        (pause.broken_off, "broken off"),
+    ];
+    let seen: Vec<String> = seen
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    match seen.is_empty() {
+        true => "a client that came every 2 ms was always answered".to_owned(),
+        false => format!(
+            "a client that came every 2 ms was not answered for {} ({})",
+            time(pause.longest),
+            seen.join(", ")
+        ),
+    }
 }
 
 /// Both sides of a switch serve for a while.

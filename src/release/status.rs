@@ -1,6 +1,10 @@
 //! What runs: state, the journals of runs under way, the engine and the proxy, put together.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use anyhow::Result;
+use futures_util::future::join_all;
 use serde::Serialize;
 
 use super::context::{App, Context};
@@ -8,12 +12,16 @@ use super::endings::InstanceEndings;
 use super::entry::{Outcome, Step};
 use super::history::{self, Past};
 use super::route::{route_of, serves_the_same};
-use super::{say, unwell};
+use super::say::VisitorsSee;
+use super::{say, unwell, visitor};
 use crate::engine::Instance;
 use crate::git::SlotRepository;
 use crate::model::{AppName, By, Commit, Digest, ReleaseId, Slot};
 use crate::proxy::{AppRoute, ClosedPort, OutInstance, local_ports};
 use crate::store::{AppState, Moment};
+
+/// How long it may take to see what visitors see.
+const VISIT: Duration = Duration::from_secs(1);
 
 /// Everything that `status` shows of an app.
 #[derive(Debug, Serialize)]
@@ -30,6 +38,8 @@ pub struct AppStatus {
     pub under_way: Vec<UnderWay>,
     /// What is not as it should be, a sentence each.
     pub problems: Vec<String>,
+    /// What is as the user has it, and good to know, a sentence each.
+    pub notes: Vec<String>,
 }
 
 /// What a slot runs.
@@ -92,7 +102,9 @@ pub struct UnderWay {
 /// # Errors
 /// When the store cannot be read.
 pub async fn of(context: &Context, apps: &[AppName]) -> Result<Vec<AppStatus>> {
+    let visitors = what_visitors_see(context, apps).await;
     let seen = Seen {
+        visitors,
         asked: Moment::now(),
         instances: instances(context).await,
         routes: context.proxy.routes().await.map_err(anyhow::Error::from),
@@ -120,6 +132,7 @@ fn untold(context: &Context, name: &AppName, error: &anyhow::Error) -> AppStatus
         slots: Vec::new(),
         under_way: Vec::new(),
         problems: vec![format!("{error:#}")],
+        notes: Vec::new(),
     }
 }
 
@@ -131,10 +144,26 @@ struct Seen {
     routes: Result<Vec<AppRoute>>,
     out: Vec<OutInstance>,
     closed: Vec<ClosedPort>,
+    /// What visitors see of each app that is live, where it is not the app.
+    visitors: BTreeMap<AppName, VisitorsSee>,
     /// Of the proxy, whatever the app.
     problems: Vec<String>,
     /// What differs between the proxy that is wanted and the one in use.
     differs: Option<String>,
+}
+
+/// Looks at the public port as the visitors of all apps that are live do, at once.
+async fn what_visitors_see(context: &Context, apps: &[AppName]) -> BTreeMap<AppName, VisitorsSee> {
+    let Ok(side) = context.proxy.current() else {
+        return BTreeMap::new();
+    };
+    let looks = apps.iter().filter_map(|name| {
+        let is_live = context.store.state(name).ok()?.live.is_some();
+        let app = context.app(name).ok().filter(|_| is_live)?;
+        let side = &side;
+        Some(async move { Some((app.name.clone(), visitor::sees(context, side, &app, VISIT).await?)) })
+    });
+    join_all(looks).await.into_iter().flatten().collect()
 }
 
 async fn instances(context: &Context) -> Result<unwell::Seen> {
@@ -184,6 +213,12 @@ fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
     problems.extend(branches_left(context, app, &state));
     problems.extend(seen.problems.iter().cloned());
     problems.extend(seen.differs.clone());
+    let mut notes = Vec::new();
+    match seen.visitors.get(&app.name) {
+        Some(VisitorsSee::Note(text)) => notes.push(text.clone()),
+        Some(VisitorsSee::Problem(text)) => problems.push(text.clone()),
+        None => {}
+    }
     match &seen.routes {
         Err(error) => problems.push(format!("{error:#}")),
         Ok(routes) => {
@@ -211,6 +246,7 @@ fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
         slots: slots.into_iter().collect::<Result<_>>()?,
         under_way,
         problems,
+        notes,
         app: app.name.clone(),
     })
 }

@@ -1,30 +1,30 @@
 //! From one kind of proxy to another.
 //!
 //! ```text
-//! intent → prepare new → old lets ports go → new takes them → every app is asked for → in use → old leaves
+//! intent → can old leave? → prepare new → rehearse → old lets ports go → new takes them → every app is asked for → in
+//!        use → old leaves
 //! ```
 //!
 //! `kind.json` names who serves and, as long as a switch has not ended, the other side. Whoever finds it so brings it to
 //! one of the two ends, which is always the same: the one that serves takes everything, the other one leaves.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use tokio::task::JoinHandle;
 
 use super::context::{App, Context};
+use super::pause::{Pause, Watch};
 use super::route::{asked_for, goes_to_the_same, route_of};
-use super::{busy, say as told, turn};
+use super::say::VisitorsSee;
+use super::{busy, say as told, turn, visitor};
 use crate::failpoint;
 use crate::model::{Program, ProxyKind};
 use crate::proxy::{AppRoute, Applied, Place, Side};
 use crate::store::AppLock;
 
-/// How often it is looked whether somebody listens.
-const LOOK: Duration = Duration::from_millis(1);
+/// How long it may take to see what visitors of an app see.
+const VISIT: Duration = Duration::from_secs(2);
 
 /// What a holder of an app's lock is called.
 const WHAT: &str = "proxy switch";
@@ -90,8 +90,19 @@ pub async fn switch(
         new.place(),
         held.apps.len(),
         began.elapsed(),
-        pause,
+        pause.as_ref(),
     ));
+    for (app, route) in &held.apps {
+        let looks = route
+            .live
+            .is_some()
+            .then(|| visitor::sees(context, &new, app, VISIT));
+        if let Some(looks) = looks
+            && let Some(VisitorsSee::Note(text) | VisitorsSee::Problem(text)) = looks.await
+        {
+            say(format!("note: {text}"));
+        }
+    }
     if old.place().listen != new.place().listen && !terms.overlap.is_zero() {
         say(told::both_serve(old.place(), new.place(), terms.overlap));
         tokio::time::sleep(terms.overlap).await;
@@ -161,58 +172,23 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
         && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
 }
 
-/// Looks how long nobody listens at a public port.
-struct Silence {
-    until: Arc<AtomicBool>,
-    longest: JoinHandle<Duration>,
-}
-
-impl Silence {
-    fn at(side: Side) -> Self {
-        let until = Arc::new(AtomicBool::new(false));
-        let longest = tokio::spawn(longest_silence(side, Arc::clone(&until)));
-        Self { until, longest }
-    }
-
-    async fn end(self) -> Duration {
-        self.until.store(true, Ordering::Relaxed);
-        self.longest.await.unwrap_or_default()
-    }
-}
-
-/// From the last connection that was taken to the next one, where one was refused in between.
-async fn longest_silence(side: Side, until: Arc<AtomicBool>) -> Duration {
-    let (mut longest, mut is_silent, mut last) = (Duration::ZERO, false, Instant::now());
-    loop {
-        if side.is_listened_at().await {
-            if is_silent {
-                longest = longest.max(last.elapsed());
-            }
-            (is_silent, last) = (false, Instant::now());
-            if until.load(Ordering::Relaxed) {
-                return longest;
-            }
-        } else if until.load(Ordering::Relaxed) {
-            return longest.max(last.elapsed());
-        } else {
-            is_silent = true;
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-/// Until the new side serves every app. Gives how long nobody listened at the public port.
+/// Until the new side serves every app. Gives what a client saw meanwhile, where both have one public port.
 async fn go(
     context: &Context,
     held: &Held,
     old: &Side,
     new: &Side,
     takes_the_port: bool,
-) -> Result<Option<Duration>> {
+) -> Result<Option<Pause>> {
     let routes = held.routes();
+    old.can_leave(new).await?;
     new.prepare(&routes).await?;
     failpoint::at("switch.prepared");
-    let silence = takes_the_port.then(|| Silence::at(context.proxy.side(old.place())));
+    if takes_the_port && let Some(applied) = new.rehearse(&routes).await? {
+        serves(held, new, &applied).await?;
+    }
+    failpoint::at("switch.rehearsed");
+    let watch = takes_the_port.then(|| Watch::begin(context.proxy.side(old.place()), held.a_client()));
     // A program that keeps its public port keeps its slot ports too, until it leaves.
     let keeps_slots = matches!(old.place().kind, ProxyKind::Flip(_))
         && !takes_the_port
@@ -237,8 +213,8 @@ async fn go(
             new.take(&routes, !keeps_slots).await?
         }
     };
-    let pause = match silence {
-        Some(silence) => Some(silence.end().await),
+    let pause = match watch {
+        Some(watch) => Some(watch.end().await),
         None => None,
     };
     failpoint::at("switch.taken");
@@ -336,6 +312,13 @@ impl Held {
 
     fn routes(&self) -> Vec<AppRoute> {
         self.apps.iter().map(|(_, route)| route.clone()).collect()
+    }
+
+    /// What a client asks for that is to see whether the public port is served: host and path.
+    fn a_client(&self) -> (String, String) {
+        let live = self.apps.iter().find(|(_, route)| route.live.is_some());
+        let (host, path) = live.map_or(("localhost".to_owned(), "/"), |(app, _)| asked_for(&app.settings));
+        (host, path.to_owned())
     }
 
     /// Refuses to move what is not as state says. A side that does not answer serves nothing that could be lost.

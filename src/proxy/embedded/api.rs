@@ -150,6 +150,7 @@ async fn called(
     match (parts.method, parts.uri.path()) {
         (Method::GET, "/v1/info") => Ok(done(&server.info())),
         (Method::GET, "/v1/routes") => Ok(done(&server.routes())),
+        (Method::GET, "/v1/checks") => Ok(done(&server.checks())),
         (Method::GET, "/v1/out") => Ok(done(&server.out())),
         (Method::PUT, "/v1/routes") => match server.put_route(read(body).await?).await? {
             Some(applied) => Ok(done(&applied)),

@@ -1,12 +1,13 @@
 //! The client of the proxy's control socket.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HOST;
-use http::{Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -214,15 +215,32 @@ impl Control {
         path: &str,
         check: &str,
     ) -> Result<Checked, ProxyError> {
-        let (status, headers) = exchange::ask(public, host, path, &[(CHECK, check)]).await?;
-        let release = headers.get(RELEASE).and_then(|value| {
-            let (slot, release) = value.to_str().ok()?.split_once('/')?;
-            Some((slot.parse().ok()?, release.parse().ok()?))
-        });
-        Ok(Checked {
-            status: status.as_u16(),
-            release,
-        })
+        let asked = exchange::ask(public, host, path, &[(CHECK, check)]).await?;
+        Ok(checked(&asked))
+    }
+
+    /// As [`Control::check`], at the unix socket that the proxy listens at where another program stands in front of it:
+    /// no rule of that program can answer.
+    ///
+    /// # Errors
+    /// When nothing answers there within 10 seconds.
+    pub async fn check_at_socket(
+        &self,
+        socket: &Path,
+        host: &str,
+        path: &str,
+        check: &str,
+    ) -> Result<Checked, ProxyError> {
+        let asked = exchange::ask_at_socket(socket, host, path, &[(CHECK, check)]).await?;
+        Ok(checked(&asked))
+    }
+
+    /// The token of each app's check.
+    ///
+    /// # Errors
+    /// When the proxy does not answer, or is of a version that does not tell.
+    pub async fn checks(&self) -> Result<BTreeMap<AppName, String>, ProxyError> {
+        self.call(Method::GET, "/v1/checks", &(), DEADLINE).await
     }
 
     /// Tells a proxy that has handed over which routes are in force.
@@ -289,6 +307,18 @@ impl Control {
         let status = response.status();
         let answer = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
         Ok((status, answer.map_err(|error| broke(&error))?.to_bytes()))
+    }
+}
+
+/// What the head of an answer tells.
+fn checked((status, headers): &(StatusCode, HeaderMap)) -> Checked {
+    let release = headers.get(RELEASE).and_then(|value| {
+        let (slot, release) = value.to_str().ok()?.split_once('/')?;
+        Some((slot.parse().ok()?, release.parse().ok()?))
+    });
+    Checked {
+        status: status.as_u16(),
+        release,
     }
 }
 

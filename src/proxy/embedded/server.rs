@@ -1,5 +1,6 @@
 //! A running proxy, as its control socket sees it: routes change, and old upstreams drain.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddrV4;
@@ -137,6 +138,12 @@ impl Server {
             .into_iter()
             .map(|stored| stored.route)
             .collect()
+    }
+
+    /// The token of each app's check.
+    pub(super) fn checks(&self) -> BTreeMap<AppName, String> {
+        let routes = self.plane.switch.routes().into_iter();
+        routes.map(|stored| (stored.route.app, stored.check)).collect()
     }
 
     /// The instances that are out.

@@ -3,20 +3,21 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddrV4;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::view::{VERSION_HOST, View};
 use super::way::Way;
-use super::{CHECK, command};
+use super::{CHECK, command, door};
 use crate::failpoint;
 use crate::model::{Program, ProxySettings};
 use crate::proxy::error::ProxyError;
 use crate::proxy::{exchange, file};
 
 /// The answer's header at [`VERSION_HOST`].
-const VERSION: &str = "deployer-configuration";
+pub(super) const VERSION: &str = "deployer-configuration";
 
 /// How long a program may take to put a configuration in force that it was told to read.
 const TAKES_EFFECT: Duration = Duration::from_secs(10);
@@ -39,6 +40,8 @@ pub(super) struct Configuration<'a> {
     pub(super) check: Vec<String>,
     /// The command that puts it in force.
     pub(super) reload: Vec<String>,
+    /// Where it is asked for.
+    pub(super) door: Option<SocketAddrV4>,
     /// The version that this process has had checked already.
     pub(super) checked: Option<String>,
 }
@@ -88,7 +91,8 @@ impl Configuration<'_> {
 
     /// Read, and answered by.
     async fn take(&self, view: &View, check: &str, way: &dyn Way) -> Result<(), String> {
-        way.before_reload(view).await;
+        way.before_reload(view, self.serves_visitors(view, check).await)
+            .await;
         command::run(&self.reload).await?;
         let began = Instant::now();
         while began.elapsed() < TAKES_EFFECT {
@@ -103,6 +107,67 @@ impl Configuration<'_> {
             self.settings.listen,
             self.file.display()
         ))
+    }
+
+    /// Whether visitors may have connections to deployer's part. In a switch they come to the program only afterwards, and
+    /// nothing is to be waited for.
+    async fn serves_visitors(&self, view: &View, check: &str) -> bool {
+        let is_switch = self.checked.as_ref() == Some(&view.version);
+        let is_deployers = async || {
+            let asked = exchange::ask(self.settings.listen, VERSION_HOST, "/", &[(CHECK, check)]).await;
+            asked.is_ok_and(|(_, headers)| headers.contains_key(VERSION))
+        };
+        view.is_public && (!is_switch || is_deployers().await)
+    }
+
+    /// Has the program take all of `view` but the public port and the slot ports, which somebody else has; after
+    /// [`Configuration::prepare`]. When this returns it runs, and serves by it at the door. The whole configuration is
+    /// written again, for the reload that is to come.
+    ///
+    /// # Errors
+    /// [`ProxyError::Refused`] when the program does not.
+    pub(super) async fn rehearse(&self, view: &View, check: &str, way: &dyn Way) -> Result<(), ProxyError> {
+        let tried = view.without_ports();
+        self.write(&tried.text()?)?;
+        let taken = self.take(&tried, check, way).await;
+        self.write(&view.text()?)?;
+        taken.map_err(|why| {
+            ProxyError::refused(format!(
+                "{} does not take its configuration: {why}",
+                self.program.name()
+            ))
+        })?;
+        way.settled(view).await
+    }
+
+    /// Checks whether the program takes its configuration without deployer's part, which is away for that moment alone.
+    ///
+    /// # Errors
+    /// [`ProxyError::Refused`] with what it misses.
+    pub(super) async fn check_without(&self) -> Result<(), ProxyError> {
+        let away = self.away();
+        match fs::rename(&self.file, &away) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            moved => moved.map_err(|error| self.failed("moved", &error))?,
+        }
+        failpoint::at("configuration.away");
+        let checked = command::run(&self.check).await;
+        fs::rename(&away, &self.file).map_err(|error| self.failed("put back", &error))?;
+        checked.map_err(|why| {
+            ProxyError::refused(format!(
+                "{} cannot do without deployer's part yet: {why}{}. Take out of your own files what names deployer's \
+                 part, and give this command again",
+                self.program.name(),
+                missed(&self.check, &why)
+            ))
+        })
+    }
+
+    /// Where deployer's part is while it is tried whether the program can do without.
+    fn away(&self) -> PathBuf {
+        let mut name = self.file.clone().into_os_string();
+        name.push(".away");
+        name.into()
     }
 
     /// The former file is back; and in force again, as far as the program takes it, where it `was_read` that there was
@@ -143,6 +208,7 @@ impl Configuration<'_> {
     /// # Errors
     /// When it cannot be removed, or the program does not take what is left.
     pub(super) async fn remove(&self, check: &str) -> Result<(), ProxyError> {
+        let former = self.read()?;
         let was_there = match fs::remove_file(&self.file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             removed => removed
@@ -157,6 +223,9 @@ impl Configuration<'_> {
             // A program that does not run serves nothing, and is started without deployer's part.
             if !self.is_deployers(check).await {
                 return Ok(());
+            }
+            if let Some(former) = former {
+                let _ = self.write(&former);
             }
             return Err(ProxyError::failed(format!(
                 "{} goes on as before: {why}",
@@ -220,7 +289,8 @@ impl Configuration<'_> {
     /// # Errors
     /// [`ProxyError::Unreachable`] when nothing answers there.
     pub(super) async fn version(&self, check: &str) -> Result<Option<String>, ProxyError> {
-        let asked = exchange::ask(self.settings.listen, VERSION_HOST, "/", &[(CHECK, check)]).await;
+        let headers = [(CHECK, check)];
+        let asked = door::ask(self.door, self.settings.listen, VERSION_HOST, "/", &headers).await;
         let (_, headers) = asked.map_err(|error| ProxyError::Unreachable {
             who: format!(
                 "{} does not answer at {}",
@@ -246,6 +316,8 @@ impl Configuration<'_> {
     fn write(&self, text: &str) -> Result<(), ProxyError> {
         let folder = self.file.parent().unwrap_or(Path::new("/"));
         make_readable(folder).map_err(|error| self.failed("written", &error))?;
+        // Of a deployer that was killed while the program was tried without.
+        let _ = fs::remove_file(self.away());
         self.make_beside()?;
         file::replace(&self.file, text.as_bytes(), MODE).map_err(|error| self.failed("written", &error))
     }
@@ -268,6 +340,28 @@ impl Configuration<'_> {
             _ => "",
         };
         ProxyError::refused(format!("{} cannot be {what}: {error}{hint}", self.file.display()))
+    }
+}
+
+/// Where the user's own files name a backend that `why` misses: HAProxy says which backend, and not where. `check` is the
+/// command that has said so.
+fn missed(check: &[String], why: &str) -> String {
+    let mut places = Vec::new();
+    for file in check.iter().map(Path::new).filter(|path| path.is_file()) {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        for (index, line) in text.lines().enumerate() {
+            let mut words = line
+                .split_whitespace()
+                .skip_while(|word| !word.ends_with("_backend"));
+            let named = words.nth(1).unwrap_or_default();
+            if named.starts_with("deployer") && why.contains(&format!("'{named}'")) {
+                places.push(format!("{named} is named in {}:{}", file.display(), index + 1));
+            }
+        }
+    }
+    match places.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", places.join(", ")),
     }
 }
 

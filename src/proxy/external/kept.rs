@@ -15,6 +15,9 @@ use crate::proxy::route::{AppRoute, Target};
 pub(super) struct Kept {
     /// The token for a check; stands in the configuration.
     pub(super) check: String,
+    /// Where deployer asks the program; none where an older deployer wrote this.
+    #[serde(default)]
+    pub(super) door: Option<SocketAddrV4>,
     /// By the app's name.
     pub(super) apps: BTreeMap<AppName, KeptRoute>,
     /// Slot ports that are left out of the configuration, since somebody else has them.
@@ -54,6 +57,7 @@ impl Kept {
     pub(super) fn new(check: String) -> Self {
         Self {
             check,
+            door: None,
             apps: BTreeMap::new(),
             closed: BTreeSet::new(),
         }

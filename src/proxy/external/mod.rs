@@ -11,6 +11,7 @@
 mod caddy;
 mod command;
 mod configuration;
+mod door;
 mod haproxy;
 mod kept;
 mod marks;
@@ -35,7 +36,6 @@ use self::view::View;
 use self::way::Way;
 use super::answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
 use super::error::ProxyError;
-use super::exchange;
 use super::file;
 use super::route::AppRoute;
 use crate::failpoint;
@@ -112,8 +112,8 @@ impl External {
     /// # Errors
     /// When it does not.
     pub async fn ready(&self) -> Result<(), ProxyError> {
-        let configuration = self.configuration();
         let kept = self.kept()?;
+        let configuration = self.configuration(kept.door);
         match configuration.file.exists() && !(self.is_flipping() && kept.is_new()) {
             true => configuration.version(&kept.check).await.map(drop),
             false => Ok(()),
@@ -127,7 +127,7 @@ impl External {
     /// former one is back, and nothing has changed.
     pub async fn put_route(&self, route: &AppRoute) -> Result<Applied, ProxyError> {
         let _changing = self.lock().await?;
-        let mut kept = self.kept()?;
+        let mut kept = self.kept_with_door().await?;
         route
             .check(kept.routes(), self.settings.listen.port())
             .map_err(ProxyError::refused)?;
@@ -154,7 +154,7 @@ impl External {
         tried_again: impl Fn(u16) -> bool,
         patience: Duration,
     ) -> Result<(), ProxyError> {
-        let text = self.configuration().read()?.unwrap_or_default();
+        let text = self.configuration(kept.door).read()?.unwrap_or_default();
         kept.closed = slot_ports::taken(kept, &text, self.settings.slot_listen, tried_again, patience).await;
         Ok(())
     }
@@ -176,7 +176,7 @@ impl External {
     /// As for [`External::put_route`].
     pub async fn remove_route(&self, app: &AppName) -> Result<(), ProxyError> {
         let _changing = self.lock().await?;
-        let mut kept = self.kept()?;
+        let mut kept = self.kept_with_door().await?;
         if kept.remove(app) {
             self.put_in_force(&kept).await?;
         }
@@ -189,9 +189,9 @@ impl External {
     /// As for [`External::put_route`].
     pub async fn put_front(&self) -> Result<(), ProxyError> {
         let _changing = self.lock().await?;
-        let kept = self.kept()?;
+        let kept = self.kept_with_door().await?;
         self.keep_token(&kept)?;
-        self.configuration()
+        self.configuration(kept.door)
             .put(&self.view(&kept), &kept.check, self.way.as_ref())
             .await?;
         self.keep(&kept)
@@ -205,12 +205,45 @@ impl External {
     /// one is back.
     pub async fn prepare(&self, routes: &[AppRoute]) -> Result<(), ProxyError> {
         let _changing = self.lock().await?;
-        let kept = self.kept_of(routes)?;
+        let kept = self.kept_of(routes).await?;
         self.keep_token(&kept)?;
         let view = self.view(&kept);
-        self.configuration().prepare(&view).await?;
+        self.configuration(kept.door).prepare(&view).await?;
         *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some(view.version);
         Ok(())
+    }
+
+    /// Has the program take everything that is not the public port or a slot port, with what is chosen for `routes`; after
+    /// [`External::prepare`]. From then on [`External::check`] asks for every app. Gives the token for that.
+    ///
+    /// # Errors
+    /// When the program does not run, or does not take it. What was written is for [`External::leave`].
+    pub async fn rehearse(&self, routes: &[AppRoute]) -> Result<Applied, ProxyError> {
+        let _changing = self.lock().await?;
+        let kept = self.kept_of(routes).await?;
+        let view = self.view(&kept);
+        self.configuration(kept.door)
+            .rehearse(&view, &kept.check, self.way.as_ref())
+            .await?;
+        self.keep(&kept)?;
+        if self.is_flipping() {
+            self.way.choose(&view, &kept.choices()).await?;
+        }
+        // No port is asked for yet.
+        Ok(Applied {
+            closed: Vec::new(),
+            check: kept.check,
+        })
+    }
+
+    /// Makes sure that the program takes its configuration without deployer's part, so that it can leave.
+    ///
+    /// # Errors
+    /// [`ProxyError::Refused`] when it does not: the user's own part names something of deployer's.
+    pub async fn can_leave(&self) -> Result<(), ProxyError> {
+        let _changing = self.lock().await?;
+        let kept = self.kept()?;
+        self.configuration(kept.door).check_without().await
     }
 
     /// Puts `routes`, and no others, in force, by one reload where the configuration differs.
@@ -219,7 +252,7 @@ impl External {
     /// As for [`External::put_route`].
     pub async fn put_all(&self, routes: &[AppRoute]) -> Result<Applied, ProxyError> {
         let _changing = self.lock().await?;
-        let mut kept = self.kept_of(routes)?;
+        let mut kept = self.kept_of(routes).await?;
         self.keep_token(&kept)?;
         self.leave_out_taken(&mut kept, |_| true, slot_ports::AT_A_SWITCH)
             .await?;
@@ -227,7 +260,7 @@ impl External {
             true => self.put_in_force(&kept).await?,
             false => {
                 let view = self.view(&kept);
-                self.configuration()
+                self.configuration(kept.door)
                     .put(&view, &kept.check, self.way.as_ref())
                     .await?;
                 self.keep(&kept)?;
@@ -248,10 +281,10 @@ impl External {
         let _changing = self.lock().await?;
         let former = self.kept()?;
         let view = self.view(&former);
-        if self.configuration().file.exists() {
-            self.way.before_reload(&view).await;
+        if self.configuration(former.door).file.exists() {
+            self.way.before_reload(&view, true).await;
         }
-        let removed = self.configuration().remove(&former.check).await;
+        let removed = self.configuration(former.door).remove(&former.check).await;
         self.way.after_reload(&view);
         removed?;
         let kept = Kept::new(former.check);
@@ -262,8 +295,8 @@ impl External {
     }
 
     /// What is kept where `routes` are all that there are. In front of the embedded proxy there are none.
-    fn kept_of(&self, routes: &[AppRoute]) -> Result<Kept, ProxyError> {
-        let mut kept = self.kept()?;
+    async fn kept_of(&self, routes: &[AppRoute]) -> Result<Kept, ProxyError> {
+        let mut kept = self.kept_with_door().await?;
         let routes = if self.is_flipping() { routes } else { &[] };
         kept.retain(|app| routes.iter().any(|route| route.app == *app));
         for route in routes {
@@ -281,7 +314,7 @@ impl External {
     async fn put_in_force(&self, kept: &Kept) -> Result<(), ProxyError> {
         self.keep_token(kept)?;
         let view = self.view(kept);
-        self.configuration()
+        self.configuration(kept.door)
             .put(&view, &kept.check, self.way.as_ref())
             .await?;
         failpoint::at("route.configured");
@@ -313,7 +346,7 @@ impl External {
             return Ok(Vec::new());
         }
         let view = self.view(&kept);
-        self.configuration().problems(&view, &kept.check).await
+        self.configuration(kept.door).problems(&view, &kept.check).await
     }
 
     /// The instances that the program itself has found to be down.
@@ -347,7 +380,8 @@ impl External {
         })
     }
 
-    /// Asks for `path` of `host` at the public port, and gives which release of `app` has answered.
+    /// Asks for `path` of `host` where only deployer's part of the configuration answers, by the choice that the public
+    /// port goes by, and gives which release of `app` has answered.
     ///
     /// # Errors
     /// When nothing answers there.
@@ -358,13 +392,23 @@ impl External {
         path: &str,
         check: &str,
     ) -> Result<Checked, ProxyError> {
+        let kept = self.kept()?;
         let headers = [(CHECK, check)];
-        let (status, headers) = exchange::ask(self.settings.listen, host, path, &headers).await?;
+        let asked = door::ask(kept.door, self.settings.listen, host, path, &headers).await;
+        let (status, headers) = asked?;
         let told = headers.get(RELEASE).and_then(|value| value.to_str().ok());
         Ok(Checked {
             status: status.as_u16(),
-            release: told.and_then(|told| self.kept().ok()?.release(app, told)),
+            release: told.and_then(|told| kept.release(app, told)),
         })
+    }
+
+    /// The token of a check.
+    ///
+    /// # Errors
+    /// When what is kept cannot be read.
+    pub(super) fn token(&self) -> Result<String, ProxyError> {
+        Ok(self.kept()?.check)
     }
 
     fn is_flipping(&self) -> bool {
@@ -380,7 +424,7 @@ impl External {
         )
     }
 
-    fn configuration(&self) -> Configuration<'_> {
+    fn configuration(&self, door: Option<SocketAddrV4>) -> Configuration<'_> {
         Configuration {
             program: self.program,
             settings: &self.settings,
@@ -388,6 +432,7 @@ impl External {
             beside: self.way.beside().map(|name| self.folder().join(name)),
             check: self.way.check(),
             reload: self.way.reload(),
+            door,
             checked: self
                 .prepared
                 .lock()
@@ -424,6 +469,13 @@ impl External {
                 Ok(Kept::new(check))
             }
         }
+    }
+
+    /// What is kept, with a door that the program has or can have.
+    async fn kept_with_door(&self) -> Result<Kept, ProxyError> {
+        let mut kept = self.kept()?;
+        kept.door = Some(door::choose(kept.door, &self.state, &kept.check).await);
+        Ok(kept)
     }
 
     /// One change of the routes at a time, whoever makes it.

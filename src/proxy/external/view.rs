@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -34,6 +35,13 @@ pub(super) struct View {
     pub(super) listen: String,
     pub(super) listen_ip: String,
     pub(super) listen_port: u16,
+    /// Whether the public port and the slot ports are listened at. They are not while a switch tries whether the program
+    /// takes all the rest.
+    pub(super) is_public: bool,
+    /// Where deployer asks the program, and its parts: see `door.rs`.
+    pub(super) door: Option<SocketAddrV4>,
+    pub(super) door_ip: String,
+    pub(super) door_port: u16,
     /// The address that slot ports listen on.
     pub(super) slot_listen: String,
     /// The folder of deployer's part: the program can read it.
@@ -89,7 +97,7 @@ pub(super) struct AppView {
     /// Blue first.
     pub(super) slots: Vec<SlotView>,
     /// The slots whose own ports the program listens on: all that nobody else has.
-    pub(super) doors: Vec<SlotView>,
+    pub(super) open_slots: Vec<SlotView>,
 }
 
 /// One slot of an app.
@@ -109,7 +117,7 @@ pub(super) struct LaneView {
     /// What the program calls it: `deployer.shop.green.a`. No app's name has a dot.
     pub(super) name: String,
     /// `ADDRESS:PORT` of each instance.
-    pub(super) upstreams: Vec<std::net::SocketAddrV4>,
+    pub(super) upstreams: Vec<SocketAddrV4>,
 }
 
 impl View {
@@ -128,6 +136,10 @@ impl View {
             listen: settings.listen.to_string(),
             listen_ip: settings.listen.ip().to_string(),
             listen_port: settings.listen.port(),
+            is_public: true,
+            door: kept.door,
+            door_ip: kept.door.map_or(String::new(), |door| door.ip().to_string()),
+            door_port: kept.door.map_or(0, |door| door.port()),
             slot_listen: settings.slot_listen.to_string(),
             folder: settings.folder.join(program.as_str()),
             socket: is_front.then(|| settings.socket.clone()),
@@ -150,6 +162,17 @@ impl View {
         if program == Program::Haproxy {
             view.read_snippets();
         }
+        view.version = view.digest();
+        view
+    }
+
+    /// The same without the public port and the slot ports.
+    pub(super) fn without_ports(&self) -> Self {
+        let mut view = Self {
+            is_public: false,
+            version: String::new(),
+            ..self.clone()
+        };
         view.version = view.digest();
         view
     }
@@ -249,7 +272,7 @@ impl AppView {
                 .join(format!("{}.{}", route.app, program.as_str())),
             snippet_text: None,
             probe: probe.chain(targets).find_map(|target| target.probe.clone()),
-            doors: slots.iter().filter(is_open).cloned().collect(),
+            open_slots: slots.iter().filter(is_open).cloned().collect(),
             slots,
         }
     }

@@ -30,9 +30,9 @@ pub(super) trait Way: Debug + Send + Sync {
     fn reload(&self) -> Vec<String>;
 
     /// Prepares the program for a reload, which follows: the configuration before that of `view` is in force. A program
-    /// that closes kept connections when it reloads has its clients leave them before.
-    fn before_reload<'a>(&'a self, view: &'a View) -> BoxFuture<'a, ()> {
-        let _ = view;
+    /// that closes kept connections when it reloads has its clients leave them before, where it `serves` any.
+    fn before_reload<'a>(&'a self, view: &'a View, serves: bool) -> BoxFuture<'a, ()> {
+        let _ = (view, serves);
         Box::pin(async {})
     }
 

@@ -5,4 +5,5 @@ mod front;
 mod haproxy;
 mod kinds;
 mod nginx;
+mod rules;
 mod switch;

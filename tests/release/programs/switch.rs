@@ -1,10 +1,14 @@
 //! From one kind of proxy to another.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::support::fail_points::{Kind as Process, Point};
+use crate::support::http::{Failure, Request, request};
 use crate::support::process::signal;
 use crate::support::programs::{Kind, Program};
 use crate::support::traffic::Outcome;
@@ -268,9 +272,8 @@ fn caddy_takes_over_the_embedded_proxys_address_and_gives_it_back() {
 
 /// With a pause, from the embedded proxy to another one and back, at one address.
 fn there_and_back(world: &mut World, shop: &App, kind: &str) {
-    let said = world.deployer(&["proxy", "switch", kind, "--with-pause"]).good();
-    println!("{said}");
-    assert!(said.contains("nobody listened there for"), "{said}");
+    is_not_tried_while_it_does_not_run(world, kind);
+    paused(world, kind);
     assert_eq!(world.await_proxys_end(), NOT_IN_USE);
     assert_eq!(
         (world.version(), world.version_at(shop.green)),
@@ -278,15 +281,153 @@ fn there_and_back(world: &mut World, shop: &App, kind: &str) {
     );
     world.reconfigure(&section(world, kind, false), &section(world, "embedded", false));
     waiting_proxy(world);
-    let said = world
-        .deployer(&["proxy", "switch", "embedded", "--with-pause"])
-        .good();
-    println!("{said}");
+    paused(world, "embedded");
     assert_eq!(
         (world.version(), world.version_at(shop.green)),
         ("v2".into(), "v1".into())
     );
     world.recovers("after both switches");
+}
+
+/// What a client sees that comes every 2 ms, each time on a connection of its own.
+#[derive(Debug, Default)]
+struct Client {
+    /// The longest time from one good answer to the next, where one in between was none.
+    longest: Duration,
+    failed: BTreeMap<Failure, u64>,
+}
+
+/// Ends a client, also where what it was to see has failed.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+impl Client {
+    /// Comes while `meanwhile` lasts.
+    fn during<T>(world: &World, meanwhile: impl FnOnce() -> T) -> (Self, T) {
+        let is_over = AtomicBool::new(false);
+        let (public, is_over) = (world.public(), &is_over);
+        std::thread::scope(|scope| {
+            let client = scope.spawn(move || Self::until(public, is_over));
+            let over = Over(is_over);
+            let ended = meanwhile();
+            drop(over);
+            (client.join().expect("the client ends"), ended)
+        })
+    }
+
+    fn until(public: SocketAddr, is_over: &AtomicBool) -> Self {
+        let version = Request {
+            path: "/version".into(),
+            host: "localhost".into(),
+            ..Request::default()
+        };
+        let (mut seen, mut answered, mut is_paused) = (Self::default(), Instant::now(), false);
+        while !is_over.load(Relaxed) || is_paused {
+            let failure = match request(public, &version, DEADLINE) {
+                Ok(reply) if reply.status == 200 => None,
+                Ok(reply) => Some(Failure::Status(reply.status)),
+                Err(failure) => Some(failure),
+            };
+            match failure {
+                None if is_paused => seen.longest = seen.longest.max(answered.elapsed()),
+                None => {}
+                Some(failure) => *seen.failed.entry(failure).or_default() += 1,
+            }
+            is_paused = failure.is_some();
+            if !is_paused {
+                answered = Instant::now();
+            }
+            assert!(answered.elapsed() < DEADLINE, "nobody answers: {seen:?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        seen
+    }
+}
+
+/// Switches with a pause: a client sees no more of it than a moment in which nobody listens, and is told how long that was.
+fn paused(world: &World, kind: &str) {
+    let switch = || world.deployer(&["proxy", "switch", kind, "--with-pause"]).good();
+    let (client, said) = Client::during(world, switch);
+    println!("{said}{client:?}");
+    assert!(said.contains("a client that came every 2 ms was"), "{said}");
+    let is_503 = |failure: &Failure| *failure == Failure::Status(503);
+    assert!(!client.failed.keys().any(is_503), "{client:?}");
+    assert!(client.longest < Duration::from_millis(800), "{client:?}");
+}
+
+/// A program that does not run is seen to before anybody lets a port go.
+fn is_not_tried_while_it_does_not_run(world: &mut World, kind: &str) {
+    world.kill_program();
+    let switch = || world.deployer(&["proxy", "switch", kind, "--with-pause"]);
+    let (client, failed) = Client::during(world, switch);
+    println!("{}", failed.stderr);
+    assert!(
+        failed.code != Some(0) && failed.stderr.contains("as before"),
+        "{}",
+        failed.stderr
+    );
+    assert_eq!(client.failed, BTreeMap::new(), "{}", failed.stderr);
+    let named = |program: &Program| program.name() == kind;
+    let program = [Program::Nginx, Program::Haproxy, Program::Caddy]
+        .into_iter()
+        .find(named);
+    world.start(program.expect("a program"));
+}
+
+#[test]
+fn a_program_whose_own_files_name_deployers_part_is_not_left() {
+    if Program::Haproxy.is_skipped() {
+        return;
+    }
+    let options = Options {
+        kind: Kind::Flip(Program::Haproxy),
+        ..Options::default()
+    };
+    let mut world = World::with("switch-named", options);
+    let shop = world.app("shop", "");
+    let repo = world.repo(&shop);
+    repo.version("v1");
+    repo.push("green").live();
+    let main = world.path("haproxy.main");
+    let text = std::fs::read_to_string(&main).expect("HAProxy has a configuration");
+    let site = world.second_spare();
+    let own = format!("frontend own\n  bind {site}\n  use_backend deployer.shop.green.a\n");
+    std::fs::write(&main, format!("{text}{own}")).expect("it is written");
+    signal(world.program().pid(), Signal::USR2);
+    wait_for("the user's own frontend", DEADLINE, || {
+        (world.get_at(site, "localhost", "/version").ok()?.status == 200).then_some(())
+    });
+    world.reconfigure("kind = \"haproxy\"", "kind = \"embedded\"");
+    waiting_proxy(&mut world);
+    let part = world.part_of(Program::Haproxy).join("deployer.cfg");
+    let before = std::fs::read_to_string(&part).expect("deployer's part");
+
+    let failed = world.deployer(&["proxy", "switch", "embedded", "--with-pause"]);
+
+    println!("{}", failed.stderr);
+    let line = text.lines().count() + 3;
+    let named = format!("deployer.shop.green.a is named in {}:{line}", main.display());
+    assert!(
+        failed.stderr.contains(&named) && failed.stderr.contains("cannot do without deployer's part yet"),
+        "{}",
+        failed.stderr
+    );
+    assert_eq!(std::fs::read_to_string(&part).expect("deployer's part"), before);
+    assert_eq!(
+        (world.version(), world.version_at(site)),
+        ("v1".into(), "v1".into())
+    );
+
+    std::fs::write(&main, text).expect("it is written");
+    world
+        .deployer(&["proxy", "switch", "embedded", "--with-pause"])
+        .good();
+    assert_eq!(world.version(), "v1");
 }
 
 /// Starts the embedded proxy where another kind is in use.
@@ -390,6 +531,7 @@ fn a_switch_that_was_killed_is_brought_to_one_of_its_ends() {
     first_wants(&world, "nginx", true);
     for (point, is_new) in [
         ("switch.prepared", false),
+        ("switch.rehearsed", false),
         ("switch.let-go", false),
         ("switch.taken", false),
         ("switch.in-use", true),

@@ -197,6 +197,11 @@ impl World {
         self.address(2)
     }
 
+    /// Another port that nothing uses, in a world without a forwarder.
+    pub(crate) fn second_spare(&self) -> SocketAddr {
+        self.address(3)
+    }
+
     /// The image that the test apps' Dockerfiles begin with.
     pub(crate) fn image(&self) -> &str {
         &self.image
@@ -437,8 +442,9 @@ impl World {
         }
     }
 
+    /// Starts a program, as its user has it, with the main configuration that it had at first.
     #[track_caller]
-    fn start(&mut self, program: programs::Program) {
+    pub(crate) fn start(&mut self, program: programs::Program) {
         program.need();
         program.prepare(self);
         let log = self.path(&format!("{}.log", program.name()));

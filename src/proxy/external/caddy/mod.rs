@@ -83,10 +83,10 @@ impl Way for Caddy {
 
     /// A reload closes kept connections, also under a request that is on its way. So every answer first ends its own
     /// connection and says so, until those that are in use are gone.
-    fn before_reload<'a>(&'a self, view: &'a View) -> BoxFuture<'a, ()> {
-        Box::pin(async {
-            let serves = view.folder.join("marks").exists();
-            if serves && File::create(view.folder.join(CLOSING)).is_ok() {
+    fn before_reload<'a>(&'a self, view: &'a View, serves: bool) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let is_any = view.folder.join("marks").exists();
+            if serves && is_any && File::create(view.folder.join(CLOSING)).is_ok() {
                 tokio::time::sleep(LINGER).await;
             }
         })

@@ -11,11 +11,10 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
-use super::super::CHECK;
 use super::super::view::{LaneView, VERSION_HOST, View};
+use super::super::{CHECK, door};
 use super::{Nginx, connections, lock, workers};
 use crate::proxy::error::ProxyError;
-use crate::proxy::exchange;
 
 /// The answer's header.
 const STATUS: &str = "deployer-in-flight";
@@ -65,7 +64,7 @@ impl Nginx {
             counted.least += bounds.least;
             counted.most += bounds.most;
         }
-        let connected = match workers::any(self.listen, &view.check).await {
+        let connected = match workers::any(self.listen, view).await {
             Some(pid) if counted.least > 0 => connections::to(upstreams, pid).ok(),
             _ => None,
         };
@@ -110,7 +109,8 @@ impl Nginx {
     /// Whether so many requests, or more, are in flight.
     async fn has_reached(&self, view: &View, key: &str, limit: u64) -> Result<bool, ProxyError> {
         let path = format!("/in-flight/{limit}?counted={key}");
-        let asked = exchange::ask(self.listen, VERSION_HOST, &path, &[(CHECK, &view.check)]).await;
+        let headers = [(CHECK, view.check.as_str())];
+        let asked = door::ask(view.door, self.listen, VERSION_HOST, &path, &headers).await;
         let (_, headers) = asked?;
         match headers.get(STATUS).map(HeaderValue::as_bytes) {
             Some(REACHED) => Ok(true),

@@ -77,11 +77,11 @@ impl Way for Nginx {
     }
 
     /// nginx closes the idle connections of former workers, also one on which a request is under way to it.
-    fn before_reload<'a>(&'a self, view: &'a View) -> BoxFuture<'a, ()> {
-        Box::pin(async {
-            let former = workers::accepting(self.listen, &view.check).await;
+    fn before_reload<'a>(&'a self, view: &'a View, serves: bool) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let former = workers::accepting(self.listen, view).await;
             *lock(&self.former) = former;
-            if self.marks.are_any() && File::create(self.folder.join(CLOSING)).is_ok() {
+            if serves && self.marks.are_any() && File::create(self.folder.join(CLOSING)).is_ok() {
                 tokio::time::sleep(CLOSES).await;
             }
         })

@@ -4,9 +4,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::super::CHECK;
-use super::super::view::VERSION_HOST;
-use crate::proxy::exchange;
+use super::super::view::{VERSION_HOST, View};
+use super::super::{CHECK, door};
 
 /// The answer's header at [`VERSION_HOST`]: the process id of the worker that answers.
 const WORKER: &str = "deployer-worker";
@@ -24,15 +23,15 @@ const UNSEEN: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// The process id of any worker; none where nginx does not answer by deployer's part of its configuration.
-pub(super) async fn any(listen: SocketAddr, check: &str) -> Option<u32> {
-    let asked = exchange::ask(listen, VERSION_HOST, "/", &[(CHECK, check)]).await;
+pub(super) async fn any(listen: SocketAddr, view: &View) -> Option<u32> {
+    let asked = door::ask(view.door, listen, VERSION_HOST, "/", &[(CHECK, &view.check)]).await;
     let (_, headers) = asked.ok()?;
     headers.get(WORKER)?.to_str().ok()?.parse().ok()
 }
 
 /// The process ids of all workers that accept connections; none where they cannot be seen.
-pub(super) async fn accepting(listen: SocketAddr, check: &str) -> Option<Vec<u32>> {
-    let master = parent(any(listen, check).await?)?;
+pub(super) async fn accepting(listen: SocketAddr, view: &View) -> Option<Vec<u32>> {
+    let master = parent(any(listen, view).await?)?;
     let all = fs::read_dir("/proc").ok()?.flatten();
     let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let workers: Vec<u32> = pids

@@ -1,0 +1,20 @@
+//! What visitors of an app see, beside what deployer sees of it.
+
+use std::time::Duration;
+
+use super::context::{App, Context};
+use super::route::asked_for;
+use super::say::{self, VisitorsSee};
+use crate::proxy::Side;
+
+/// Looks at the public port of `side` as a visitor of `app` does, `within` that time; none where the app answers, and
+/// where the public port is the embedded proxy's own.
+pub(super) async fn sees(context: &Context, side: &Side, app: &App, within: Duration) -> Option<VisitorsSee> {
+    let program = side.place().kind.program()?.name();
+    let address = context.address_at(&app.settings, side.place().listen);
+    let (host, path) = asked_for(&app.settings);
+    match side.visit(&app.name, &host, path, within).await? {
+        Ok(visit) => say::visitors_see(&address, program, &visit),
+        Err(error) => Some(say::visitors_wait(&address, &error.to_string())),
+    }
+}

@@ -118,7 +118,8 @@ fn is_allowed(path: &Path) -> bool {
             "/usr/local/libexec/git-core",
         ]
         .contains(&folder);
-    let is_hook = path == Path::new("hooks/post-receive") || path == Path::new("hooks/update");
+    let hooks = ["hooks/pre-receive", "hooks/update", "hooks/post-receive"];
+    let is_hook = hooks.iter().any(|hook| path == Path::new(hook));
     is_git || is_hook || path == Path::new(DEPLOYER) || path == Path::new("/proc/self/exe")
 }
 

@@ -204,13 +204,13 @@ fn image_without_the_healthcheck_that_is_asked_for() {
 #[test]
 fn engine_that_is_down() {
     let mut world = World::new("engine-down");
-    let shop = world.app("shop", "");
-    let repo = world.repo(&shop);
     // A name of its own for the Engine's socket, that can go away.
     let host = crate::support::docker::host();
     let link = world.path("docker.sock");
     std::os::unix::fs::symlink(host.trim_start_matches("unix://"), &link).expect("a link");
     world.reconfigure(&host, &format!("unix://{}", link.display()));
+    let shop = world.app("shop", "");
+    let repo = world.repo(&shop);
     repo.version("v1");
     repo.push("green").live();
     std::fs::remove_file(&link).expect("the link goes");

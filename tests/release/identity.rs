@@ -79,9 +79,10 @@ fn a_changed_network_subnet_or_engine_is_refused_while_something_runs() {
             refused(&world, arguments, &told);
         }
         let pushed = repo.version(&format!("changed {key}"));
-        let said = repo.push("green").said();
-        let is_told = told.iter().all(|told| said.contains(told));
-        assert!(is_told && said.contains("[remote rejected]"), "{pushed}: {said}");
+        let push = repo.push("green");
+        let is_told = told.iter().all(|told| push.said().contains(told));
+        let is_declined = push.output.stderr.contains("[remote rejected]");
+        assert!(is_told && is_declined, "{pushed}: {:?}", push.output);
 
         // Who only looks sees what runs.
         let status = world.json(&["status"])["apps"][0].clone();

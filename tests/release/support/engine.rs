@@ -178,11 +178,22 @@ impl Place {
 
     /// Ends every process that is its own, and removes its mounts, its folder and its bridges.
     fn sweep(&self) {
-        for process in self.processes() {
-            signal(process.pid, Signal::KILL);
-            if let Some(socket) = shim_socket(&process.arguments) {
-                let _ = fs::remove_file(socket);
+        // Not `wait_for`: this may run after a failed assertion.
+        let deadline = Instant::now() + DEADLINE;
+        // One that ends may have begun another, which makes folders anew that were removed.
+        loop {
+            let mut left = self.processes();
+            left.retain(|process| !process.has_ended);
+            if left.is_empty() || Instant::now() > deadline {
+                break;
             }
+            for process in left {
+                signal(process.pid, Signal::KILL);
+                if let Some(socket) = shim_socket(&process.arguments) {
+                    let _ = fs::remove_file(socket);
+                }
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
         let folder = self.folder.to_str().expect("a path in UTF-8");
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
@@ -190,8 +201,7 @@ impl Place {
         for mount in mine.filter(|mount| mount.starts_with(folder)) {
             run(Command::new("umount").args(["--lazy", mount]), &[]);
         }
-        // A process that ends still writes. Not `wait_for`: this may run after a failed assertion.
-        let deadline = Instant::now() + DEADLINE;
+        // A process that ends still writes.
         while fs::remove_dir_all(&self.folder).is_err() && self.folder.exists() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(20));
         }

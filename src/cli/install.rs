@@ -22,6 +22,9 @@ pub(super) struct Args {
     /// Say what would be done, and touch nothing
     #[arg(long)]
     dry_run: bool,
+    /// Log in over ssh at the end, by a key that is made for it, may do nothing, and is taken away again
+    #[arg(long, conflicts_with = "dry_run")]
+    verify: bool,
     /// The user of the operating system that deployer works as, and that one pushes to; made where there is none
     #[arg(long, value_name = "NAME", default_value = "deploy")]
     user: String,
@@ -49,9 +52,17 @@ impl Args {
             .as_ref()
             .map_or_else(|| Ok(ProxyPlan::default()), proxy)?;
         let server = Server::find(&running()?, &self.user, &state, keys.as_deref(), proxy)?;
+        server.check_state(false)?;
         server.check_alone()?;
         let things = install::install(&server, &texts::texts()?);
         install::carry_out(&things, self.dry_run, say)?;
+        if self.verify {
+            let at = install::verify(&server)?;
+            say(format!(
+                "{:<14} the way in for {} at {at}, by a real login",
+                "verified", server.user
+            ))?;
+        }
         match self.dry_run {
             true => output::lines(["nothing was touched".to_owned()]),
             false => output::lines(next(&server)),
@@ -95,6 +106,7 @@ pub(super) fn proxy(settings: &Settings) -> anyhow::Result<ProxyPlan> {
     Ok(ProxyPlan {
         other,
         in_use: used.program(),
+        folder: settings.proxy.folder.clone(),
         has_embedded: wanted.has_embedded() || used.has_embedded(),
         ports: ProxyPlan::ports_with(settings.listened_at().into_iter().chain(given(&store)?)),
     })

@@ -1,13 +1,21 @@
 //! `deployer uninstall`
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::install::{default_state, need_default, need_root, proxy, running, say};
-use super::{Code, Failure, Result, output, texts};
+use super::{Code, Failure, Result, output, texts, wait};
 use crate::config;
+use crate::engine::NetworkEnd;
 use crate::install::{self, ProxyPlan, Server};
-use crate::model::AppName;
+use crate::model::{AppName, By, Scope};
+use crate::release::Context;
 use crate::store::Store;
+
+/// How long the Engine may take to remove a network.
+const NETWORK_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Take away what `deployer install` put onto this server
 ///
@@ -38,8 +46,17 @@ impl Args {
         let apps = Store::new(&state).apps()?;
         self.may_go(&apps)?;
         let server = Server::find(&running()?, &self.user, &state, None, proxy_of(path))?;
+        if self.purge {
+            server.check_state(true)?;
+        }
         let things = install::uninstall(&server, &texts::texts()?, self.purge);
-        install::carry_out(&things, self.dry_run, say)?;
+        let last = install::uninstall_last(&server, self.purge);
+        // Which network it is stands in what goes.
+        let network = self.purge.then(|| context(path)).flatten();
+        install::take_away(&things, &last, self.dry_run, say)?;
+        if let Some(context) = network {
+            output::lines(wait(network_goes(&context, self.dry_run))?)?;
+        }
         match self.dry_run {
             true => output::lines(["nothing was touched".to_owned()]),
             false if self.purge => Ok(()),
@@ -82,6 +99,45 @@ fn proxy_of(path: &Path) -> ProxyPlan {
     let settings = config::load(path).ok();
     let found = settings.as_ref().and_then(|settings| proxy(settings).ok());
     found.unwrap_or_default()
+}
+
+/// What is known of the Engine's side; nothing without a configuration.
+fn context(path: &Path) -> Option<Context> {
+    let settings = config::load(path).ok()?;
+    let root = By {
+        key: None,
+        user: "root".to_owned(),
+        from: None,
+    };
+    Some(Context::new(settings, path.to_owned(), root, Scope::default()))
+}
+
+/// Has the Engine remove deployer's network, and tells what became of it. An Engine that does not answer keeps nobody from
+/// getting rid of the rest.
+async fn network_goes(context: &Context, dry: bool) -> Option<String> {
+    let name = &context.settings.engine.network;
+    let remove = async { anyhow::Ok(context.engine().await?.remove_network(dry).await?) };
+    let left = |why: String| {
+        Some(format!(
+            "left out:      the network {name} of the Docker Engine: {why}"
+        ))
+    };
+    let by_hand = format!("`docker network rm {name}` removes it");
+    match timeout(NETWORK_DEADLINE, remove).await {
+        Ok(Ok(NetworkEnd::None)) => None,
+        Ok(Ok(NetworkEnd::Removed)) => {
+            let word = if dry { "would remove" } else { "removed" };
+            Some(format!("{word:<14} the network {name} of the Docker Engine"))
+        }
+        Ok(Ok(NetworkEnd::Used(containers))) => left(format!(
+            "containers are on it ({}); once they are gone, {by_hand}",
+            containers.join(", ")
+        )),
+        Ok(Err(error)) => left(format!("{error:#}. Where it is there, {by_hand}")),
+        Err(_) => left(format!(
+            "the Engine did not answer within {NETWORK_DEADLINE:?}. {by_hand}"
+        )),
+    }
 }
 
 /// What is still there, and how it goes.

@@ -45,6 +45,7 @@ pub use images::{Healthcheck, ImageFacts, Removed, Transfer};
 pub use instance::{Ending, Health, HealthStatus, Instance, InstanceState, Status};
 pub use instance_spec::InstanceSpec;
 pub use logs::LogRange;
+pub use network::NetworkEnd;
 
 use crate::model::EngineSettings;
 use plain::Place;

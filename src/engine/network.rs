@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bollard::models::{Ipam, IpamConfig, Network, NetworkCreateRequest};
-use bollard::query_parameters::ListNetworksOptions;
+use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptions};
 use tokio::time::{Instant, sleep};
 
 use super::instance_spec::LABEL_NETWORK;
@@ -18,6 +18,17 @@ use crate::model::Subnet;
 const STRANGERS_PREFIX: u8 = 24;
 /// How long the network is looked for after it could not be made.
 const MADE_BY_ANOTHER: Duration = Duration::from_secs(2);
+
+/// What became of deployer's network once it was to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetworkEnd {
+    /// There is none.
+    None,
+    /// It is removed.
+    Removed,
+    /// These containers are on it, so it stays.
+    Used(Vec<String>),
+}
 
 impl Engine {
     /// deployer's network, made when it is not there. May be called by several processes at once.
@@ -63,6 +74,47 @@ impl Engine {
             }
             sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Removes deployer's network, unless a container is on it. One of that name that deployer did not make is left alone.
+    /// With `dry`, tells what would become of it.
+    ///
+    /// # Errors
+    /// The Engine's.
+    pub async fn remove_network(&self, dry: bool) -> Result<NetworkEnd, EngineError> {
+        let name = &self.settings.network;
+        let is_ours = |network: &&Network| {
+            let labels = network.labels.as_ref();
+            network.name.as_ref() == Some(name)
+                && labels.is_some_and(|labels| labels.contains_key(LABEL_NETWORK))
+        };
+        let networks = self.networks().await?;
+        let Some(id) = networks
+            .iter()
+            .find(is_ours)
+            .and_then(|network| network.id.as_deref())
+        else {
+            return Ok(NetworkEnd::None);
+        };
+        let looked = self
+            .docker
+            .inspect_network(id, None::<InspectNetworkOptions>)
+            .await;
+        let looked = looked.map_err(|api| self.call("look at deployer's network").error(api))?;
+        let containers = looked.containers.unwrap_or_default();
+        let mut on_it: Vec<String> = containers
+            .into_iter()
+            .map(|(id, container)| container.name.unwrap_or(id))
+            .collect();
+        if !on_it.is_empty() {
+            on_it.sort();
+            return Ok(NetworkEnd::Used(on_it));
+        }
+        if !dry {
+            let removed = self.docker.remove_network(id).await;
+            removed.map_err(|api| self.call("remove deployer's network").error(api))?;
+        }
+        Ok(NetworkEnd::Removed)
     }
 
     /// The subnet of the network that is called `name`; none where there is none.

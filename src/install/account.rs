@@ -1,6 +1,7 @@
 //! Users and groups of the operating system: who they are, and the one that deployer works as.
 
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
@@ -12,6 +13,11 @@ const NO_SHELLS: [&str; 4] = ["nologin", "false", "git-shell", super::server::SH
 
 /// What getent ends with when there is no such entry.
 const NOT_FOUND: i32 = 2;
+
+/// Which field of a line of shadow(5) has the day on which the account expires, from 0.
+const EXPIRY_FIELD: usize = 7;
+/// Seconds of a day, which shadow(5) counts from 1970 on.
+const DAY: u64 = 86_400;
 
 /// A user of the operating system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +76,20 @@ fn entry(database: &str, key: &str) -> Result<Option<String>> {
         Some(NOT_FOUND) => Ok(None),
         _ => bail!("the system does not tell of {key}: {}", said.last_words()),
     }
+}
+
+/// That the account of `user` has expired, with what ends that; none where it has not. The day is in the system's own
+/// database, and both sshd and PAM go by it.
+pub(super) fn expired(user: &str) -> Result<Option<String>> {
+    let shadow = entry("shadow", user)?;
+    let day = shadow
+        .as_deref()
+        .and_then(|line| line.split(':').nth(EXPIRY_FIELD));
+    let day: Option<u64> = day.and_then(|day| day.parse().ok());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() / DAY;
+    Ok(day
+        .filter(|day| *day <= now)
+        .map(|_| format!("the account of {user} has expired: `chage -E -1 {user}`")))
 }
 
 /// The user that deployer works as.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::files::{File, Gone, Owner};
+use super::sshd::{self, InForce, ORIGINS, RUN};
 use super::thing::Found;
 use super::{tool, units};
 
@@ -16,15 +17,10 @@ use super::{tool, units};
 const SSHD_CONFIG: &str = "/etc/ssh/sshd_config";
 /// The folder of further files that Debian's includes.
 const FOLDER: &str = "/etc/ssh/sshd_config.d";
-/// sshd's folder for its own safety. Its unit makes it, and without it sshd does not even look at its configuration.
-const RUN: &str = "/run/sshd";
-/// What is in force for the user once the file is read, as `sshd -T` writes it.
-const IN_FORCE: [&str; 4] = [
-    "authenticationmethods publickey",
-    "disableforwarding yes",
-    "permittty no",
-    "permituserrc no",
-];
+/// sshd's unit, as Debian and others call it.
+const UNITS: [&str; 2] = ["ssh.service", "sshd.service"];
+/// What systemctl ends with for a unit that is not there.
+const NO_SUCH_UNIT: i32 = 5;
 
 /// Whether sshd has rules for the user, or is to have none of deployer's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,19 +62,13 @@ impl Door {
                 "there is no sshd here; install openssh-server, then `deployer install` again".into(),
             ));
         }
-        if let Some(refusal) = refusal()? {
+        if let Some(refusal) = sshd::refusal()? {
             return Ok(Found::LeftOut(format!(
                 "sshd refuses its configuration: {refusal}"
             )));
         }
-        if !is_included() {
-            return Ok(Found::LeftOut(format!(
-                "{SSHD_CONFIG} does not include it; put `Include {FOLDER}/*.conf` into its first line, then `deployer \
-                 install` again"
-            )));
-        }
         match file.look()? {
-            Found::There => in_force(&rules.user),
+            Found::There => rules.look_whether_in_force(),
             other => Ok(other),
         }
     }
@@ -93,7 +83,7 @@ impl Door {
             None => gone().make()?,
         };
         if self.rules.is_some()
-            && let Some(refusal) = refusal()?
+            && let Some(refusal) = sshd::refusal()?
         {
             take_back(before)?;
             bail!(
@@ -106,7 +96,7 @@ impl Door {
 }
 
 /// Where the rules are.
-fn path() -> PathBuf {
+pub(super) fn path() -> PathBuf {
     Path::new(FOLDER).join("50-deployer.conf")
 }
 
@@ -137,43 +127,48 @@ impl Rules {
             ),
         }
     }
-}
 
-/// Why sshd does not take its configuration; none where it does, or cannot tell before it was started once.
-fn refusal() -> Result<Option<String>> {
-    let said = tool::run("sshd", &["-t"])?;
-    let is_unready = said.err.contains(RUN) && !Path::new(RUN).exists();
-    Ok((!said.is_good() && !is_unready).then(|| said.last_words()))
-}
-
-/// Whether sshd's configuration includes the folder.
-fn is_included() -> bool {
-    let text = fs::read_to_string(SSHD_CONFIG).unwrap_or_default();
-    text.lines().any(|line| {
-        let mut words = line.split_whitespace();
-        words
-            .next()
-            .is_some_and(|word| word.eq_ignore_ascii_case("include"))
-            && words.any(|word| word.trim_matches('"').starts_with(FOLDER))
-    })
-}
-
-/// Whether the rules are what sshd goes by: another line that it reads before wins.
-fn in_force(user: &str) -> Result<Found> {
-    let of = format!("user={user},host=localhost,addr=127.0.0.1");
-    let said = tool::run("sshd", &["-T", "-C", &of])?;
-    if !said.is_good() {
-        return Ok(Found::There);
+    /// Whether the rules are what sshd goes by: it may not read the file, or another line that it reads before wins.
+    fn look_whether_in_force(&self) -> Result<Found> {
+        for from in ORIGINS {
+            let in_force = match InForce::of(&self.user, from)? {
+                Ok(in_force) => in_force,
+                // Told of as the way in.
+                Err(_) => return Ok(Found::There),
+            };
+            let unmet = self.unmet(&in_force);
+            let Some((rule, instead)) = unmet.first() else {
+                continue;
+            };
+            if !sshd::reads(&path())? {
+                return Ok(Found::LeftOut(format!(
+                    "it is there, and {SSHD_CONFIG} does not include it; put `Include {FOLDER}/*.conf` into its first line, \
+                     then `deployer install` again"
+                )));
+            }
+            let more = match unmet.len() {
+                1 => String::new(),
+                several => format!(" and of {} more", several - 1),
+            };
+            let of = sshd::connection(&self.user, from, "22");
+            return Ok(Found::LeftOut(format!(
+                "it is there, and another line of sshd's configuration comes before its `{rule}`{more}: `{instead}` is in \
+                 force. `sshd -T -C {of}` shows all; take the other line out, or put a Match for others above it"
+            )));
+        }
+        Ok(Found::There)
     }
-    let missing = IN_FORCE
-        .iter()
-        .find(|rule| !said.out.lines().any(|line| line == **rule));
-    Ok(missing.map_or(Found::There, |rule| {
-        Found::LeftOut(format!(
-            "it is there, and another line of sshd's configuration comes before its `{rule}`; `sshd -T -C {of}` shows \
-             what is in force"
-        ))
-    }))
+
+    /// The rules that are not in force, as sshd writes them, each with what is instead. A keyword that this sshd does not
+    /// know is none of its.
+    fn unmet(&self, in_force: &InForce) -> Vec<(String, String)> {
+        let wanted = InForce::parse(&self.text());
+        let differs = |(key, value): (&str, &str)| {
+            let is = in_force.first(key)?;
+            (is != value).then(|| (format!("{key} {value}"), format!("{key} {is}")))
+        };
+        wanted.pairs().filter_map(differs).collect()
+    }
 }
 
 /// sshd reads its configuration again. Connections stay.
@@ -183,8 +178,14 @@ fn reload() -> Result<Option<String>> {
             "systemd does not run here; an sshd that runs reads it after `kill -HUP \"$(cat /run/sshd.pid)\"`".into(),
         ));
     }
-    let said = tool::run("systemctl", &["try-reload-or-restart", "ssh.service"])?;
-    Ok((!said.is_good()).then(|| format!("sshd has not read it yet: {}", said.last_words())))
+    for unit in UNITS {
+        let said = tool::run("systemctl", &["try-reload-or-restart", unit])?;
+        let is_unknown = said.code == Some(NO_SUCH_UNIT);
+        if !said.is_good() && !is_unknown {
+            return Ok(Some(format!("sshd has not read it yet: {}", said.last_words())));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -202,5 +203,27 @@ mod tests {
             "{rules}"
         );
         assert!(lines[1..].iter().all(|line| line.starts_with("    ")), "{rules}");
+    }
+
+    #[test]
+    fn a_rule_that_is_not_in_force_is_found_whichever_it_is() {
+        let rules = Rules {
+            user: "deploy".into(),
+            keys: None,
+        };
+        let in_force = rules
+            .text()
+            .to_lowercase()
+            .replace("git_protocol", "GIT_PROTOCOL");
+        assert_eq!(rules.unmet(&InForce::parse(&in_force)), []);
+        let other = in_force.replace("forcecommand none", "forcecommand /bin/false");
+        let unmet = [(
+            "forcecommand none".to_owned(),
+            "forcecommand /bin/false".to_owned(),
+        )];
+        assert_eq!(rules.unmet(&InForce::parse(&other)), unmet);
+        // An older sshd.
+        let other = in_force.replace("kbdinteractiveauthentication no", "");
+        assert_eq!(rules.unmet(&InForce::parse(&other)), []);
     }
 }

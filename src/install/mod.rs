@@ -7,26 +7,36 @@
 mod account;
 mod door;
 mod files;
+mod installed;
+mod key_file;
+mod leftovers;
+mod login;
 mod open_folder;
 #[cfg(test)]
 mod open_folder_tests;
+mod pam;
 mod plan;
 mod program;
+mod removal_plan;
 mod remove_tree;
 mod reserved;
 mod server;
+mod sshd;
 mod thing;
 mod tool;
 mod units;
+mod verify;
 
 use anyhow::{Result, bail};
 
 pub use account::Account;
 pub use open_folder::OpenFolder;
-pub use plan::{Texts, install, package, uninstall};
+pub use plan::{Texts, install, package};
 pub use program::Other;
+pub use removal_plan::{uninstall, uninstall_last};
 pub use server::{Place, ProxyPlan, Server};
 pub use thing::{Found, Thing, Verb};
+pub use verify::verify;
 
 /// Brings every thing to how it should be, in order, and gives `say` a line for each. With `dry`, only says what
 /// would be done.
@@ -38,22 +48,56 @@ pub fn carry_out(things: &[Thing], dry: bool, mut say: impl FnMut(String) -> Res
         thing.look()?;
     }
     for thing in things {
-        let found = thing.look()?;
-        if found == Found::Gone && thing.is_rare() {
-            continue;
-        }
-        if dry || !found.is_to_do() {
-            say(found.line(thing, dry))?;
-            continue;
-        }
-        let note = thing.make()?;
-        say(found.line(thing, dry))?;
-        if let Some(note) = note {
-            say(Found::LeftOut(note).line(thing, dry))?;
-        }
-        confirm(thing, &mut say)?;
+        bring(thing, dry, &mut say)?;
     }
     Ok(())
+}
+
+/// As [`carry_out`], for things that go: one that cannot go keeps no other from it. Those of `last` go only when all
+/// others have, since they are what it is done again with.
+///
+/// # Errors
+/// When one was refused, or could not go. Each is told.
+pub fn take_away(
+    things: &[Thing],
+    last: &[Thing],
+    dry: bool,
+    mut say: impl FnMut(String) -> Result<()>,
+) -> Result<()> {
+    for thing in things.iter().chain(last) {
+        thing.look()?;
+    }
+    let mut failed = 0;
+    for thing in things {
+        if let Err(error) = bring(thing, dry, &mut say) {
+            failed += 1;
+            say(Found::LeftOut(format!("{error:#}")).line(thing, dry))?;
+        }
+    }
+    if failed > 0 {
+        bail!(
+            "{failed} of it could not be taken away, as told above. The program and its list stay, so that `deployer \
+             uninstall` can be given again once that is mended"
+        );
+    }
+    carry_out(last, dry, say)
+}
+
+/// Brings one thing to how it should be.
+fn bring(thing: &Thing, dry: bool, say: &mut impl FnMut(String) -> Result<()>) -> Result<()> {
+    let found = thing.look()?;
+    if found == Found::Gone && thing.is_rare() {
+        return Ok(());
+    }
+    if dry || !found.is_to_do() {
+        return say(found.line(thing, dry));
+    }
+    let note = thing.make()?;
+    say(found.line(thing, dry))?;
+    if let Some(note) = note {
+        say(Found::LeftOut(note).line(thing, dry))?;
+    }
+    confirm(thing, say)
 }
 
 /// What was made is looked at once more: what another part of the system makes of it counts.

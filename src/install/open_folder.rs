@@ -29,6 +29,8 @@ const OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
 /// As many links as the kernel follows on one path.
 const LINKS_MAX: usize = 40;
+/// How the name of a file begins that is not in its place yet: the process and a number follow.
+pub(super) const NEW_PREFIX: &str = ".deployer-";
 /// Names that are tried for a file that is not in its place yet.
 const NEW_NAMES: u32 = 100;
 
@@ -289,7 +291,7 @@ impl OpenFolder {
     /// Makes something under a name that nothing has yet.
     fn under_new_name<T>(&self, make: impl Fn(&OsStr) -> Result<T, Errno>) -> Result<(OsString, T)> {
         for number in 0..NEW_NAMES {
-            let new = OsString::from(format!(".deployer-{}-{number}", std::process::id()));
+            let new = OsString::from(format!("{NEW_PREFIX}{}-{number}", std::process::id()));
             match make(&new) {
                 Ok(made) => return Ok((new, made)),
                 Err(Errno::EXIST) => {}

@@ -1,23 +1,28 @@
-//! The plans: what belongs on a server, in the order in which it is put there, and in which it is taken away.
+//! The plan: what belongs on a server, in the order in which it is put there.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::account::{Member, NoUser, User};
+use super::account::{Member, User};
 use super::door::{Door, Rules};
-use super::files::{self, EmptyFolder, File, Folder, Gone, Link, Owner, Tree};
+use super::files::{self, File, Folder, Gone, Link, Owner};
+use super::installed::{Entry, Listed};
+use super::key_file::KeyFile;
+use super::leftovers::Leftovers;
+use super::login::Login;
 use super::program::{HAPROXY_DIFFERENCE, NGINX_INCLUDES, SUDOERS};
-use super::reserved::{Reserved, Unreserved};
-use super::server::{SHELL_NAME, Server};
-use super::thing::{Set, Thing};
-use super::units::{AtBoot, Running, Stopped};
+use super::reserved::Reserved;
+use super::server::Server;
+use super::thing::Thing;
+use super::units::{AtBoot, LOCAL_UNITS, Running, UnitsRead};
 use crate::config;
 use crate::model::Program;
 
 /// The proxy's unit.
-const PROXY: &str = "deployer-proxy.service";
+pub(super) const PROXY: &str = "deployer-proxy.service";
 /// The unit that brings everything to its end after a boot.
-const RECOVER: &str = "deployer-recover.service";
-const UNITS: [(&str, &str); 2] = [
+pub(super) const RECOVER: &str = "deployer-recover.service";
+pub(super) const UNITS: [(&str, &str); 2] = [
     (
         PROXY,
         include_str!("../../templates/systemd/deployer-proxy.service"),
@@ -27,6 +32,8 @@ const UNITS: [(&str, &str); 2] = [
         include_str!("../../templates/systemd/deployer-recover.service"),
     ),
 ];
+/// HAProxy's unit, which a drop-in of deployer's may be for.
+pub(super) const HAPROXY: &str = "haproxy.service";
 /// What stands in the units for what may differ.
 const UNITS_PROGRAM: &str = "/usr/local/bin/deployer";
 const UNITS_USER: &str = "deploy";
@@ -34,12 +41,10 @@ const UNITS_STATE: &str = "/var/lib/deployer";
 
 /// Where an administrator's manual and completions are.
 const LOCAL_SHARE: &str = "/usr/local/share";
-/// Units of an administrator.
-const LOCAL_UNITS: &str = "/etc/systemd/system";
 /// Units of packages.
 const PACKAGED_UNITS: &str = "/usr/lib/systemd/system";
 /// In a unit's folder of further files: what differs from the unit.
-const DIFFERENCE: &str = "50-deployer.conf";
+pub(super) const DIFFERENCE: &str = "50-deployer.conf";
 
 /// What recovery may do where another program is the proxy.
 const RECOVER_BY_PROGRAM: &str = include_str!("../../templates/systemd/recover-by-program.conf");
@@ -63,7 +68,7 @@ pub struct Texts {
 
 impl Texts {
     /// What they are, as one line tells of them.
-    fn told(&self) -> String {
+    pub(super) fn told(&self) -> String {
         format!(
             "manual ({} pages) and completions (bash, zsh, fish) in {LOCAL_SHARE}",
             self.manual.len()
@@ -91,7 +96,7 @@ impl Texts {
             .collect()
     }
 
-    fn local(&self) -> Vec<(PathBuf, Vec<u8>)> {
+    pub(super) fn local(&self) -> Vec<(PathBuf, Vec<u8>)> {
         self.files(Path::new(LOCAL_SHARE), "zsh/site-functions")
     }
 }
@@ -99,6 +104,8 @@ impl Texts {
 /// Everything that belongs on a server, in the order in which it can be made.
 pub fn install(server: &Server, texts: &Texts) -> Vec<Thing> {
     let mut things = user(server);
+    things.extend(configuration(server));
+    let is_listed_here = things.len();
     if !server.place.is_packaged {
         things.push(Thing::Program(files::Program {
             from: server.running.clone(),
@@ -110,7 +117,6 @@ pub fn install(server: &Server, texts: &Texts) -> Vec<Thing> {
         to: server.place.program.clone(),
     }));
     things.extend(folders(server));
-    things.extend(configuration(server));
     if !server.place.is_packaged {
         things.extend(
             texts
@@ -127,12 +133,23 @@ pub fn install(server: &Server, texts: &Texts) -> Vec<Thing> {
         things.extend(other.things(&server.user));
     }
     things.extend(left_by_others(server));
+    things.push(Thing::UnitsRead(UnitsRead {
+        units: vec![RECOVER, HAPROXY],
+    }));
+    things.extend(
+        server
+            .proxy
+            .other
+            .as_ref()
+            .and_then(|other| other.running(&server.user)),
+    );
     things.push(Thing::Door(Door {
         rules: Some(Rules {
             user: server.user.clone(),
             keys: server.keys.clone(),
         }),
     }));
+    things.extend(way_in(server));
     if server.proxy.has_embedded {
         things.push(Thing::Running(Running {
             unit: PROXY,
@@ -140,7 +157,45 @@ pub fn install(server: &Server, texts: &Texts) -> Vec<Thing> {
             by_hand: format!("by hand, as root: `{} proxy run`", server.place.program.display()),
         }));
     }
+    let listed = listed(server, &things);
+    things.push(leftovers(listed.entries.union(&server.installed)));
+    things.insert(is_listed_here, Thing::Listed(listed));
     things
+}
+
+/// No new files in the folders of these.
+pub(super) fn leftovers<'a>(entries: impl Iterator<Item = &'a Entry>) -> Thing {
+    let folders = entries.filter_map(|entry| match entry {
+        Entry::File(path) => path.parent().map(Path::to_owned),
+        Entry::Part(_) => None,
+    });
+    Thing::Leftovers(Leftovers {
+        folders: folders.chain([configuration_folder()]).collect(),
+    })
+}
+
+/// The list of everything that these things put on the server, and that is no data.
+fn listed(server: &Server, things: &[Thing]) -> Listed {
+    let files = things.iter().filter_map(Thing::puts).map(Entry::File);
+    let part = server.proxy.other.as_ref().map(|other| Entry::Part(other.own()));
+    let entries: BTreeSet<Entry> = files.chain(part).collect();
+    Listed { entries }
+}
+
+/// What sshd and PAM look at once somebody comes.
+fn way_in(server: &Server) -> [Thing; 2] {
+    let (user, keys) = (server.user.clone(), server.key_file());
+    [
+        Thing::KeyFile(KeyFile {
+            path: keys.clone(),
+            user: user.clone(),
+        }),
+        Thing::Login(Login {
+            user,
+            keys,
+            shell: server.place.shell.clone(),
+        }),
+    ]
 }
 
 /// What another kind of proxy needed. What traffic goes through stays as it is until it is switched.
@@ -158,7 +213,7 @@ fn left_by_others(server: &Server) -> Vec<Thing> {
     left.map(|(path, _)| rarely_gone(path)).collect()
 }
 
-fn rarely_gone(path: &str) -> Thing {
+pub(super) fn rarely_gone(path: &str) -> Thing {
     Thing::Gone(Gone {
         path: path.into(),
         is_rare: true,
@@ -220,7 +275,7 @@ fn configuration(server: &Server) -> [Thing; 2] {
     ]
 }
 
-fn configuration_folder() -> PathBuf {
+pub(super) fn configuration_folder() -> PathBuf {
     let folder = Path::new(config::DEFAULT_PATH).parent();
     folder.expect("the configuration stands in a folder").to_owned()
 }
@@ -251,7 +306,7 @@ fn unit_text(template: &str, program: &Path) -> Vec<u8> {
     template.replace(UNITS_PROGRAM, program).into_bytes()
 }
 
-fn difference_path(unit: &str) -> PathBuf {
+pub(super) fn difference_path(unit: &str) -> PathBuf {
     Path::new(LOCAL_UNITS).join(format!("{unit}.d")).join(DIFFERENCE)
 }
 
@@ -300,115 +355,9 @@ pub fn package(texts: &Texts) -> Vec<(PathBuf, Vec<u8>)> {
     units.into_iter().chain(texts).collect()
 }
 
-/// Everything that [`install`] put there and is no data, in the order in which it can go. With `purge`, then the data
-/// and the user too. What is a package's stays: that goes with the package.
-pub fn uninstall(server: &Server, texts: &Texts, purge: bool) -> Vec<Thing> {
-    let mut things: Vec<Thing> = [RECOVER, PROXY]
-        .into_iter()
-        .flat_map(|unit| {
-            [
-                Thing::Stopped(Stopped { unit }),
-                Thing::AtBoot(AtBoot { unit, starts: false }),
-            ]
-        })
-        .collect();
-    things.push(Thing::Door(Door { rules: None }));
-    things.push(Thing::Unreserved(Unreserved {
-        ports: server.proxy.ports.clone(),
-    }));
-    for (unit, _) in UNITS {
-        things.extend(no_difference(server, unit));
-        if !server.place.is_packaged {
-            things.push(gone(Path::new(LOCAL_UNITS).join(unit)));
-        }
-    }
-    things.extend(no_program(server));
-    things.push(gone(server.place.shell.clone()));
-    things.push(empty(
-        server
-            .place
-            .shell
-            .parent()
-            .expect("a link stands in a folder")
-            .to_owned(),
-        &[SHELL_NAME],
-    ));
-    if !server.place.is_packaged {
-        let files = texts.local().into_iter().map(|(path, _)| gone(path));
-        things.push(set(texts.told(), files));
-    }
-    if purge {
-        things.extend(data(server));
-    }
-    if !server.place.is_packaged {
-        things.push(gone(server.place.program.clone()));
-    }
-    things
-}
-
-/// What another program read of deployer's, whichever it was.
-fn no_program(server: &Server) -> Vec<Thing> {
-    let files = [SUDOERS, HAPROXY_DIFFERENCE].into_iter().chain(NGINX_INCLUDES);
-    let mut things: Vec<Thing> = files.map(rarely_gone).collect();
-    if let Some(other) = &server.proxy.other {
-        things.push(tree(&other.folder.join(other.program.as_str())));
-        let ours = Program::ALL.map(Program::as_str);
-        things.push(empty(other.folder.clone(), &ours));
-    }
-    things
-}
-
-fn no_difference(server: &Server, unit: &str) -> Vec<Thing> {
-    match difference(server, unit) {
-        None => Vec::new(),
-        Some(_) => vec![
-            gone(difference_path(unit)),
-            empty(Path::new(LOCAL_UNITS).join(format!("{unit}.d")), &[DIFFERENCE]),
-        ],
-    }
-}
-
-/// The data and the user, in the order in which they can go.
-fn data(server: &Server) -> Vec<Thing> {
-    let mut things = vec![
-        tree(&server.state),
-        gone(config::DEFAULT_PATH.into()),
-        empty(configuration_folder(), &["deployer.toml"]),
-        Thing::NoUser(NoUser {
-            name: server.user.clone(),
-            shell: server.place.shell.clone(),
-        }),
-    ];
-    if server.owns_home {
-        things.push(tree(&server.home));
-    }
-    things
-}
-
-fn tree(path: &Path) -> Thing {
-    Thing::Tree(Tree {
-        path: path.to_owned(),
-    })
-}
-
-fn set(name: String, things: impl Iterator<Item = Thing>) -> Thing {
-    let things = things.collect();
-    Thing::Set(Set { name, things })
-}
-
-fn gone(path: PathBuf) -> Thing {
-    Thing::Gone(Gone { path, is_rare: false })
-}
-
-fn empty(path: PathBuf, ours: &[&'static str]) -> Thing {
-    Thing::EmptyFolder(EmptyFolder {
-        path,
-        ours: ours.to_vec(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::removal_plan::{uninstall, uninstall_last};
     use super::*;
 
     fn server(program: &str, user: &str, state: &str) -> Server {
@@ -421,6 +370,8 @@ mod tests {
             state: state.into(),
             keys: None,
             proxy: super::super::ProxyPlan::default(),
+            installed: BTreeSet::new(),
+            parts: Vec::new(),
         }
     }
 
@@ -465,7 +416,11 @@ mod tests {
             ..Texts::default()
         };
         let held = package(&texts);
-        for plan in [install(&packaged, &texts), uninstall(&packaged, &texts, true)] {
+        for plan in [
+            install(&packaged, &texts),
+            uninstall(&packaged, &texts, true),
+            uninstall_last(&packaged, true),
+        ] {
             for name in names(&plan) {
                 assert!(name != "/usr/bin/deployer", "{name}");
                 assert!(
@@ -484,8 +439,12 @@ mod tests {
             "/etc/deployer/deployer.toml",
             "the user deploy",
         ];
-        let kept = names(&uninstall(&local, &Texts::default(), false));
-        let purged = names(&uninstall(&local, &Texts::default(), true));
+        let plan = |purge| {
+            let mut things = uninstall(&local, &Texts::default(), purge);
+            things.extend(uninstall_last(&local, purge));
+            names(&things)
+        };
+        let (kept, purged) = (plan(false), plan(true));
         for one in data {
             assert!(!kept.iter().any(|name| name == one), "{one}");
             assert!(purged.iter().any(|name| name == one), "{one}");

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::files::{File, Folder, Owner};
-use super::thing::{Found, Thing, Verb};
+use super::thing::{Found, Thing};
 use super::{tool, units};
 use crate::model::Program;
 
@@ -45,7 +45,7 @@ pub struct Other {
 }
 
 impl Other {
-    fn own(&self) -> PathBuf {
+    pub(super) fn own(&self) -> PathBuf {
         self.folder.join(self.program.as_str())
     }
 
@@ -72,8 +72,25 @@ impl Other {
                 commands: self.commands.clone(),
             }));
         }
-        things.extend(self.includes(user));
+        things.push(self.include(user));
         things
+    }
+
+    /// What the running program is looked at for, once systemd has read its unit.
+    pub(super) fn running(&self, user: &str) -> Option<Thing> {
+        (self.program == Program::Haproxy).then(|| {
+            Thing::Arguments(Arguments {
+                options: self.options(user),
+            })
+        })
+    }
+
+    /// HAProxy's further arguments.
+    fn options(&self, user: &str) -> String {
+        format!(
+            "-S {HAPROXY_MASTER},mode,660,group,{user} -f {}",
+            self.own().display()
+        )
     }
 
     /// Lines of HAProxy's unit: Debian's HAProxy changes its root, and looks for the socket from there.
@@ -87,35 +104,27 @@ impl Other {
         )
     }
 
-    fn includes(&self, user: &str) -> Vec<Thing> {
+    fn include(&self, user: &str) -> Thing {
         let own = self.own();
         let own = own.display();
         match self.program {
-            Program::Nginx => vec![roots_file(
+            Program::Nginx => roots_file(
                 nginx_include(),
                 format!("# Written by `deployer install`.\ninclude {own}/*.conf;\n"),
-            )],
-            Program::Haproxy => {
-                let options = format!("-S {HAPROXY_MASTER},mode,660,group,{user} -f {own}");
-                vec![
-                    roots_file(
-                        HAPROXY_DIFFERENCE,
-                        format!(
-                            "# Written by `deployer install`: HAProxy reads deployer's part too, and can be told things.\n\
-                             [Service]\nEnvironment=\"EXTRAOPTS={options}\"\n{}",
-                            self.socket_within()
-                        ),
-                    ),
-                    Thing::Arguments(Arguments {
-                        options,
-                        folder: self.own(),
-                    }),
-                ]
-            }
-            Program::Caddy => vec![Thing::Line(Line {
+            ),
+            Program::Haproxy => roots_file(
+                HAPROXY_DIFFERENCE,
+                format!(
+                    "# Written by `deployer install`: HAProxy reads deployer's part too, and can be told things.\n\
+                     [Service]\nEnvironment=\"EXTRAOPTS={}\"\n{}",
+                    self.options(user),
+                    self.socket_within()
+                ),
+            ),
+            Program::Caddy => Thing::Line(Line {
                 path: CADDYFILE.into(),
                 line: format!("import {own}/*.caddyfile"),
-            })],
+            }),
         }
     }
 }
@@ -226,6 +235,8 @@ impl Sudo {
         let mut text =
             "# Written by `deployer install`: deployer has its proxy check and read its configuration.\n"
                 .to_owned();
+        // Some systems have sudo want a terminal; deployer never has one.
+        text += &format!("Defaults:{} !requiretty\n", self.user);
         for command in self.commands.iter().filter_map(|words| absolute(words)) {
             text += &format!("{} ALL=(root) NOPASSWD: {command}\n", self.user);
         }
@@ -290,13 +301,11 @@ impl Line {
 pub struct Arguments {
     /// What it is to be started with beside its usual arguments.
     pub options: String,
-    /// The folder that is among them.
-    pub folder: PathBuf,
 }
 
 impl Arguments {
     pub(super) fn name(&self) -> String {
-        format!("haproxy with {}", self.folder.display())
+        format!("haproxy with {}", self.options)
     }
 
     pub(super) fn look(&self) -> Result<Found> {
@@ -312,22 +321,15 @@ impl Arguments {
                 self.options
             )));
         }
-        let told = tool::must(
-            "systemctl",
-            &["show", "--property=MainPID,NeedDaemonReload", "haproxy.service"],
-        )?;
-        if told.out.contains("NeedDaemonReload=yes") {
-            return Ok(Found::ToDo(Verb::Reload, "its unit has changed".into()));
-        }
-        let pid = told.out.lines().find_map(|line| line.strip_prefix("MainPID="));
-        let pid = pid.unwrap_or("0");
-        let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let folder = self.folder.as_os_str().as_encoded_bytes();
-        let runs_with_it = arguments.split(|byte| *byte == 0).any(|word| word == folder);
-        Ok(match () {
-            () if pid == "0" => Found::LeftOut("it does not run; `systemctl start haproxy` starts it".into()),
-            () if runs_with_it => Found::There,
-            () => Found::LeftOut(
+        let Some(arguments) = haproxy_runs_with()? else {
+            return Ok(Found::LeftOut(
+                "it does not run; `systemctl start haproxy` starts it".into(),
+            ));
+        };
+        let mut wanted = self.options.split(' ');
+        Ok(match wanted.all(|word| arguments.iter().any(|is| is == word)) {
+            true => Found::There,
+            false => Found::LeftOut(
                 "it was started without; `systemctl restart haproxy` once, when it suits you: a reload takes no new \
                  arguments"
                     .into(),
@@ -336,7 +338,53 @@ impl Arguments {
     }
 
     pub(super) fn make(&self) -> Result<Option<String>> {
-        tool::must("systemctl", &["daemon-reload"])?;
+        Ok(None)
+    }
+}
+
+/// The arguments of the HAProxy that runs as systemd's; none where none does.
+fn haproxy_runs_with() -> Result<Option<Vec<String>>> {
+    let told = tool::must("systemctl", &["show", "--property=MainPID", "haproxy.service"])?;
+    let pid = told.out.trim().trim_start_matches("MainPID=").to_owned();
+    if pid.is_empty() || pid == "0" {
+        return Ok(None);
+    }
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words = arguments.split(|byte| *byte == 0);
+    Ok(Some(
+        words
+            .map(|word| String::from_utf8_lossy(word).into_owned())
+            .collect(),
+    ))
+}
+
+/// HAProxy does not run with deployer's part any more: it could not be reloaded without that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoArguments {
+    /// Folders with deployer's part.
+    pub folders: Vec<PathBuf>,
+}
+
+impl NoArguments {
+    pub(super) fn name(&self) -> String {
+        "haproxy".to_owned()
+    }
+
+    pub(super) fn look(&self) -> Result<Found> {
+        if !units::is_booted() {
+            return Ok(Found::Gone);
+        }
+        let arguments = haproxy_runs_with()?.unwrap_or_default();
+        let is_ours = |word: &&String| self.folders.iter().any(|folder| folder == Path::new(word));
+        Ok(match arguments.iter().find(is_ours) {
+            None => Found::Gone,
+            Some(folder) => Found::LeftOut(format!(
+                "it was started with {folder}, which is gone, and a reload would fail: `systemctl restart haproxy` once"
+            )),
+        })
+    }
+
+    pub(super) fn make(&self) -> Result<Option<String>> {
         Ok(None)
     }
 }

@@ -14,7 +14,7 @@ use crate::model::PortSet;
 use crate::proxy::local_ports::{self, RESERVED};
 
 /// Read at boot behind all the others, so that it is the one that counts: it holds theirs too.
-const FILE: &str = "/etc/sysctl.d/zz-deployer.conf";
+pub(super) const FILE: &str = "/etc/sysctl.d/zz-deployer.conf";
 
 /// Where the others are (sysctl.d(5)), and the file of before there were folders.
 const FOLDERS: [&str; 5] = [

@@ -1,11 +1,13 @@
 //! The facts about a server that a plan is made from.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
 use super::account::Account;
+use super::installed::{self, Entry};
 use super::open_folder::OpenFolder;
 use super::program::Other;
 use crate::model::{PortSet, Program};
@@ -18,6 +20,8 @@ const PACKAGED: &str = "/usr/bin/deployer";
 const LOCAL: &str = "/usr/local/bin/deployer";
 /// The home of a user that deployer made: how one gets in, beside the state folder, which is what deployer keeps.
 const HOME: &str = "/var/lib/deployer-home";
+/// `proxy.folder` where the configuration names none.
+const FOLDER: &str = "/var/lib/deployer-proxy";
 /// The longest name of a user that useradd takes.
 const USER_MAX: usize = 32;
 
@@ -67,6 +71,11 @@ pub struct Server {
     pub keys: Option<PathBuf>,
     /// The proxy.
     pub proxy: ProxyPlan,
+    /// What install ever made here, by its list.
+    pub installed: BTreeSet<Entry>,
+    /// The folders with deployer's part of another program's configuration that are there, of every program that ever was
+    /// the proxy.
+    pub parts: Vec<PathBuf>,
 }
 
 /// Which proxy a server is to have.
@@ -78,6 +87,8 @@ pub struct ProxyPlan {
     pub in_use: Option<Program>,
     /// Whether the embedded proxy runs: it is wanted, or traffic still goes through it.
     pub has_embedded: bool,
+    /// `proxy.folder`, whichever the proxy is.
+    pub folder: PathBuf,
     /// The ports that it listens on, and those that the next apps get.
     pub ports: PortSet,
 }
@@ -101,6 +112,7 @@ impl Default for ProxyPlan {
             other: None,
             in_use: None,
             has_embedded: true,
+            folder: FOLDER.into(),
             ports: Self::ports_with([]),
         }
     }
@@ -111,7 +123,7 @@ impl Server {
     /// configuration's state folder, file of keys and proxy.
     ///
     /// # Errors
-    /// When the user's name or a path cannot stand in a unit, or the folder is another user's.
+    /// When the user's name or a path cannot stand in a unit.
     pub fn find(
         running: &Path,
         user: &str,
@@ -127,7 +139,8 @@ impl Server {
             path.map_or(Ok(()), |path| check_path(what, path))?;
         }
         let account = Account::named(user)?;
-        check_owner(state, user, account.as_ref())?;
+        let installed = installed::read()?;
+        let parts = parts(&installed, &proxy.folder, account.as_ref())?;
         let home = account.map_or(HOME.into(), |account| account.home);
         Ok(Server {
             place: Place::of(running),
@@ -138,7 +151,31 @@ impl Server {
             state: state.to_owned(),
             keys: keys.map(Path::to_owned),
             proxy,
+            installed,
+            parts,
         })
+    }
+
+    /// Refuses a state folder that holds something of another user's: it would be out of deployer's reach, or somebody
+    /// would lose it. With `takes_nobodys`, one whose owner is no user any more is taken.
+    ///
+    /// # Errors
+    /// When it is another's, or cannot be looked at.
+    pub fn check_state(&self, takes_nobodys: bool) -> Result<()> {
+        let account = Account::named(&self.user)?;
+        if takes_nobodys
+            && let Some(folder) = OpenFolder::at(&self.state)?
+            && Account::numbered(folder.uid())?.is_none()
+        {
+            return Ok(());
+        }
+        check_owner(&self.state, &self.user, account.as_ref())
+    }
+
+    /// The file of keys that sshd is to read.
+    pub(super) fn key_file(&self) -> PathBuf {
+        let usual = || self.home.join(".ssh/authorized_keys");
+        self.keys.clone().unwrap_or_else(usual)
     }
 
     /// Refuses a second installation: the two would take each other's units, user and rules of sshd.
@@ -197,6 +234,31 @@ fn check_path(what: &str, path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The folders with deployer's part that are there: those on the list, and those of before there was one, which are the
+/// user's, or of a user who is no more.
+fn parts(installed: &BTreeSet<Entry>, folder: &Path, account: Option<&Account>) -> Result<Vec<PathBuf>> {
+    let mut found = BTreeSet::new();
+    for entry in installed {
+        if let Entry::Part(path) = entry
+            && OpenFolder::at(path)?.is_some()
+        {
+            found.insert(path.clone());
+        }
+    }
+    for path in [folder, Path::new(FOLDER)] {
+        for path in Program::ALL.map(|program| path.join(program.as_str())) {
+            let Some(part) = OpenFolder::at(&path)? else {
+                continue;
+            };
+            let is_users = account.is_some_and(|account| account.uid == part.uid());
+            if is_users || (part.uid() != 0 && Account::numbered(part.uid())?.is_none()) {
+                found.insert(path);
+            }
+        }
+    }
+    Ok(found.into_iter().collect())
+}
+
 /// What is in the folder of another user would be out of deployer's reach afterwards.
 fn check_owner(state: &Path, user: &str, account: Option<&Account>) -> Result<()> {
     let Some(folder) = OpenFolder::at(state)? else {
@@ -208,7 +270,7 @@ fn check_owner(state: &Path, user: &str, account: Option<&Account>) -> Result<()
     let owner = Account::numbered(folder.uid())?.map_or(folder.uid().to_string(), |owner| owner.name);
     bail!(
         "the state folder {0} is {owner}'s and holds something: `--user {owner}` where deployer worked as {owner}; else, \
-         with nothing of deployer running, `chown -R {user}: {0}` (after `useradd --system {user}`)",
+         with nothing of deployer running, `chown -R {user}: {0}` (after `useradd --system --shell /usr/sbin/nologin {user}`)",
         state.display()
     )
 }

@@ -1,15 +1,20 @@
 //! One thing on a server: how it should be, how it is, and making it so.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use anyhow::Result;
 
 use super::account::{Member, NoUser, User};
-use super::door::Door;
+use super::door::{self, Door};
 use super::files::{EmptyFolder, File, Folder, Gone, Link, Program, Tree};
-use super::program::{Arguments, Line, Present, Sudo};
-use super::reserved::{Reserved, Unreserved};
-use super::units::{AtBoot, Running, Stopped};
+use super::installed::Listed;
+use super::key_file::KeyFile;
+use super::leftovers::Leftovers;
+use super::login::Login;
+use super::program::{Arguments, Line, NoArguments, Present, SUDOERS, Sudo};
+use super::reserved::{self, Reserved, Unreserved};
+use super::units::{AtBoot, Running, Stopped, UnitsRead};
 
 /// A thing that should be as it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +43,10 @@ pub enum Thing {
     Set(Set),
     /// sshd's rules for the user.
     Door(Door),
+    /// The file of keys, as sshd takes it.
+    KeyFile(KeyFile),
+    /// That nothing keeps the user out.
+    Login(Login),
     /// A program that somebody else installs.
     Present(Present),
     /// The right to give a few commands as root.
@@ -46,6 +55,14 @@ pub enum Thing {
     Line(Line),
     /// HAProxy's arguments.
     Arguments(Arguments),
+    /// HAProxy without deployer's arguments.
+    NoArguments(NoArguments),
+    /// The list of what install makes.
+    Listed(Listed),
+    /// No files of an install that was killed.
+    Leftovers(Leftovers),
+    /// systemd goes by the units as they are.
+    UnitsRead(UnitsRead),
     /// Ports that the kernel gives to no outgoing connection.
     Reserved(Reserved),
     /// No such ports any more.
@@ -74,10 +91,16 @@ macro_rules! each {
             Thing::Tree($kind) => $do,
             Thing::Set($kind) => $do,
             Thing::Door($kind) => $do,
+            Thing::KeyFile($kind) => $do,
+            Thing::Login($kind) => $do,
             Thing::Present($kind) => $do,
             Thing::Sudo($kind) => $do,
             Thing::Line($kind) => $do,
             Thing::Arguments($kind) => $do,
+            Thing::NoArguments($kind) => $do,
+            Thing::Listed($kind) => $do,
+            Thing::Leftovers($kind) => $do,
+            Thing::UnitsRead($kind) => $do,
             Thing::Reserved($kind) => $do,
             Thing::Unreserved($kind) => $do,
             Thing::AtBoot($kind) => $do,
@@ -104,9 +127,31 @@ impl Thing {
         each!(self, kind => kind.make())
     }
 
+    /// The file or link that it puts on the server for good, where it is one.
+    pub(super) fn puts(&self) -> Option<PathBuf> {
+        match self {
+            Thing::Program(program) => Some(program.to.clone()),
+            Thing::Link(link) => Some(link.path.clone()),
+            Thing::File(file) if file.kept_for.is_none() => Some(file.path.clone()),
+            Thing::Sudo(_) => Some(SUDOERS.into()),
+            Thing::Door(_) => Some(door::path()),
+            Thing::Reserved(_) => Some(reserved::FILE.into()),
+            _ => None,
+        }
+    }
+
     /// Whether nothing is said where it is gone already.
     pub(super) fn is_rare(&self) -> bool {
-        matches!(self, Thing::Gone(gone) if gone.is_rare)
+        match self {
+            Thing::Gone(gone) => gone.is_rare,
+            Thing::KeyFile(_)
+            | Thing::Login(_)
+            | Thing::UnitsRead(_)
+            | Thing::Leftovers(_)
+            | Thing::NoArguments(_)
+            | Thing::EmptyFolder(_) => true,
+            _ => false,
+        }
     }
 }
 

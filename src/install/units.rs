@@ -1,5 +1,6 @@
 //! systemd's units: started at boot or not, running or not.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,74 @@ fn enablement(unit: &str) -> Result<String> {
         .out
         .trim()
         .to_owned())
+}
+
+/// Units of an administrator, and what differs from units.
+pub(super) const LOCAL_UNITS: &str = "/etc/systemd/system";
+/// How the names of deployer's own files beside units end.
+const OURS: &str = "deployer.conf";
+
+/// Why systemd goes by another text of `unit` than the one on the disk; none where it does not, or there is no such unit.
+///
+/// systemd tells by itself of a file that has changed, and not of the first one in a folder that was not there when it
+/// last read its units.
+fn unread(unit: &str) -> Result<Option<String>> {
+    let told = tool::run(
+        "systemctl",
+        &["show", "--property=LoadState,NeedDaemonReload,DropInPaths", unit],
+    )?;
+    let property = |name: &str| {
+        let mut lines = told.out.lines().filter_map(|line| line.split_once('='));
+        lines.find(|(key, _)| *key == name).map_or("", |(_, value)| value)
+    };
+    if property("LoadState") != "loaded" {
+        return Ok(None);
+    }
+    if property("NeedDaemonReload") == "yes" {
+        return Ok(Some(format!("{unit} has changed")));
+    }
+    let folder = Path::new(LOCAL_UNITS).join(format!("{unit}.d"));
+    let is_ours = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        path.parent() == Some(&folder) && name.ends_with(OURS)
+    };
+    let read = property("DropInPaths").split_whitespace().map(PathBuf::from);
+    let read: BTreeSet<PathBuf> = read.filter(is_ours).collect();
+    let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+    let there: BTreeSet<PathBuf> = entries.map(|entry| entry.path()).filter(is_ours).collect();
+    let differs = read.symmetric_difference(&there).next();
+    Ok(differs.map(|path| format!("{} has changed", path.display())))
+}
+
+/// That systemd goes by units as they are on the disk: a restart that anybody asks for uses them. Nothing is said where it
+/// does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitsRead {
+    /// The units.
+    pub units: Vec<&'static str>,
+}
+
+impl UnitsRead {
+    pub(super) fn name(&self) -> String {
+        "systemd's units".to_owned()
+    }
+
+    pub(super) fn look(&self) -> Result<Found> {
+        if !is_booted() {
+            return Ok(Found::Gone);
+        }
+        for unit in &self.units {
+            if let Some(why) = unread(unit)? {
+                return Ok(Found::ToDo(Verb::Reload, why));
+            }
+        }
+        Ok(Found::Gone)
+    }
+
+    pub(super) fn make(&self) -> Result<Option<String>> {
+        tool::must("systemctl", &["daemon-reload"])?;
+        Ok(None)
+    }
 }
 
 /// A unit that is started at boot, or is not.
@@ -95,11 +164,7 @@ impl Running {
         }
         let told = tool::must(
             "systemctl",
-            &[
-                "show",
-                "--property=ActiveState,MainPID,NeedDaemonReload",
-                self.unit,
-            ],
+            &["show", "--property=ActiveState,MainPID", self.unit],
         )?;
         let property = |name: &str| {
             let of = told.out.lines().filter_map(|line| line.split_once('='));
@@ -113,10 +178,10 @@ impl Running {
         if !self.is_of(property("MainPID")) {
             return Ok(Found::ToDo(Verb::Reload, "the new program takes over".into()));
         }
-        if property("NeedDaemonReload") == "yes" {
-            return Ok(Found::ToDo(Verb::Reload, "its unit has changed".into()));
-        }
-        Ok(Found::There)
+        Ok(match unread(self.unit)? {
+            Some(_) => Found::ToDo(Verb::Reload, "its unit has changed".into()),
+            None => Found::There,
+        })
     }
 
     /// Whether the process runs the program as it is now. One that has ended meanwhile is systemd's to start again.

@@ -13,6 +13,9 @@ use super::{ReleaseDir, Store, StoreError, durable};
 use crate::failpoint;
 use crate::model::{AppName, ReleaseId};
 
+/// The file, in the state folder, whose lock whoever changes the file of keys holds.
+pub const KEYS_LOCK: &str = "keys.lock";
+
 /// Proof that this process alone may change an app.
 #[derive(Debug)]
 pub struct AppLock {
@@ -133,7 +136,7 @@ impl Store {
     /// # Errors
     /// When the lock's file cannot be opened.
     pub fn lock_keys(&self) -> Result<File, StoreError> {
-        self.lock_all("keys.lock")
+        self.lock_all(KEYS_LOCK)
     }
 
     /// Waits until nobody else writes down what is in force, and keeps others from it until the result is dropped.

@@ -43,7 +43,7 @@ pub use app::AppFile;
 pub use audit::{Action, ActionOutcome, Actions, Line};
 pub use identity::Identity;
 pub use journal::{Journal, JournalError};
-pub use lock::{AppLock, Holder, WorkerLock};
+pub use lock::{AppLock, Holder, KEYS_LOCK, WorkerLock};
 pub use log::{Log, LogReader, OUTPUT_MARK};
 pub use moment::Moment;
 pub use process::Process;

@@ -1,4 +1,4 @@
-use deployer::engine::{Engine, EngineError};
+use deployer::engine::{Engine, EngineError, NetworkEnd};
 use deployer::model::EngineSettings;
 
 use super::support::{Place, docker};
@@ -54,6 +54,21 @@ async fn a_stranger_on_the_network_gets_no_planned_address() {
     let block = format!("{}.{}.{}.", subnet[0], subnet[1], subnet[2]);
     assert!(address.starts_with(&block), "{address}");
     assert_eq!(gateway, place.settings.subnet.gateway().to_string());
+
+    // Nor is the network taken from under it.
+    let engine = place.engine().await;
+    let ended = engine.remove_network(false).await.unwrap();
+    assert!(
+        matches!(&ended, NetworkEnd::Used(names) if names.len() == 1),
+        "{ended:?}"
+    );
+    docker(&["rm", "-f", id.trim()]);
+    assert_eq!(engine.remove_network(true).await.unwrap(), NetworkEnd::Removed);
+    assert_eq!(engine.remove_network(false).await.unwrap(), NetworkEnd::Removed);
+    assert_eq!(engine.remove_network(false).await.unwrap(), NetworkEnd::None);
+    docker(&["network", "create", name]);
+    assert_eq!(engine.remove_network(false).await.unwrap(), NetworkEnd::None);
+    docker(&["network", "rm", name]);
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! sshd's rules for the user that one pushes to.
 
-use crate::root::Root;
+use std::fs;
+
+use crate::root::{DEPLOYER, Root};
 
 fn in_force(root: &Root, user: &str) -> String {
     root.sh(&format!(
@@ -115,4 +117,177 @@ fn whoever_holds_a_key_gets_its_command_and_nothing_else() {
             .good()
             .contains('/')
     );
+}
+
+#[test]
+fn what_keeps_the_user_out_is_told_with_its_remedy() {
+    let root = Root::new();
+    root.deployer(&["install"]).good();
+    let mine = "/etc/ssh/sshd_config.d/00-mine.conf";
+    let look = || root.deployer(&["install", "--dry-run"]).good();
+    let is_open = "there already  the way in for deploy over ssh\n";
+    for (rules, told) in [
+        (
+            "AllowUsers admin\nAllowGroups admin\nDenyUsers dep*\nDenyGroups docker\nPubkeyAcceptedAlgorithms rsa-sha2-512\n\
+             MaxSessions 0",
+            &[
+                "`AllowUsers admin` alone: add deploy",
+                "add deploy to that line",
+                "`DenyUsers dep*`: take that out",
+                "`DenyGroups docker`",
+                "no key of the type ssh-ed25519",
+                "`MaxSessions 0`: leave the line out",
+            ][..],
+        ),
+        (
+            "Match LocalPort 22\n  ForceCommand /bin/false",
+            &["comes before its `forcecommand none`: `forcecommand /bin/false` is in force"],
+        ),
+        (
+            "Match User deploy\n  PubkeyAuthentication no",
+            &["comes before its `pubkeyauthentication yes`"],
+        ),
+    ] {
+        fs::write(root.path(mine), format!("{rules}\n")).expect("it is written");
+        let said = look();
+        for told in told {
+            assert!(said.contains(told), "{told}:\n{said}");
+        }
+    }
+    // What is meant for all users is none of this one's, who has rules of its own.
+    root.sh(&format!(
+        "printf 'ForceCommand /bin/false\\nChrootDirectory /srv\\n' >{mine}"
+    ))
+    .good();
+    let said = look();
+    assert!(said.contains(is_open) && !said.contains("comes before"), "{said}");
+
+    root.sh(
+        "touch /etc/nologin; chage -E 1 deploy; echo '-:ALL EXCEPT root:ALL' >/etc/security/access.conf
+         printf 'account required pam_shells.so\\naccount required pam_access.so\\n' >>/etc/pam.d/sshd",
+    )
+    .good();
+    let said = look();
+    for told in [
+        "`rm /etc/nologin`",
+        "`chage -E -1 deploy`",
+        "put `+:deploy:ALL` above it",
+        "`echo /usr/local/lib/deployer/deployer-shell >>/etc/shells`",
+    ] {
+        assert!(said.contains(told), "{told}:\n{said}");
+    }
+    root.sh(
+        "rm /etc/nologin; chage -E -1 deploy; sed -i '1i +:deploy:ALL' /etc/security/access.conf
+         echo /usr/local/lib/deployer/deployer-shell >>/etc/shells",
+    )
+    .good();
+    assert!(look().contains(is_open), "{}", look());
+}
+
+#[test]
+fn the_rules_are_known_to_be_in_force_however_they_are_included() {
+    for include in [
+        "Include sshd_config.d/*.conf",
+        "Include=/etc/ssh/sshd_config.d/50-deployer.conf",
+    ] {
+        let root = Root::new();
+        root.sh(&format!("sed -i 's|^Include .*|{include}|' /etc/ssh/sshd_config"))
+            .good();
+        let said = root.deployer(&["install"]).good();
+        assert!(
+            !said.contains("left out:      /etc/ssh/sshd_config.d/50-deployer.conf: it is there"),
+            "{include}:\n{said}"
+        );
+        assert!(
+            in_force(&root, "deploy").contains("\npermittty no\n"),
+            "{include}"
+        );
+    }
+}
+
+#[test]
+fn a_file_of_keys_that_sshd_refuses_is_mended() {
+    let root = Root::new();
+    root.deployer(&["install"]).good();
+    let file = "/var/lib/deployer-home/.ssh/authorized_keys";
+    root.sh("ssh-keygen -q -t ed25519 -N '' -f /root/laptop; deployer key add laptop </root/laptop.pub")
+        .good();
+    let keys = root.read(file);
+    for (fault, told) in [
+        (
+            "chown root:root FILE; chmod 600 FILE",
+            "it is to be deploy's, for sshd to take it",
+        ),
+        ("chown nobody FILE", "it is to be deploy's, for sshd to take it"),
+        (
+            "chmod 666 FILE",
+            "others could write to it: see by `deployer key list`",
+        ),
+    ] {
+        root.sh(&fault.replace("FILE", file)).good();
+        let said = root.deployer(&["install"]).good();
+        assert!(
+            said.contains(&format!("changed        {file} (")) && said.contains(told),
+            "{fault}:\n{said}"
+        );
+        assert_eq!(root.sh(&format!("stat -c '%U %a' {file}")).good(), "deploy 600\n");
+        assert_eq!(root.read(file), keys);
+    }
+    // Root's own, in the user's reach: sshd takes it.
+    root.sh(&format!("chown root:root {file}; chmod 644 {file}"))
+        .good();
+    let said = root.deployer(&["install"]).good();
+    assert!(said.contains(&format!("there already  {file}\n")), "{said}");
+    // What is no key may be anybody's secret.
+    root.sh(&format!("chmod 600 {file}; echo secret >>{file}")).good();
+    let said = root.deployer(&["install"]).good();
+    assert!(said.contains("not every line of it is a key"), "{said}");
+    assert_eq!(root.sh(&format!("stat -c '%U %a' {file}")).good(), "root 600\n");
+}
+
+#[test]
+fn a_real_login_verifies_the_way_in_and_leaves_no_key() {
+    let root = Root::new();
+    let verify = || root.deployer(&["install", "--verify"]);
+    let refused = verify().refused();
+    assert!(refused.contains("no sshd answers at 127.0.0.1:22"), "{refused}");
+    root.sh(
+        "printf 'ForceCommand /bin/false\nChrootDirectory /srv\nPort 2222\n' >/etc/ssh/sshd_config.d/99-mine.conf
+         ssh-keygen -A; mkdir -p /run/sshd; /usr/sbin/sshd -E /run/sshd.log
+         ssh-keygen -q -t ed25519 -N '' -f /root/laptop; deployer key add laptop </root/laptop.pub",
+    )
+    .good();
+    let file = "/var/lib/deployer-home/.ssh/authorized_keys";
+    let keys = root.read(file);
+
+    let said = verify().good();
+
+    let told = "verified       the way in for deploy at 127.0.0.1:2222, by a real login\n";
+    assert!(said.contains(told), "{said}");
+    assert_eq!(root.read(file), keys);
+
+    // Killed while sshd does not answer: what is left expires, and goes the next time.
+    root.sh(&format!(
+        "kill -STOP $(cat /run/sshd.pid)
+         {DEPLOYER} install --verify >/dev/null & until grep -q expiry-time {file}; do sleep 0.02; done
+         kill -KILL $!; kill -CONT $(cat /run/sshd.pid)"
+    ))
+    .good();
+    assert!(
+        root.read(file).contains("restrict,expiry-time=\"2"),
+        "{}",
+        root.read(file)
+    );
+    verify().good();
+    assert_eq!(root.read(file), keys);
+
+    // What no file tells of.
+    root.sh("echo 'account required pam_deny.so' >>/etc/pam.d/sshd")
+        .good();
+    let refused = verify().refused();
+    assert!(
+        refused.contains("does not let a key of deploy's in ("),
+        "{refused}"
+    );
+    assert_eq!(root.read(file), keys);
 }

@@ -64,6 +64,9 @@ fn nginx_gets_one_include_and_the_user_two_commands_and_all_of_it_goes_again() {
         let rule = format!("deploy ALL=(root) NOPASSWD: /usr/sbin/nginx {command}\n");
         assert!(rules.contains(&rule), "{rules}");
     }
+    // A system whose sudo wants a terminal, which deployer never has.
+    root.sh("echo 'Defaults requiretty' >/etc/sudoers.d/00-tty")
+        .good();
     let may = |command: &str| {
         let line = format!("setpriv --reuid=deploy --regid=deploy --init-groups sudo -n {command}");
         root.sh(&line).code == Some(0)
@@ -194,4 +197,36 @@ fn a_proxy_that_has_nothing_to_do_ends_well_and_is_not_started_again() {
     let seen = root.read("/var/lib/deployer/seen");
     assert!(seen.contains("NoNewPrivs:\t0\n"), "{seen}");
     assert!(!seen.contains("CapBnd:\t0000000000000000\n"), "{seen}");
+}
+
+#[test]
+fn the_restart_that_haproxy_needs_runs_with_deployers_part_and_later_without() {
+    let root = Root::booted();
+    wants(&root, "haproxy");
+    root.sh(
+        "printf 'listen mine\n  bind 127.0.0.1:50998\n' >>/etc/haproxy/haproxy.cfg; [ -e /dev/log ] || touch /dev/log; mkdir -p /run/haproxy
+         systemctl start haproxy || { journalctl --no-pager -u haproxy >&2; false; }",
+    )
+    .good();
+    let arguments = || {
+        root.sh("tr '\\0' ' ' </proc/$(systemctl show -P MainPID haproxy)/cmdline")
+            .good()
+    };
+
+    let said = install(&root);
+
+    assert!(said.contains("`systemctl restart haproxy` once"), "{said}");
+    root.run(&["systemctl", "restart", "haproxy"]).good();
+    let part = " -f /var/lib/deployer-proxy/haproxy";
+    assert!(arguments().contains(part), "{}", arguments());
+    let said = install(&root);
+    assert!(said.contains("there already  haproxy with -S "), "{said}");
+
+    let said = root.deployer(&["uninstall"]).good();
+    assert!(
+        said.contains("a reload would fail: `systemctl restart haproxy` once"),
+        "{said}"
+    );
+    root.run(&["systemctl", "restart", "haproxy"]).good();
+    assert!(!arguments().contains(part), "{}", arguments());
 }

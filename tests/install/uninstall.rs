@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use crate::root::Root;
+use crate::root::{DEPLOYER, Root};
 
 const INSTALLED: &str = "/usr/local/bin/deployer";
 
@@ -110,4 +110,96 @@ fn a_wrong_configuration_keeps_nobody_from_uninstalling() {
     root.run(&[INSTALLED, "uninstall"]).good();
 
     assert!(!root.path(INSTALLED).exists());
+}
+
+/// Writes the configuration with this kind of proxy, whose part is in this folder, and installs.
+fn install_with(root: &Root, kind: &str, folder: &str) {
+    root.sh(&format!(
+        "mkdir -p /etc/deployer; printf '[proxy]\nkind = \"{kind}\"\nfolder = \"{folder}\"\n' >/etc/deployer/deployer.toml
+         chmod 0644 /etc/deployer/deployer.toml; chmod 0755 /etc/deployer"
+    ))
+    .good();
+    root.deployer(&["install"]).good();
+    if kind != "embedded" {
+        root.sh(&format!("echo '# x' >{folder}/{kind}/deployer.conf"))
+            .good();
+    }
+}
+
+/// What is left of everything but the data.
+fn left_but_data(root: &Root, before: &BTreeMap<PathBuf, String>) -> Vec<PathBuf> {
+    let is_data = |path: &PathBuf| {
+        [
+            "/var/lib/deployer",
+            "/var/lib/deployer-home",
+            "/etc/deployer/deployer.toml",
+        ]
+        .iter()
+        .any(|data| path.starts_with(data))
+    };
+    let mut left = left(before, &root.changes());
+    left.retain(|path| !is_data(path) && path != Path::new("/etc/deployer"));
+    left
+}
+
+#[test]
+fn uninstall_takes_away_what_every_kind_of_proxy_ever_got() {
+    let root = Root::new();
+    let before = root.changes();
+    let kinds = ["haproxy", "caddy", "nginx", "embedded"];
+    for kind in kinds {
+        install_with(&root, kind, "/var/lib/deployer-proxy");
+    }
+    // Another folder, and a file of an older program's.
+    install_with(&root, "haproxy", "/srv/parts");
+    install_with(&root, "embedded", "/srv/other");
+    root.sh(
+        "echo 'file /usr/local/share/man/man1/deployer-former.1' >>/etc/deployer/installed
+         echo >/usr/local/share/man/man1/deployer-former.1",
+    )
+    .good();
+
+    // One that cannot go keeps no other from it, and the program stays to do it again.
+    root.sh("mount -t tmpfs tmpfs /var/lib/deployer-proxy/nginx")
+        .good();
+    let broken = root.run(&[INSTALLED, "uninstall"]);
+    assert_eq!(broken.code, Some(1), "{}{}", broken.out, broken.err);
+    assert!(
+        broken
+            .out
+            .contains("left out:      /var/lib/deployer-proxy/nginx: "),
+        "{}",
+        broken.out
+    );
+    assert!(broken.err.contains("could not be taken away"), "{}", broken.err);
+    assert!(!root.path("/srv/parts").exists() && !root.path("/var/lib/deployer-proxy/haproxy").exists());
+    assert!(root.path(INSTALLED).exists());
+    root.sh("umount /var/lib/deployer-proxy/nginx").good();
+    root.run(&[INSTALLED, "uninstall"]).good();
+    assert_eq!(left_but_data(&root, &before), Vec::<PathBuf>::new());
+
+    // Made by a deployer that had no list.
+    for kind in ["haproxy", "nginx"] {
+        install_with(&root, kind, "/var/lib/deployer-proxy");
+    }
+    root.sh("rm /etc/deployer/installed").good();
+    root.run(&[INSTALLED, "uninstall"]).good();
+    assert_eq!(left_but_data(&root, &before), Vec::<PathBuf>::new());
+
+    // Killed anywhere, in either.
+    for pause in ["0.1", "0.3"] {
+        root.sh(&format!("timeout -s KILL {pause} {DEPLOYER} install || true"))
+            .good();
+        install_with(&root, "nginx", "/var/lib/deployer-proxy");
+        root.sh(&format!("timeout -s KILL {pause} {DEPLOYER} uninstall || true"))
+            .good();
+        root.deployer(&["uninstall"]).good();
+        assert_eq!(left_but_data(&root, &before), Vec::<PathBuf>::new(), "{pause}");
+    }
+    // With the data, whoever owns that by now.
+    root.deployer(&["install"]).good();
+    root.sh("userdel -f deploy; chown -R 4242:4242 /var/lib/deployer")
+        .good();
+    root.run(&[INSTALLED, "uninstall", "--purge"]).good();
+    assert_eq!(left(&before, &root.changes()), Vec::<PathBuf>::new());
 }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::anyhow;
+
 use super::{Result, audited, output, select, wait};
 use crate::model::{AppName, ReleaseId};
 use crate::release::prune::{Mode, Pruned, prune};
-use crate::release::{Context, busy};
+use crate::release::{Context, busy, say};
 
 /// Remove images and logs that are past their keeping
 ///
@@ -34,10 +36,23 @@ impl Args {
             })?,
         };
         if self.json {
-            return output::json("pruned", &all);
+            output::json("pruned", &all)?;
+        } else {
+            let verb = if self.dry_run { "would go" } else { "removed" };
+            output::lines(all.iter().flat_map(|(app, pruned)| said(app, pruned, verb)))?;
         }
-        let verb = if self.dry_run { "would go" } else { "removed" };
-        output::lines(all.iter().flat_map(|(app, pruned)| said(app, pruned, verb)))
+        answered(context, &all)
+    }
+}
+
+/// # Errors
+/// When the configured registry did not delete something. One of before may be gone for good.
+fn answered(context: &Context, all: &BTreeMap<AppName, Pruned>) -> Result {
+    let configured = &context.settings.registry.address;
+    let put_off = all.values().flat_map(|pruned| &pruned.put_off);
+    match put_off.into_iter().find(|one| one.registry == *configured) {
+        Some(one) => Err(anyhow!("not everything was pruned: {}", one.reason).into()),
+        None => Ok(()),
     }
 }
 
@@ -68,6 +83,9 @@ fn said(app: &AppName, pruned: &Pruned, verb: &str) -> Vec<String> {
             list(&pruned.not_deletable)
         ));
     }
+    let kept = say::put_off(pruned).into_iter();
+    let kept = kept.chain(pruned.left_behind.iter().map(say::left_behind));
+    lines.extend(kept.map(|told| format!("{app}: {told}")));
     lines
 }
 

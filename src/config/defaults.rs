@@ -20,6 +20,7 @@ pub(super) fn settings() -> Settings {
             builder: Builder::Auto,
         },
         registry: RegistrySettings {
+            section: "registry".into(),
             address: "127.0.0.1:5000".into(),
             prefix: String::new(),
             username: None,

@@ -32,6 +32,26 @@ impl Settings {
         self.apps.get(app).cloned().unwrap_or_default()
     }
 
+    /// How the registry at `address` is spoken to, with the credentials of that one alone: the configured registry's where
+    /// it is that one, else those of its own section of `[registries]`, else none.
+    pub fn registry_at(&self, address: &str) -> RegistrySettings {
+        if address == self.registry.address {
+            return self.registry.clone();
+        }
+        let login = self.registries.get(address);
+        // Allowed for a host of the operator's own, and only as long as no password goes there.
+        let is_allowed = self.registry.plain_http && !is_loopback_registry(&self.registry.address);
+        RegistrySettings {
+            address: address.to_owned(),
+            section: format!("registries.{address:?}"),
+            prefix: String::new(),
+            username: login.map(|login| login.username.clone()),
+            password_file: login.map(|login| login.password_file.clone()),
+            plain_http: is_loopback_registry(address) || (is_allowed && login.is_none()),
+            transfer_timeout: self.registry.transfer_timeout,
+        }
+    }
+
     /// Every port that the configuration says to listen on: the public one, that of the metrics, and the apps' own.
     pub fn listened_at(&self) -> Vec<u16> {
         let metrics = self.proxy.metrics_listen.map(|address| address.port());
@@ -74,6 +94,8 @@ pub enum Builder {
 pub struct RegistrySettings {
     /// `HOST[:PORT]`, as in an image's name.
     pub address: String,
+    /// The section of the configuration that says who we are to it: `registry`.
+    pub section: String,
     /// Put between the address and the app's name: empty, or `team/apps`.
     pub prefix: String,
     /// The user, where the registry wants one.
@@ -84,6 +106,16 @@ pub struct RegistrySettings {
     pub plain_http: bool,
     /// How long a push or a pull may make no progress.
     pub transfer_timeout: Duration,
+}
+
+/// Whether the registry at `address` (`HOST[:PORT]`) is on this machine, so that nobody else can hear a password sent in
+/// the clear.
+pub fn is_loopback_registry(address: &str) -> bool {
+    let host = match address.strip_prefix('[') {
+        Some(bracketed) => bracketed.split(']').next().unwrap_or_default(),
+        None => address.split(':').next().unwrap_or_default(),
+    };
+    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 impl RegistrySettings {

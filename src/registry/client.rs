@@ -260,6 +260,7 @@ impl Registry {
         RegistryError::Unauthorized {
             address: self.settings.address.clone(),
             username: self.settings.username.clone(),
+            section: self.settings.section.clone(),
         }
     }
 
@@ -330,6 +331,7 @@ mod tests {
     fn settings(address: &str) -> RegistrySettings {
         RegistrySettings {
             address: address.into(),
+            section: "registry".into(),
             prefix: String::new(),
             username: None,
             password_file: None,

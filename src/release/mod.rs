@@ -34,6 +34,7 @@ mod pull;
 mod push;
 pub mod receive;
 mod record;
+mod registries;
 pub mod recover;
 mod retire;
 mod retry;

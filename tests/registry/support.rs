@@ -139,6 +139,7 @@ fn digest(content: &[u8]) -> String {
 pub(crate) fn settings(port: u16) -> RegistrySettings {
     RegistrySettings {
         address: format!("127.0.0.1:{port}"),
+        section: "registry".into(),
         prefix: String::new(),
         username: None,
         password_file: None,

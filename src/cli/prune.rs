@@ -6,6 +6,7 @@ use anyhow::anyhow;
 
 use super::{Result, audited, output, select, wait};
 use crate::model::{AppName, ReleaseId};
+use crate::release::collect::collect;
 use crate::release::prune::{Mode, Pruned, prune};
 use crate::release::{Context, busy, say};
 
@@ -20,6 +21,9 @@ pub(super) struct Args {
     /// Only say what would be removed
     #[arg(long)]
     dry_run: bool,
+    /// Have the registry free its disk too, with the command `registry.collect`, while no release uses it
+    #[arg(long, conflicts_with = "dry_run")]
+    registry: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -28,20 +32,27 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
         let named = self.app.as_ref();
-        let all = match self.dry_run {
-            true => prune_all(context, named, Mode::DryRun)?,
-            false => audited::audited(context, |subject| {
-                subject.app = named.cloned();
-                prune_all(context, named, Mode::Remove)
-            })?,
-        };
-        if self.json {
-            output::json("pruned", &all)?;
-        } else {
-            let verb = if self.dry_run { "would go" } else { "removed" };
-            output::lines(all.iter().flat_map(|(app, pruned)| said(app, pruned, verb)))?;
+        if self.dry_run {
+            return self.tell(&prune_all(context, named, Mode::DryRun)?);
         }
-        answered(context, &all)
+        audited::audited(context, |subject| {
+            subject.app = named.cloned();
+            let all = prune_all(context, named, Mode::Remove)?;
+            self.tell(&all)?;
+            answered(context, &all)?;
+            if self.registry {
+                wait(collect(context, &mut |told: &str| eprintln!("{told}")))??;
+            }
+            Ok(())
+        })
+    }
+
+    fn tell(&self, all: &BTreeMap<AppName, Pruned>) -> Result {
+        if self.json {
+            return output::json("pruned", all);
+        }
+        let verb = if self.dry_run { "would go" } else { "removed" };
+        output::lines(all.iter().flat_map(|(app, pruned)| said(app, pruned, verb)))
     }
 }
 

@@ -27,6 +27,7 @@ pub(super) fn settings() -> Settings {
             password_file: None,
             plain_http: true,
             transfer_timeout: Duration::from_secs(60),
+            collect: None,
         },
         registries: BTreeMap::new(),
         proxy: ProxySettings {

@@ -49,6 +49,7 @@ impl Settings {
             password_file: login.map(|login| login.password_file.clone()),
             plain_http: is_loopback_registry(address) || (is_allowed && login.is_none()),
             transfer_timeout: self.registry.transfer_timeout,
+            collect: None,
         }
     }
 
@@ -106,6 +107,8 @@ pub struct RegistrySettings {
     pub plain_http: bool,
     /// How long a push or a pull may make no progress.
     pub transfer_timeout: Duration,
+    /// The command that frees what no image in it needs any more; absent: nothing does.
+    pub collect: Option<Vec<String>>,
 }
 
 /// Whether the registry at `address` (`HOST[:PORT]`) is on this machine, so that nobody else can hear a password sent in

@@ -337,6 +337,7 @@ mod tests {
             password_file: None,
             plain_http: false,
             transfer_timeout: std::time::Duration::from_secs(60),
+            collect: None,
         }
     }
 

@@ -11,6 +11,7 @@ mod build;
 pub mod busy;
 pub mod cancel;
 mod checkout;
+pub mod collect;
 mod context;
 mod drain;
 mod endings;

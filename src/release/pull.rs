@@ -3,6 +3,7 @@
 use anyhow::anyhow;
 use tokio::join;
 
+use super::collect;
 use super::context::{App, Context};
 use super::entry::Learned;
 use super::hopeless;
@@ -34,6 +35,7 @@ pub(super) async fn bring_back(
             credentials: credentials.as_ref(),
             timeout: settings.transfer_timeout,
         };
+        let _kept_off = collect::kept_off(context, &mut |_: &str| {}).await?;
         let pulled = engine.pull(image, transfer, &mut |_: &str| {}).await;
         if let Err(EngineError::Unknown { .. }) = pulled {
             let commit = running.commit.as_ref();
@@ -70,6 +72,7 @@ pub(super) async fn pull(run: &mut Run<'_>) -> Done {
     // The Engine that has built an image has it: nothing of it waits for the pull but that it is started.
     let new = run.record.origin.builds().then(|| created_ahead(run, &image));
     let (slot, log) = (run.slot(), &mut run.log);
+    let _kept_off = collect::kept_off(run.context, &mut |line: &str| log.output(line)).await?;
     let pulls = retrying(log, async |log| {
         engine
             .pull(&image, transfer, &mut |line: &str| log.output(line))

@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 
+use super::collect;
 use super::entry::Learned;
 use super::retry::retrying;
 use super::run::{Done, Run};
@@ -22,6 +23,7 @@ pub(super) async fn push(run: &mut Run<'_>) -> Done {
     };
     let engine = run.context.engine().await?;
     let log = &mut run.log;
+    let _kept_off = collect::kept_off(run.context, &mut |line: &str| log.output(line)).await?;
     let pushed = retrying(log, async |log| {
         engine
             .push(&tag, transfer, &mut |line: &str| log.output(line))

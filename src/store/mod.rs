@@ -4,6 +4,7 @@
 //! audit.log                   who did what, a line an action
 //! audit.repeats               how many more of the same there were
 //! identity.json               which installation this is, and the Engine and network that its containers are on
+//! registry.lock               shared by what uses the registry, held alone while it is collected
 //! apps/shop/app.json          what `app create` gave: address block and slot ports
 //! apps/shop/state.json        what runs in each slot, which one is live, the last flips
 //! apps/shop/lock              held by the one run that may change the app

@@ -88,6 +88,9 @@ fn registry(check: &mut Check<'_>, to: &mut RegistrySettings, from: &Registry) {
         &from.transfer_timeout,
         duration_above_zero,
     );
+    check.set_some(&mut to.collect, &from.collect, |words: &Vec<String>| {
+        proxy::command(words)
+    });
 }
 
 /// How to log in at another registry, whose section begins at `at`.

@@ -35,6 +35,9 @@ pub async fn collect(words: &[String], lock: std::fs::File) -> Result<(), String
             let last = if last.is_empty() { "it said nothing" } else { &last };
             Err(format!("`{told}` failed: {last}"))
         }
-        None => Err(format!("`{told}` did not end within {} min", DEADLINE.as_secs() / 60)),
+        None => Err(format!(
+            "`{told}` did not end within {} min",
+            DEADLINE.as_secs() / 60
+        )),
     }
 }

@@ -131,9 +131,9 @@ pub enum RegistryError {
 fn unauthorized(address: &str, username: Option<&str>, section: &str) -> String {
     let hint = format!("Hint: {section}.username, {section}.password_file");
     match username {
-        Some(username) => format!(
-            "the registry {address} does not accept the user {username:?} with this password. {hint}"
-        ),
+        Some(username) => {
+            format!("the registry {address} does not accept the user {username:?} with this password. {hint}")
+        }
         None => format!("the registry {address} wants a user and a password. {hint}"),
     }
 }
@@ -141,7 +141,10 @@ fn unauthorized(address: &str, username: Option<&str>, section: &str) -> String 
 impl RegistryError {
     /// Whether it is about this one request: the registry may well do the next one.
     pub fn is_of_one_request(&self) -> bool {
-        matches!(self, Self::Denied { .. } | Self::Unknown { .. } | Self::Other { .. })
+        matches!(
+            self,
+            Self::Denied { .. } | Self::Unknown { .. } | Self::Other { .. }
+        )
     }
 
     /// How often a request that ended like this is sent in all, as it may succeed a moment later.

@@ -29,18 +29,25 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub async fn collect(context: &Context, told: &mut (dyn FnMut(&str) + Send)) -> Result<()> {
     let settings = &context.settings.registry;
     let Some(command) = &settings.collect else {
-        bail!("`registry.collect` names no command that frees the registry's disk. Hint: docs/registry.md has one");
+        bail!(
+            "`registry.collect` names no command that frees the registry's disk. Hint: docs/registry.md has one"
+        );
     };
     let began = Instant::now();
     let mut waits = || told("waiting until no release pushes or pulls");
-    let lock = await_lock(RELEASES_END, &mut waits, || Ok(context.store.try_take_registry()?)).await?;
+    let lock = await_lock(RELEASES_END, &mut waits, || {
+        Ok(context.store.try_take_registry()?)
+    })
+    .await?;
     let Some(lock) = lock else {
         bail!(
             "releases have used the registry for {} all the while: nothing was collected. Hint: try again later",
             say::time(began.elapsed())
         );
     };
-    let handed_on = lock.try_clone().context("the registry's lock cannot be handed on")?;
+    let handed_on = lock
+        .try_clone()
+        .context("the registry's lock cannot be handed on")?;
     let collected = registry::collect(command, handed_on).await;
     // Also where the command failed: what it stopped may not have come back.
     let answered = answers(context).await;
@@ -58,7 +65,10 @@ pub async fn collect(context: &Context, told: &mut (dyn FnMut(&str) + Send)) -> 
 /// When it is collected for longer than a collection may take.
 pub(super) async fn kept_off(context: &Context, told: &mut (dyn FnMut(&str) + Send)) -> Result<File> {
     let mut waits = || told("waiting: `deployer prune --registry` frees the registry's disk");
-    let lock = await_lock(COLLECTION_ENDS, &mut waits, || Ok(context.store.try_use_registry()?)).await?;
+    let lock = await_lock(COLLECTION_ENDS, &mut waits, || {
+        Ok(context.store.try_use_registry()?)
+    })
+    .await?;
     lock.with_context(|| {
         format!(
             "the registry's disk is being freed (`deployer prune --registry`) for more than {}",

@@ -111,7 +111,11 @@ pub async fn prune(context: &Context, app: &App, lock: &AppLock, mode: Mode) -> 
                     Some(image) => pruned.left_behind.push(LeftBehind { release, image }),
                     None => {
                         let Unanswered { registry, reason } = why;
-                        pruned.put_off.push(PutOff { release, registry, reason });
+                        pruned.put_off.push(PutOff {
+                            release,
+                            registry,
+                            reason,
+                        });
                         continue;
                     }
                 }

@@ -51,7 +51,9 @@ fn of_its_registry(context: &Context, image: &ImageRef, error: EngineError) -> a
     let (registry, configured) = (image.registry(), &context.settings.registry.address);
     match registry == configured {
         true => error.into(),
-        false => anyhow!(say::not_pulled_from_a_former_registry(&error, registry, configured)),
+        false => anyhow!(say::not_pulled_from_a_former_registry(
+            &error, registry, configured
+        )),
     }
 }
 

@@ -13,7 +13,9 @@ use crate::registry;
 pub(super) async fn push(run: &mut Run<'_>) -> Done {
     let tag = run.facts().tag.context("there is no image to push")?;
     // Where the build has put it: the configuration may name another registry by now.
-    let repository = tag.rsplit_once(':').map_or(tag.as_str(), |(repository, _)| repository);
+    let repository = tag
+        .rsplit_once(':')
+        .map_or(tag.as_str(), |(repository, _)| repository);
     let (address, path) = registry_and_path(repository);
     let settings = run.context.settings.registry_at(address);
     let credentials = registry::credentials(&settings)?;

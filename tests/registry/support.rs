@@ -145,7 +145,7 @@ pub(crate) fn settings(port: u16) -> RegistrySettings {
         password_file: None,
         plain_http: true,
         transfer_timeout: std::time::Duration::from_secs(60),
-            collect: None,
+        collect: None,
     }
 }
 

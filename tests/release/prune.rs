@@ -192,6 +192,10 @@ fn images_of_a_former_registry_are_deleted_there_or_put_off() {
     world.reconfigure("[proxy]", &section);
     world.deployer(&["rollback", "green", "--to", "1"]).good();
     assert_eq!(world.version(), "v1");
-    assert_eq!(manifests(&world, "registry").len(), 1, "release 2 went with the rollback");
+    assert_eq!(
+        manifests(&world, "registry").len(),
+        1,
+        "release 2 went with the rollback"
+    );
     assert_eq!(manifests(&world, "present").len(), 0, "release 3 too");
 }

@@ -132,7 +132,9 @@ pub fn image_is_lost(image: &ImageRef) -> String {
 /// Why an image could not be pulled that went through another `registry` than the one that is `configured` now.
 pub fn not_pulled_from_a_former_registry(error: &EngineError, registry: &str, configured: &str) -> String {
     let told = match error {
-        EngineError::RegistryRefused { reason, .. } => format!("the registry {registry} does not answer: {reason}"),
+        EngineError::RegistryRefused { reason, .. } => {
+            format!("the registry {registry} does not answer: {reason}")
+        }
         EngineError::Unauthorized { reason, .. } => format!(
             "the registry {registry} refused the login: {reason}. Hint: username and password_file in [registries.{registry:?}]"
         ),

@@ -97,7 +97,9 @@ fn sentence(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::StorageFull => "no space left on the disk".into(),
         std::io::ErrorKind::PermissionDenied => {
-            "permission denied (run as the user that owns the state folder)".into()
+            "permission denied (run as the user that owns the state folder; where it was copied here under another user's \
+             number, as root: `chown -R USER: FOLDER`)"
+                .into()
         }
         _ => error.to_string(),
     }

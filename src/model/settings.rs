@@ -537,3 +537,31 @@ impl Default for AppSettings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_of_this_machine_is_known_by_its_address() {
+        for address in [
+            "localhost",
+            "localhost:5000",
+            "127.0.0.1:5000",
+            "127.9.9.9",
+            "[::1]:5000",
+            "[::1]",
+        ] {
+            assert!(is_loopback_registry(address), "{address}");
+        }
+        for address in [
+            "10.0.0.1:5000",
+            "registry:5000",
+            "localhost.example",
+            "[::2]:5000",
+            "",
+        ] {
+            assert!(!is_loopback_registry(address), "{address}");
+        }
+    }
+}

@@ -30,8 +30,8 @@ pub async fn collect(words: &[String], lock: std::fs::File) -> Result<(), String
         Some(Ended { code: Some(0), .. }) => Ok(()),
         Some(Ended { mut out, err, .. }) => {
             out.extend(err);
-            let lines = out.trim_ascii().split(|byte| *byte == b'\n');
-            let last = escaped(lines.last().unwrap_or_default(), LINE_MAX);
+            let mut lines = out.trim_ascii().split(|byte| *byte == b'\n');
+            let last = escaped(lines.next_back().unwrap_or_default(), LINE_MAX);
             let last = if last.is_empty() { "it said nothing" } else { &last };
             Err(format!("`{told}` failed: {last}"))
         }

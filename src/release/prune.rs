@@ -326,3 +326,28 @@ async fn pushed_as(registries: &mut Registries<'_>, tag: &str) -> Result<Option<
     let repository = repository.to_owned();
     Ok(asked.await?.map(|digest| ImageRef { repository, digest }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_that_may_be_a_kept_one_under_another_name_of_its_registry_stays() {
+        let image = |repository: &str, digit: &str| ImageRef {
+            repository: repository.to_owned(),
+            digest: format!("sha256:{}", digit.repeat(64)).parse().unwrap(),
+        };
+        let keeping = Keeping {
+            releases: HashSet::new(),
+            images: HashSet::from([image("127.0.0.1:5000/team/shop", "a")]),
+        };
+        assert!(keeping.may_be(&image("localhost:5000/team/shop", "a")));
+        for other in [
+            image("localhost:5000/team/shop", "b"),
+            image("localhost:5000/shop", "a"),
+            image("127.0.0.1:5000/shop", "a"),
+        ] {
+            assert!(!keeping.may_be(&other), "{other}");
+        }
+    }
+}

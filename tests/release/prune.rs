@@ -1,11 +1,17 @@
 //! What is past its keeping goes, on the host and in the registry, and nothing else.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::support::docker::docker;
-use crate::support::{App, Options, World};
+use crate::support::process::run;
+use crate::support::{App, Options, World, wait_for};
+
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The tags of an app's repository, on the host and in the registry.
 fn tags(world: &World, app: &App) -> (Vec<String>, Vec<String>) {
@@ -198,4 +204,78 @@ fn images_of_a_former_registry_are_deleted_there_or_put_off() {
         "release 2 went with the rollback"
     );
     assert_eq!(manifests(&world, "present").len(), 0, "release 3 too");
+}
+
+/// The kilobytes of the registry's data.
+fn size(world: &World) -> u64 {
+    let said = run(Command::new("du").arg("-sk").arg(world.path("registry")), &[]).good();
+    let kilobytes = said.split_whitespace().next().expect("a number");
+    kilobytes.parse().expect("a number")
+}
+
+#[test]
+fn collecting_frees_the_registrys_disk_while_no_release_uses_it() {
+    let mut world = World::new("collect");
+    let shop = world.app("shop", "keep = 0");
+    let repo = world.repo(&shop);
+    for version in ["v1", "v2", "v3"] {
+        // Random, so that its layer is as large.
+        let mut content = vec![0; 1 << 20];
+        File::open("/dev/urandom")
+            .unwrap()
+            .read_exact(&mut content)
+            .unwrap();
+        repo.write("large", content);
+        repo.version(version);
+        repo.push("green").live();
+    }
+    let before = size(&world);
+    let unconfigured = world.deployer(&["prune", "--registry"]);
+    assert!(
+        unconfigured.code == Some(1) && unconfigured.stderr.contains("docs/registry.md"),
+        "{}",
+        unconfigured.stderr
+    );
+
+    // The command stops the registry, collects, and starts it again: here by the hand of the test.
+    let at = |name: &str| world.path(name);
+    let script = format!(
+        "touch {stop:?}; while [ ! -e {stopped:?} ]; do sleep 0.02; done; docker-registry garbage-collect {config:?} && \
+         touch {start:?}",
+        stop = at("stop"),
+        stopped = at("stopped"),
+        config = at("registry.yml"),
+        start = at("start"),
+    );
+    let collect = format!("[registry]\ncollect = [\"sh\", \"-c\", {script:?}]\n");
+    world.reconfigure("[registry]\n", &collect);
+    let mut collecting = world.command();
+    collecting.args(["prune", "--registry"]).stdout(Stdio::null());
+    let mut collecting = collecting.spawn().expect("deployer starts");
+    wait_for("the command to begin", DEADLINE, || {
+        at("stop").exists().then_some(())
+    });
+    let mut releasing = world.command();
+    releasing.args(["redeploy", "green"]).stdout(Stdio::null());
+    let mut releasing = releasing.spawn().expect("deployer starts");
+    wait_for("the release to wait", DEADLINE, || {
+        let log = world.deployer(&["log", "4"]).stdout;
+        log.contains("waiting: `deployer prune --registry`").then_some(())
+    });
+    world.stop_registry();
+    File::create(world.path("stopped")).unwrap();
+    wait_for("the command to collect", DEADLINE, || {
+        world.path("start").exists().then_some(())
+    });
+    assert!(
+        releasing.try_wait().unwrap().is_none(),
+        "the release did not wait"
+    );
+    world.start_registry();
+    assert!(collecting.wait().unwrap().success());
+    assert!(releasing.wait().unwrap().success());
+
+    let after = size(&world);
+    assert!(after + 1900 < before, "{before} kB before, {after} kB after");
+    assert_eq!(world.version(), "v3");
 }

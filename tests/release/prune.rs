@@ -262,6 +262,8 @@ fn collecting_frees_the_registrys_disk_while_no_release_uses_it() {
         let log = world.deployer(&["log", "4"]).stdout;
         log.contains("waiting: `deployer prune --registry`").then_some(())
     });
+    let under_way = world.json(&["status"])["apps"][0]["under_way"][0].clone();
+    assert_eq!(under_way["step"], "push", "{under_way}");
     world.stop_registry();
     File::create(world.path("stopped")).unwrap();
     wait_for("the command to collect", DEADLINE, || {

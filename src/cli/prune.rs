@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::anyhow;
+
 use super::{Result, audited, output, select, wait};
 use crate::model::{AppName, ReleaseId};
+use crate::release::collect::collect;
 use crate::release::prune::{Mode, Pruned, prune};
-use crate::release::{Context, busy};
+use crate::release::{Context, busy, say};
 
 /// Remove images and logs that are past their keeping
 ///
@@ -18,6 +21,9 @@ pub(super) struct Args {
     /// Only say what would be removed
     #[arg(long)]
     dry_run: bool,
+    /// Have the registry free its disk too, with the command `registry.collect`, while no release uses it
+    #[arg(long, conflicts_with = "dry_run")]
+    registry: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -26,18 +32,38 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
         let named = self.app.as_ref();
-        let all = match self.dry_run {
-            true => prune_all(context, named, Mode::DryRun)?,
-            false => audited::audited(context, |subject| {
-                subject.app = named.cloned();
-                prune_all(context, named, Mode::Remove)
-            })?,
-        };
+        if self.dry_run {
+            return self.tell(&prune_all(context, named, Mode::DryRun)?);
+        }
+        audited::audited(context, |subject| {
+            subject.app = named.cloned();
+            let all = prune_all(context, named, Mode::Remove)?;
+            self.tell(&all)?;
+            answered(context, &all)?;
+            if self.registry {
+                wait(collect(context, &mut |told: &str| eprintln!("{told}")))??;
+            }
+            Ok(())
+        })
+    }
+
+    fn tell(&self, all: &BTreeMap<AppName, Pruned>) -> Result {
         if self.json {
-            return output::json("pruned", &all);
+            return output::json("pruned", all);
         }
         let verb = if self.dry_run { "would go" } else { "removed" };
         output::lines(all.iter().flat_map(|(app, pruned)| said(app, pruned, verb)))
+    }
+}
+
+/// # Errors
+/// When the configured registry did not delete something. One of before may be gone for good.
+fn answered(context: &Context, all: &BTreeMap<AppName, Pruned>) -> Result {
+    let configured = &context.settings.registry.address;
+    let put_off = all.values().flat_map(|pruned| &pruned.put_off);
+    match put_off.into_iter().find(|one| one.registry == *configured) {
+        Some(one) => Err(anyhow!("not everything was pruned: {}", one.reason).into()),
+        None => Ok(()),
     }
 }
 
@@ -68,6 +94,9 @@ fn said(app: &AppName, pruned: &Pruned, verb: &str) -> Vec<String> {
             list(&pruned.not_deletable)
         ));
     }
+    let kept = say::put_off(pruned).into_iter();
+    let kept = kept.chain(pruned.left_behind.iter().map(say::left_behind));
+    lines.extend(kept.map(|told| format!("{app}: {told}")));
     lines
 }
 

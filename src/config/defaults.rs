@@ -20,12 +20,14 @@ pub(super) fn settings() -> Settings {
             builder: Builder::Auto,
         },
         registry: RegistrySettings {
+            section: "registry".into(),
             address: "127.0.0.1:5000".into(),
             prefix: String::new(),
             username: None,
             password_file: None,
             plain_http: true,
             transfer_timeout: Duration::from_secs(60),
+            collect: None,
         },
         registries: BTreeMap::new(),
         proxy: ProxySettings {

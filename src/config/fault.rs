@@ -28,6 +28,7 @@ pub(super) const SHOWN: &[&str] = &[
     "password_file",
     "plain_http",
     "transfer_timeout",
+    "collect",
     "proxy",
     "kind",
     "mode",

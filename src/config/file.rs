@@ -51,6 +51,7 @@ pub(super) struct Registry {
     pub(super) password_file: Field<String>,
     pub(super) plain_http: Field<bool>,
     pub(super) transfer_timeout: Field<Scalar>,
+    pub(super) collect: Field<Vec<String>>,
 }
 
 #[derive(Default, Deserialize)]

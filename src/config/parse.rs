@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(
             shown,
             "2:1: there is no key \"password\" here\n  |\n2 | password = …\n  | ^^^^^^^^\n\
-             Hint: the keys here are address, prefix, username, password_file, plain_http, transfer_timeout"
+             Hint: the keys here are address, prefix, username, password_file, plain_http, transfer_timeout, collect"
         );
     }
 

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::arguments::declared_arguments;
 use super::base_images::{base_image, logins, of_base_image};
-use super::build_hint::hint;
+use super::build_hint::{bridge_is_gone, hint};
 use super::context::Context;
 use super::lines::one_line;
 use super::progress::Progress;
@@ -154,7 +154,7 @@ impl Engine {
         }
         let step = progress.failed_step();
         let told = format!("{} {text}", step.as_deref().unwrap_or_default());
-        if let Some(hint) = hint(&told, dockerfile, kind) {
+        if let Some(hint) = bridge_is_gone(text).or_else(|| hint(&told, dockerfile, kind)) {
             reason.push_str(&format!(". Hint: {hint}"));
         }
         if let Some(image) = step.as_deref().and_then(base_image)

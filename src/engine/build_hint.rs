@@ -50,6 +50,21 @@ pub(super) fn hint(told: &str, dockerfile: &str, kind: BuilderKind) -> Option<St
     }
 }
 
+/// What to do where no step of any build can run, whatever the Dockerfile says: the bridge that they would all be on is gone.
+pub(super) fn bridge_is_gone(told: &str) -> Option<String> {
+    let (_, after) = told.split_once("could not find bridge ")?;
+    let end = after.find(|c: char| c == ':' || c.is_whitespace());
+    let bridge = one_line(&after[..end.unwrap_or(after.len())], 40);
+    let made_by = match bridge.as_str() {
+        "docker0" => "a restart of Docker makes it again: `systemctl restart docker`".to_owned(),
+        other => format!("make the bridge {other} again, then restart Docker: `systemctl restart docker`"),
+    };
+    Some(format!(
+        "the Engine's default bridge {bridge} is gone, as after the end of another dockerd, and without it no RUN of any \
+         build can run; {made_by}"
+    ))
+}
+
 fn unknown_to_classic(told: &str, dockerfile: &str) -> Option<String> {
     let requires = told.split_once(" option requires BuildKit");
     let option = requires.and_then(|(before, _)| before.rsplit(' ').next());
@@ -229,6 +244,25 @@ mod tests {
             old.contains("docker/dockerfile:1.2, which") && old.contains("a newer one"),
             "{old}"
         );
+    }
+
+    #[test]
+    fn a_bridge_that_is_gone_is_told_with_what_makes_it_again() {
+        // As the classic builder of Engine 20.10 says it.
+        let told = |bridge: &str| {
+            format!(
+                "failed to create endpoint zen_x on network bridge: adding interface veth1 to bridge {bridge} failed: could \
+                 not find bridge {bridge}: route ip+net: no such network interface"
+            )
+        };
+        let hint = bridge_is_gone(&told("docker0")).unwrap();
+        assert!(
+            hint.contains("docker0 is gone") && hint.contains("a restart of Docker makes it"),
+            "{hint}"
+        );
+        let hint = bridge_is_gone(&told("br7")).unwrap();
+        assert!(hint.contains("make the bridge br7 again"), "{hint}");
+        assert_eq!(bridge_is_gone("executor failed running: exit code: 1"), None);
     }
 
     #[test]

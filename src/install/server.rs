@@ -267,12 +267,27 @@ fn check_owner(state: &Path, user: &str, account: Option<&Account>) -> Result<()
     if account.is_some_and(|account| account.uid == folder.uid()) || folder.names(1)?.is_empty() {
         return Ok(());
     }
-    let owner = Account::numbered(folder.uid())?.map_or(folder.uid().to_string(), |owner| owner.name);
-    bail!(
-        "the state folder {0} is {owner}'s and holds something: `--user {owner}` where deployer worked as {owner}; else, \
-         with nothing of deployer running, `chown -R {user}: {0}` (after `useradd --system --shell /usr/sbin/nologin {user}`)",
-        state.display()
-    )
+    let remedy = match account {
+        Some(_) => format!("`chown -R {user}: {}`", state.display()),
+        None => format!(
+            "`useradd --system --home-dir {HOME} --shell /usr/sbin/nologin {user}` and `chown -R {user}: {}`",
+            state.display()
+        ),
+    };
+    let remedy = format!("with nothing of deployer running, {remedy}, then this again");
+    match Account::numbered(folder.uid())? {
+        Some(Account { name: owner, .. }) => bail!(
+            "the state folder {} is {owner}'s and holds something: `--user {owner}` where deployer worked as {owner}; else, \
+             {remedy}",
+            state.display()
+        ),
+        None => bail!(
+            "the state folder {} holds something and is the user's with the number {}, who has no name here, as after it \
+             was copied from another machine: {remedy}",
+            state.display(),
+            folder.uid()
+        ),
+    }
 }
 
 #[cfg(test)]

@@ -108,6 +108,23 @@ pub struct ImageRef {
     pub digest: Digest,
 }
 
+impl ImageRef {
+    /// The registry that holds it, `HOST[:PORT]`: the configured one, or one that was configured before.
+    pub fn registry(&self) -> &str {
+        registry_and_path(&self.repository).0
+    }
+
+    /// Its repository within that registry: `team/shop`.
+    pub fn path(&self) -> &str {
+        registry_and_path(&self.repository).1
+    }
+}
+
+/// The registry of `repository` (`127.0.0.1:5000/team/shop`), and its path there.
+pub fn registry_and_path(repository: &str) -> (&str, &str) {
+    repository.split_once('/').unwrap_or((repository, ""))
+}
+
 impl fmt::Display for ImageRef {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(to, "{}@{}", self.repository, self.digest)

@@ -16,7 +16,7 @@ mod text;
 pub use address::{AddressPlan, AddressPlanError, INSTANCES_MAX, Subnet};
 pub use app::AppName;
 pub use by::{By, Scope};
-pub use image::{Commit, DOCKER_HUB, Digest, ImageRef, is_docker_hub};
+pub use image::{Commit, DOCKER_HUB, Digest, ImageRef, is_docker_hub, registry_and_path};
 pub use key::{Grant, KeyName, Role};
 pub use network::Network;
 pub use ports::PortSet;
@@ -24,7 +24,7 @@ pub use release::{Asked, Origin, ReleaseId};
 pub use settings::{
     AppSettings, BuildSettings, Builder, Credentials, EngineSettings, Gate, LoginSettings, Probe, ProbeKind,
     Program, ProgramSettings, Promote, ProxyKind, ProxySettings, RegistrySettings, Restart, RunSettings,
-    Settings, SlotPorts, SshSettings, Standby, Volume,
+    Settings, SlotPorts, SshSettings, Standby, Volume, is_loopback_registry,
 };
 pub use slot::{Lane, Slot, SlotName};
 pub(crate) use text::hidden_told;

@@ -32,6 +32,27 @@ impl Settings {
         self.apps.get(app).cloned().unwrap_or_default()
     }
 
+    /// How the registry at `address` is spoken to, with the credentials of that one alone: the configured registry's where
+    /// it is that one, else those of its own section of `[registries]`, else none.
+    pub fn registry_at(&self, address: &str) -> RegistrySettings {
+        if address == self.registry.address {
+            return self.registry.clone();
+        }
+        let login = self.registries.get(address);
+        // Allowed for a host of the operator's own, and only as long as no password goes there.
+        let is_allowed = self.registry.plain_http && !is_loopback_registry(&self.registry.address);
+        RegistrySettings {
+            address: address.to_owned(),
+            section: format!("registries.{address:?}"),
+            prefix: String::new(),
+            username: login.map(|login| login.username.clone()),
+            password_file: login.map(|login| login.password_file.clone()),
+            plain_http: is_loopback_registry(address) || (is_allowed && login.is_none()),
+            transfer_timeout: self.registry.transfer_timeout,
+            collect: None,
+        }
+    }
+
     /// Every port that the configuration says to listen on: the public one, that of the metrics, and the apps' own.
     pub fn listened_at(&self) -> Vec<u16> {
         let metrics = self.proxy.metrics_listen.map(|address| address.port());
@@ -74,6 +95,8 @@ pub enum Builder {
 pub struct RegistrySettings {
     /// `HOST[:PORT]`, as in an image's name.
     pub address: String,
+    /// The section of the configuration that says who we are to it: `registry`.
+    pub section: String,
     /// Put between the address and the app's name: empty, or `team/apps`.
     pub prefix: String,
     /// The user, where the registry wants one.
@@ -84,6 +107,18 @@ pub struct RegistrySettings {
     pub plain_http: bool,
     /// How long a push or a pull may make no progress.
     pub transfer_timeout: Duration,
+    /// The command that frees what no image in it needs any more; absent: nothing does.
+    pub collect: Option<Vec<String>>,
+}
+
+/// Whether the registry at `address` (`HOST[:PORT]`) is on this machine, so that nobody else can hear a password sent in
+/// the clear.
+pub fn is_loopback_registry(address: &str) -> bool {
+    let host = match address.strip_prefix('[') {
+        Some(bracketed) => bracketed.split(']').next().unwrap_or_default(),
+        None => address.split(':').next().unwrap_or_default(),
+    };
+    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 impl RegistrySettings {
@@ -499,6 +534,34 @@ impl Default for AppSettings {
             keep: 5,
             gate: Gate::None,
             max_push: 2 << 30,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_of_this_machine_is_known_by_its_address() {
+        for address in [
+            "localhost",
+            "localhost:5000",
+            "127.0.0.1:5000",
+            "127.9.9.9",
+            "[::1]:5000",
+            "[::1]",
+        ] {
+            assert!(is_loopback_registry(address), "{address}");
+        }
+        for address in [
+            "10.0.0.1:5000",
+            "registry:5000",
+            "localhost.example",
+            "[::2]:5000",
+            "",
+        ] {
+            assert!(!is_loopback_registry(address), "{address}");
         }
     }
 }

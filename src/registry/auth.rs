@@ -25,7 +25,8 @@ pub fn credentials(settings: &RegistrySettings) -> Result<Option<Credentials>, R
         return Ok(None);
     };
     let Some(path) = &settings.password_file else {
-        return Err(RegistryError::NoPassword { username });
+        let section = settings.section.clone();
+        return Err(RegistryError::NoPassword { section, username });
     };
     let password = password(path)?;
     Ok(Some(Credentials { username, password }))

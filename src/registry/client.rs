@@ -260,6 +260,7 @@ impl Registry {
         RegistryError::Unauthorized {
             address: self.settings.address.clone(),
             username: self.settings.username.clone(),
+            section: self.settings.section.clone(),
         }
     }
 
@@ -330,11 +331,13 @@ mod tests {
     fn settings(address: &str) -> RegistrySettings {
         RegistrySettings {
             address: address.into(),
+            section: "registry".into(),
             prefix: String::new(),
             username: None,
             password_file: None,
             plain_http: false,
             transfer_timeout: std::time::Duration::from_secs(60),
+            collect: None,
         }
     }
 

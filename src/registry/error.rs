@@ -25,8 +25,10 @@ pub enum RegistryError {
         detail: String,
     },
     /// A user is configured, and no file with the password.
-    #[error("the registry's user {username:?} has no password. Hint: registry.password_file")]
+    #[error("the registry's user {username:?} has no password. Hint: {section}.password_file")]
     NoPassword {
+        /// The section that names the user.
+        section: String,
         /// The user.
         username: String,
     },
@@ -75,12 +77,14 @@ pub enum RegistryError {
         detail: String,
     },
     /// It wants a user and a password, or other ones.
-    #[error("{}", unauthorized(address, username.as_deref()))]
+    #[error("{}", unauthorized(address, username.as_deref(), section))]
     Unauthorized {
         /// The registry.
         address: String,
         /// The user that was tried; absent where none is configured.
         username: Option<String>,
+        /// The section of the configuration that names the user, or would.
+        section: String,
     },
     /// The user is known and may not do this.
     #[error("the registry {address} does not allow it to this user: {detail}")]
@@ -124,19 +128,25 @@ pub enum RegistryError {
     },
 }
 
-fn unauthorized(address: &str, username: Option<&str>) -> String {
+fn unauthorized(address: &str, username: Option<&str>, section: &str) -> String {
+    let hint = format!("Hint: {section}.username, {section}.password_file");
     match username {
-        Some(username) => format!(
-            "the registry {address} does not accept the user {username:?} with this password. \
-             Hint: registry.username, registry.password_file"
-        ),
-        None => format!(
-            "the registry {address} wants a user and a password. Hint: registry.username, registry.password_file"
-        ),
+        Some(username) => {
+            format!("the registry {address} does not accept the user {username:?} with this password. {hint}")
+        }
+        None => format!("the registry {address} wants a user and a password. {hint}"),
     }
 }
 
 impl RegistryError {
+    /// Whether it is about this one request: the registry may well do the next one.
+    pub fn is_of_one_request(&self) -> bool {
+        matches!(
+            self,
+            Self::Denied { .. } | Self::Unknown { .. } | Self::Other { .. }
+        )
+    }
+
     /// How often a request that ended like this is sent in all, as it may succeed a moment later.
     pub(super) fn tries(&self) -> usize {
         match self {

@@ -6,9 +6,11 @@
 
 mod auth;
 mod client;
+mod collect;
 mod error;
 mod transport;
 
 pub use auth::{credentials, logins};
 pub use client::{Deleted, Registry};
+pub use collect::collect;
 pub use error::RegistryError;

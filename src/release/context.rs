@@ -9,7 +9,7 @@ use super::identity;
 use crate::engine::Engine;
 use crate::model::{AppName, AppSettings, By, EngineSettings, Scope, Settings, Slot, SlotPorts};
 use crate::proxy::Proxy;
-use crate::registry::Registry;
+use crate::registry::{Registry, RegistryError};
 use crate::store::{AppFile, AppState, Store};
 
 /// The settings, the store and the edges.
@@ -76,12 +76,12 @@ impl Context {
         Ok(connected)
     }
 
-    /// The registry.
+    /// The registry at `address`, with the credentials of that one alone.
     ///
     /// # Errors
     /// When its client cannot be made from the settings.
-    pub fn registry(&self) -> anyhow::Result<Registry> {
-        Ok(Registry::new(&self.settings.registry)?)
+    pub fn registry(&self, address: &str) -> Result<Registry, RegistryError> {
+        Registry::new(&self.settings.registry_at(address))
     }
 
     /// Everything that is known of an app that was created.

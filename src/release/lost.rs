@@ -2,6 +2,7 @@
 
 use super::context::{App, Context};
 use super::history;
+use super::registries::Registries;
 use super::say;
 use crate::model::{Commit, ImageRef, ReleaseId, Slot};
 
@@ -38,7 +39,7 @@ impl Lost {
         let others = kept(context, app, slot, image).await;
         let is_last = commit.is_some() && last_commit(context, app, slot).as_ref() == commit;
         Self {
-            message: say::image_is_lost(image, &context.settings.registry.address),
+            message: say::image_is_lost(image),
             instead: say::instead_of_a_lost_image(
                 &app.name,
                 slot,
@@ -57,7 +58,7 @@ async fn kept(context: &Context, app: &App, slot: Slot, lost: &ImageRef) -> Vec<
     let mut seen = vec![lost.digest.clone()];
     let state = context.store.state(&app.name).unwrap_or_default();
     seen.extend(state.slots.get(&slot).map(|running| running.image.digest.clone()));
-    let mut found = Vec::new();
+    let (mut found, mut registries) = (Vec::new(), Registries::of(context));
     let releases = history::newest_first(context, &app.name).into_iter().flatten();
     for past in releases.filter(history::Past::is_kept) {
         let Some(image) = past.facts.image.filter(|image| !seen.contains(&image.digest)) else {
@@ -68,7 +69,7 @@ async fn kept(context: &Context, app: &App, slot: Slot, lost: &ImageRef) -> Vec<
         }
         seen.push(image.digest.clone());
         found.extend(
-            whereabouts(context, app, &image)
+            whereabouts(context, &mut registries, &image)
                 .await
                 .map(|at| (past.record.id, at)),
         );
@@ -77,15 +78,19 @@ async fn kept(context: &Context, app: &App, slot: Slot, lost: &ImageRef) -> Vec<
 }
 
 /// Where an image is; none where it is not, or where nobody answers.
-async fn whereabouts(context: &Context, app: &App, image: &ImageRef) -> Option<Whereabouts> {
+async fn whereabouts(
+    context: &Context,
+    registries: &mut Registries<'_>,
+    image: &ImageRef,
+) -> Option<Whereabouts> {
     let engine = context.engine().await.ok()?;
     if engine.image(&image.to_string()).await.ok()?.is_some() {
         return Some(Whereabouts::Host);
     }
-    let registry = context.registry().ok()?;
-    let path = context.settings.registry.path(&app.name);
-    let digest = registry.digest(&path, image.digest.as_str()).await.ok()?;
-    digest.map(|_| Whereabouts::Registry)
+    let asked = registries.ask(image.registry(), async |registry| {
+        registry.digest(image.path(), image.digest.as_str()).await
+    });
+    asked.await.ok()?.map(|_| Whereabouts::Registry)
 }
 
 /// The commit that `redeploy` would build.

@@ -10,9 +10,10 @@ use super::build::tag_of;
 use super::context::{App, Context};
 use super::entry::Step;
 use super::history::{self, Past, RECORDS_KEPT};
+use super::registries::{Registries, Unanswered};
 use crate::git::SlotRepository;
-use crate::model::{AppName, Digest, ImageRef, Origin, ReleaseId, Slot};
-use crate::registry::Deleted;
+use crate::model::{AppName, ImageRef, Origin, ReleaseId, Slot, registry_and_path};
+use crate::registry::{Deleted, Registry};
 use crate::store::{AppLock, AppState, ReleaseDir};
 
 /// Whether things are removed or only named.
@@ -35,20 +36,52 @@ pub struct Pruned {
     pub not_deletable: Vec<ReleaseId>,
     /// What processes of git that were killed have left in the app's repositories.
     pub leftovers: Vec<PathBuf>,
+    /// Releases whose image a registry has not deleted yet: the next prune tries again.
+    pub put_off: Vec<PutOff>,
+    /// Images that a registry of before has not deleted, and that nothing knows of any more now that their release's record
+    /// has gone.
+    pub left_behind: Vec<LeftBehind>,
+}
+
+/// A release whose image could not be deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PutOff {
+    /// The release.
+    pub release: ReleaseId,
+    /// The registry that its image is in.
+    pub registry: String,
+    /// Why not.
+    pub reason: String,
+}
+
+/// An image that stays in its registry for good, unless somebody deletes it there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftBehind {
+    /// The release.
+    pub release: ReleaseId,
+    /// The image, or its tag where its digest is not known.
+    pub image: String,
 }
 
 impl Pruned {
     /// Whether there was nothing to prune.
     pub fn is_empty(&self) -> bool {
-        self.images.is_empty() && self.logs.is_empty() && self.leftovers.is_empty()
+        self.images.is_empty()
+            && self.logs.is_empty()
+            && self.leftovers.is_empty()
+            && self.put_off.is_empty()
+            && self.left_behind.is_empty()
     }
 }
 
 /// Prunes what is past its keeping: never what a slot runs, what one of the last `keep` releases of a slot
 /// names, or what an unfinished release works on.
 ///
+/// An image is deleted in the registry that it is in, whatever registry is configured by now. What a registry does not
+/// delete is put off; what one of before has not deleted when the release's record goes is left behind.
+///
 /// # Errors
-/// When the store, the engine or the registry does not do its part; what was pruned until then stays pruned.
+/// When the store or the engine does not do its part; what was pruned until then stays pruned.
 pub async fn prune(context: &Context, app: &App, lock: &AppLock, mode: Mode) -> Result<Pruned> {
     let releases = context.store.releases(lock.app())?;
     // What was pruned has nothing left but its record and log, and is not read again.
@@ -58,18 +91,46 @@ pub async fn prune(context: &Context, app: &App, lock: &AppLock, mode: Mode) -> 
     let keeping = Keeping::of(&goes, &state, app.settings.keep);
     goes.retain(|past| !keeping.releases.contains(&past.record.id));
 
+    let oldest_kept = releases.iter().rev().take(RECORDS_KEPT).map(ReleaseDir::id).min();
     let mut pruned = Pruned::default();
+    let mut registries = Registries::of(context);
     for past in goes {
-        let made = Made::by(context, app, &past, &keeping).await?;
-        pruned.images.extend(made.as_ref().map(|_| past.record.id));
-        if mode == Mode::Remove
-            && remove_image(context, app, &past, made, &keeping).await? == Deleted::NotAllowed
-        {
-            pruned.not_deletable.push(past.record.id);
+        let release = past.record.id;
+        let made = Made::by(context, &mut registries, app, &past, &keeping).await?;
+        let became = match (&made, mode) {
+            (Some(made), Mode::Remove) => made.remove(context, &mut registries, &keeping).await?,
+            (Some(made), Mode::DryRun) => made.would_become(&keeping),
+            (None, _) => Became::Gone,
+        };
+        let image = made.as_ref().and_then(Made::told);
+        match became {
+            Became::Shared => continue,
+            Became::PutOff(why) => {
+                let is_former = why.registry != context.settings.registry.address;
+                match image.filter(|_| is_former && Some(release) < oldest_kept) {
+                    Some(image) => pruned.left_behind.push(LeftBehind { release, image }),
+                    None => {
+                        let Unanswered { registry, reason } = why;
+                        pruned.put_off.push(PutOff {
+                            release,
+                            registry,
+                            reason,
+                        });
+                        continue;
+                    }
+                }
+            }
+            Became::NotDeletable => {
+                pruned.not_deletable.push(release);
+                pruned.images.push(release);
+            }
+            Became::Gone => pruned.images.extend(made.map(|_| release)),
+        }
+        if mode == Mode::Remove {
+            past.dir.mark_pruned()?;
         }
         gone.push(past.dir);
     }
-    let oldest_kept = releases.iter().rev().take(RECORDS_KEPT).map(ReleaseDir::id).min();
     gone.retain(|dir| Some(dir.id()) < oldest_kept);
     gone.sort_by_key(ReleaseDir::id);
     for dir in gone {
@@ -109,7 +170,7 @@ pub(super) fn prune_repositories(context: &Context, app: &AppName, mode: Mode) -
 /// What must stay.
 struct Keeping {
     releases: HashSet<ReleaseId>,
-    digests: HashSet<Digest>,
+    images: HashSet<ImageRef>,
 }
 
 impl Keeping {
@@ -138,9 +199,17 @@ impl Keeping {
             releases.extend(earlier.take(keep as usize).map(|past| past.record.id));
         }
         let kept = all.iter().filter(|past| releases.contains(&past.record.id));
-        let mut digests: HashSet<Digest> = kept.filter_map(|past| past.facts.digest().cloned()).collect();
-        digests.extend(state.slots.values().map(|running| running.image.digest.clone()));
-        Self { releases, digests }
+        let mut images: HashSet<ImageRef> = kept.filter_map(|past| past.facts.image.clone()).collect();
+        images.extend(state.slots.values().map(|running| running.image.clone()));
+        Self { releases, images }
+    }
+
+    /// Whether a registry may have to keep `image` for one that is kept under another address of it, as a name and a number
+    /// are: that one could not be pulled any more.
+    fn may_be(&self, image: &ImageRef) -> bool {
+        let is_other = |kept: &&ImageRef| kept.registry() != image.registry();
+        let mut others = self.images.iter().filter(is_other);
+        others.any(|kept| kept.digest == image.digest && kept.path() == image.path())
     }
 }
 
@@ -148,67 +217,137 @@ impl Keeping {
 /// made no tag, and may be the last to name the image of a release that was pruned before it.
 struct Made {
     tag: Option<String>,
-    image: Option<ImageRef>,
+    image: Result<Option<ImageRef>, Unanswered>,
+}
+
+/// What became of what a release had made.
+enum Became {
+    /// It is gone, or another release keeps it.
+    Gone,
+    /// The registry does not delete.
+    NotDeletable,
+    /// The registry has not deleted it now.
+    PutOff(Unanswered),
+    /// It stays for as long as a kept release may need it under another name.
+    Shared,
 }
 
 impl Made {
     /// What `past` has made, by its journal; where its worker was killed before it could write that down, by what
     /// is there. None where it has made nothing.
-    async fn by(context: &Context, app: &App, past: &Past, keeping: &Keeping) -> Result<Option<Self>> {
+    async fn by(
+        context: &Context,
+        registries: &mut Registries<'_>,
+        app: &App,
+        past: &Past,
+        keeping: &Keeping,
+    ) -> Result<Option<Self>> {
         if let Some(tag) = past.facts.tag.clone() {
             let pushed = past.step.is_some_and(|step| step >= Step::Push);
             let image = match past.facts.image.clone() {
-                None if pushed => pushed_as(context, app, &tag).await?,
-                known => known,
+                None if pushed => pushed_as(registries, &tag).await,
+                known => Ok(known),
             };
             let tag = Some(tag);
             return Ok(Some(Self { tag, image }));
         }
         if let Some(image) = past.facts.image.clone() {
-            let image = Some(image).filter(|image| !keeping.digests.contains(&image.digest));
-            return Ok(image.is_some().then_some(Self { tag: None, image }));
+            let image = Some(image).filter(|image| !keeping.images.contains(image));
+            let image = Ok(image);
+            return Ok((image != Ok(None)).then_some(Self { tag: None, image }));
         }
         let Some(tag) = tag_of(context, &app.name, &past.record).filter(|_| past.step == Some(Step::Build))
         else {
             return Ok(None);
         };
         let is_there = context.engine().await?.image(&tag).await?.is_some();
-        let tag = Some(tag);
-        Ok(is_there.then_some(Self { tag, image: None }))
+        let (tag, image) = (Some(tag), Ok(None));
+        Ok(is_there.then_some(Self { tag, image }))
     }
-}
 
-/// Removes what a release has made: its tag, and its image where no kept release names the same digest.
-async fn remove_image(
-    context: &Context,
-    app: &App,
-    past: &Past,
-    made: Option<Made>,
-    keeping: &Keeping,
-) -> Result<Deleted> {
-    let mut deleted = Deleted::Absent;
-    if let Some(Made { tag, image }) = made {
+    /// Removes the tag, and the image where no kept release names the same one.
+    ///
+    /// # Errors
+    /// The engine's. What a registry does not do is an answer.
+    async fn remove(
+        &self,
+        context: &Context,
+        registries: &mut Registries<'_>,
+        keeping: &Keeping,
+    ) -> Result<Became> {
         let engine = context.engine().await?;
-        if let Some(tag) = tag {
-            engine.remove_image(&tag).await?;
+        if let Some(tag) = &self.tag {
+            engine.remove_image(tag).await?;
         }
-        if let Some(image) = image.filter(|image| !keeping.digests.contains(&image.digest)) {
-            engine.remove_image(&image.to_string()).await?;
-            let path = context.settings.registry.path(&app.name);
-            deleted = context.registry()?.delete(&path, &image.digest).await?;
+        let became = self.would_become(keeping);
+        let (Ok(Some(image)), Became::Gone | Became::Shared) = (&self.image, &became) else {
+            return Ok(became);
+        };
+        if keeping.images.contains(image) {
+            return Ok(became);
+        }
+        engine.remove_image(&image.to_string()).await?;
+        if matches!(became, Became::Shared) {
+            return Ok(became);
+        }
+        let delete = async |registry: &Registry| registry.delete(image.path(), &image.digest).await;
+        Ok(match registries.ask(image.registry(), delete).await {
+            Ok(Deleted::Yes | Deleted::Absent) => Became::Gone,
+            Ok(Deleted::NotAllowed) => Became::NotDeletable,
+            Err(why) => Became::PutOff(why),
+        })
+    }
+
+    /// What becomes of it where every registry does as it is asked.
+    fn would_become(&self, keeping: &Keeping) -> Became {
+        match &self.image {
+            Err(why) => Became::PutOff(why.clone()),
+            Ok(Some(image)) if !keeping.images.contains(image) && keeping.may_be(image) => Became::Shared,
+            Ok(_) => Became::Gone,
         }
     }
-    past.dir.mark_pruned()?;
-    Ok(deleted)
+
+    /// The image, or what else is known of it.
+    fn told(&self) -> Option<String> {
+        match &self.image {
+            Ok(image) => image.as_ref().map(ToString::to_string),
+            Err(_) => self.tag.clone(),
+        }
+    }
 }
 
-/// The image that the registry has under `tag`, a tag of the app's own repository.
-async fn pushed_as(context: &Context, app: &App, tag: &str) -> Result<Option<ImageRef>> {
-    let repository = context.settings.registry.repository(&app.name);
-    let Some(name) = tag.strip_prefix(&format!("{repository}:")) else {
+/// The image that the registry of `tag` has under it.
+async fn pushed_as(registries: &mut Registries<'_>, tag: &str) -> Result<Option<ImageRef>, Unanswered> {
+    let Some((repository, name)) = tag.rsplit_once(':') else {
         return Ok(None);
     };
-    let path = context.settings.registry.path(&app.name);
-    let digest = context.registry()?.digest(&path, name).await?;
-    Ok(digest.map(|digest| ImageRef { repository, digest }))
+    let (address, path) = registry_and_path(repository);
+    let asked = registries.ask(address, async |registry| registry.digest(path, name).await);
+    let repository = repository.to_owned();
+    Ok(asked.await?.map(|digest| ImageRef { repository, digest }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_that_may_be_a_kept_one_under_another_name_of_its_registry_stays() {
+        let image = |repository: &str, digit: &str| ImageRef {
+            repository: repository.to_owned(),
+            digest: format!("sha256:{}", digit.repeat(64)).parse().unwrap(),
+        };
+        let keeping = Keeping {
+            releases: HashSet::new(),
+            images: HashSet::from([image("127.0.0.1:5000/team/shop", "a")]),
+        };
+        assert!(keeping.may_be(&image("localhost:5000/team/shop", "a")));
+        for other in [
+            image("localhost:5000/team/shop", "b"),
+            image("localhost:5000/shop", "a"),
+            image("127.0.0.1:5000/shop", "a"),
+        ] {
+            assert!(!keeping.may_be(&other), "{other}");
+        }
+    }
 }

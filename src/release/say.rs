@@ -3,6 +3,7 @@
 mod ahead;
 mod instances;
 mod moves;
+mod space;
 mod visitors;
 
 use std::path::Path;
@@ -12,7 +13,6 @@ use jiff::Timestamp;
 
 use super::entry::{Facts, Outcome, Step, Why};
 use super::pause::Pause;
-use super::prune::Pruned;
 use crate::model::{AppName, AppSettings, Commit, Digest, Lane, Origin, ReleaseId, Slot};
 use crate::proxy::{ClosedPort, OutInstance, Place};
 use crate::store::{Live, Record, StoreError};
@@ -20,8 +20,8 @@ use crate::store::{Live, Record, StoreError};
 pub use ahead::{
     healthcheck_comes_too_late, image_is_lost, image_of_another_architecture, image_without_command,
     image_without_healthcheck, image_without_one_port, instead_of_a_lost_image, no_source_of_volume,
-    port_is_not_exposed, probe_outlasts_its_deadline, too_many_cpus, unreadable_password_file,
-    volumes_of_image,
+    not_pulled_from_a_former_registry, port_is_not_exposed, probe_outlasts_its_deadline, too_many_cpus,
+    unreadable_password_file, volumes_of_image,
 };
 pub(super) use instances::signal;
 pub use instances::{ended_with, instance_ended, instance_is_created, instance_is_paused, nothing_answers};
@@ -29,6 +29,7 @@ pub use moves::{
     SHALLOW, another_cannot_move, blocks_a_release, branch_did_not_move, cannot_move, has_moved,
     is_in_the_way, is_locked, is_mistaken_for, not_taken, released_but_declined,
 };
+pub use space::{left_behind, no_room, pruned, put_off};
 pub use visitors::{VisitorsSee, visitors_see, visitors_wait};
 
 /// A time as people read it: `4 ms`, `0.31 s`, `12.4 s`, `3 min 20 s`.
@@ -47,21 +48,6 @@ pub fn count(number: u64, noun: &str) -> String {
     match number {
         1 => format!("1 {noun}"),
         _ => format!("{number} {noun}s"),
-    }
-}
-
-/// What a release's end has pruned; empty where that is nothing.
-pub fn pruned(pruned: &Pruned) -> String {
-    let parts = [
-        (pruned.images.len(), "old image"),
-        (pruned.logs.len(), "old log"),
-        (pruned.leftovers.len(), "git leftover"),
-    ];
-    let parts = parts.into_iter().filter(|(number, _)| *number > 0);
-    let parts: Vec<_> = parts.map(|(number, noun)| count(number as u64, noun)).collect();
-    match parts.is_empty() {
-        true => String::new(),
-        false => format!("{} pruned", parts.join(", ")),
     }
 }
 

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use serde::Serialize;
 
 use super::context::{App, Context};
+use super::disks;
 use super::endings::InstanceEndings;
 use super::entry::{Outcome, Step};
 use super::history::{self, Past};
@@ -112,6 +113,7 @@ pub async fn of(context: &Context, apps: &[AppName]) -> Result<Vec<AppStatus>> {
         out: context.proxy.out().await.unwrap_or_default(),
         closed: context.proxy.closed_ports().await.unwrap_or_default(),
         problems: context.proxy.problems().await.unwrap_or_default(),
+        disks: disks::problems(context),
         differs: context.proxy.differs(),
     };
     apps.iter()
@@ -148,6 +150,8 @@ struct Seen {
     visitors: BTreeMap<AppName, VisitorsSee>,
     /// Of the proxy, whatever the app.
     problems: Vec<String>,
+    /// Disks that are full, or nearly so.
+    disks: Vec<String>,
     /// What differs between the proxy that is wanted and the one in use.
     differs: Option<String>,
 }
@@ -211,7 +215,7 @@ fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
     }
     problems.extend(unwell::out(&app.name, &seen.out));
     problems.extend(branches_left(context, app, &state));
-    problems.extend(seen.problems.iter().cloned());
+    problems.extend(seen.problems.iter().chain(&seen.disks).cloned());
     problems.extend(seen.differs.clone());
     let mut notes = Vec::new();
     match seen.visitors.get(&app.name) {

@@ -16,6 +16,9 @@ use crate::model::{AppName, ReleaseId};
 /// The file, in the state folder, whose lock whoever changes the file of keys holds.
 pub const KEYS_LOCK: &str = "keys.lock";
 
+/// Held by each release while it pushes or pulls, and by whoever collects the registry alone.
+const REGISTRY: &str = "registry.lock";
+
 /// Proof that this process alone may change an app.
 #[derive(Debug)]
 pub struct AppLock {
@@ -147,6 +150,24 @@ impl Store {
         self.lock_all("identity.lock")
     }
 
+    /// Has the registry not be collected until the result is dropped. `None` while it is being collected.
+    ///
+    /// # Errors
+    /// When the lock's file cannot be opened.
+    pub fn try_use_registry(&self) -> Result<Option<File>, StoreError> {
+        durable::create_folder(self.root())?;
+        try_locked(&self.root().join(REGISTRY), File::try_lock_shared)
+    }
+
+    /// Has no release use the registry until the result is dropped. `None` while one does.
+    ///
+    /// # Errors
+    /// When the lock's file cannot be opened.
+    pub fn try_take_registry(&self) -> Result<Option<File>, StoreError> {
+        durable::create_folder(self.root())?;
+        try_locked(&self.root().join(REGISTRY), File::try_lock)
+    }
+
     fn lock_all(&self, name: &str) -> Result<File, StoreError> {
         durable::create_folder(self.root())?;
         let path = self.root().join(name);
@@ -193,6 +214,13 @@ impl ReleaseDir {
 }
 
 fn try_flock(path: &Path) -> Result<Option<File>, StoreError> {
+    try_locked(path, File::try_lock)
+}
+
+fn try_locked(
+    path: &Path,
+    lock: impl FnOnce(&File) -> Result<(), TryLockError>,
+) -> Result<Option<File>, StoreError> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -201,7 +229,7 @@ fn try_flock(path: &Path) -> Result<Option<File>, StoreError> {
         .mode(0o600)
         .open(path)
         .map_err(StoreError::io("open", path))?;
-    match file.try_lock() {
+    match lock(&file) {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(StoreError::io("lock", path)(error)),

@@ -4,6 +4,7 @@
 //! audit.log                   who did what, a line an action
 //! audit.repeats               how many more of the same there were
 //! identity.json               which installation this is, and the Engine and network that its containers are on
+//! registry.lock               shared by what uses the registry, held alone while it is collected
 //! apps/shop/app.json          what `app create` gave: address block and slot ports
 //! apps/shop/state.json        what runs in each slot, which one is live, the last flips
 //! apps/shop/lock              held by the one run that may change the app
@@ -96,7 +97,9 @@ fn sentence(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::StorageFull => "no space left on the disk".into(),
         std::io::ErrorKind::PermissionDenied => {
-            "permission denied (run as the user that owns the state folder)".into()
+            "permission denied (run as the user that owns the state folder; where it was copied here under another user's \
+             number, as root: `chown -R USER: FOLDER`)"
+                .into()
         }
         _ => error.to_string(),
     }

@@ -251,6 +251,19 @@ fn a_state_folder_with_a_strangers_files_is_refused() {
         "{said}"
     );
     assert_eq!(root.changes(), before);
+
+    // One from another machine, with a number that nobody has here: what is said is done, word by word.
+    root.sh("chown -R 4321:4321 /var/lib/deployer").good();
+    let said = root.deployer(&["install"]).refused();
+    assert!(said.contains("the user's with the number 4321"), "{said}");
+    let commands: Vec<&str> = said.split('`').skip(1).step_by(2).collect();
+    assert_eq!(commands.len(), 2, "{said}");
+    for command in commands {
+        root.sh(command).good();
+    }
+    root.deployer(&["install"]).good();
+    let owner = root.sh("stat -c %U /var/lib/deployer/apps").good();
+    assert_eq!(owner, "deploy\n");
 }
 
 #[test]

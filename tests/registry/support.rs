@@ -139,11 +139,13 @@ fn digest(content: &[u8]) -> String {
 pub(crate) fn settings(port: u16) -> RegistrySettings {
     RegistrySettings {
         address: format!("127.0.0.1:{port}"),
+        section: "registry".into(),
         prefix: String::new(),
         username: None,
         password_file: None,
         plain_http: true,
         transfer_timeout: std::time::Duration::from_secs(60),
+        collect: None,
     }
 }
 

@@ -70,7 +70,8 @@ fn settles(world: &World) {
 fn engine_of_its_own_leaves_nothing_on_the_machine() {
     let bridge = Path::new("/sys/class/net/docker0");
     let had_bridge = bridge.exists();
-    let (mut world, _) = live("own-engine", true, "");
+    let (mut world, repo) = live("own-engine", true, "");
+    a_build_without_the_bridge_is_told_why(&mut world, &repo);
     world.engine().kill();
     let folder = world.engine().folder().to_owned();
 
@@ -84,6 +85,23 @@ fn engine_of_its_own_leaves_nothing_on_the_machine() {
         had_bridge,
         "the bridge of the machine's Engine is gone"
     );
+}
+
+fn a_build_without_the_bridge_is_told_why(world: &mut World, repo: &Repo) {
+    world.engine().remove_bridge();
+    repo.write("Dockerfile", repo.dockerfile("RUN [\"/app\", \"--no-such\"]\n"));
+    repo.commit("a build with a step");
+
+    let said = repo.push("green").failed();
+
+    for told in [
+        "Hint: the Engine's default bridge ",
+        " is gone",
+        "`systemctl restart docker`",
+    ] {
+        assert!(said.contains(told), "{told:?} is not told in\n{said}");
+    }
+    world.engine().make_bridge();
 }
 
 #[test]

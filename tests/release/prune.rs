@@ -1,7 +1,17 @@
 //! What is past its keeping goes, on the host and in the registry, and nothing else.
 
+use std::fs::{self, File};
+use std::io::Read;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
 use crate::support::docker::docker;
-use crate::support::{App, World};
+use crate::support::process::run;
+use crate::support::{App, Options, World, wait_for};
+
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The tags of an app's repository, on the host and in the registry.
 fn tags(world: &World, app: &App) -> (Vec<String>, Vec<String>) {
@@ -99,5 +109,175 @@ fn dry_run_removes_nothing() {
     let said = world.json(&["prune"]);
     assert_eq!(said["pruned"]["shop"]["images"], serde_json::json!([1, 2]));
     assert_eq!(tags(&world, &shop).0, ["3"]);
+    assert_eq!(world.version(), "v3");
+}
+
+/// The digests of the manifests that a registry with its data in the world's folder `data` has of shop.
+fn manifests(world: &World, data: &str) -> Vec<String> {
+    let folder = "docker/registry/v2/repositories/shop/_manifests/revisions/sha256";
+    let listed = fs::read_dir(world.path(data).join(folder)).expect("the registry has had images of shop");
+    let names = listed.map(|entry| entry.expect("an entry").path());
+    let there = names.filter(|path| path.join("link").exists());
+    there
+        .map(|path| path.file_name().expect("a name").to_string_lossy().into_owned())
+        .collect()
+}
+
+/// The releases that a prune has put off, and that it has pruned.
+fn put_off_and_pruned(said: &serde_json::Value) -> (Vec<u64>, Vec<u64>) {
+    let said = &said["pruned"]["shop"];
+    let ids = |list: &serde_json::Value| -> Vec<u64> {
+        let all = list.as_array().expect("a list").iter();
+        all.map(|one| one.as_u64().or(one["release"].as_u64()).expect("a release"))
+            .collect()
+    };
+    (ids(&said["put_off"]), ids(&said["images"]))
+}
+
+#[test]
+fn images_of_a_former_registry_are_deleted_there_or_put_off() {
+    let options = Options {
+        registry_password: Some("of-the-former".into()),
+        ..Options::default()
+    };
+    let mut world = World::with("prune-former", options);
+    let shop = world.app("shop", "keep = 5");
+    let repo = world.repo(&shop);
+    repo.write("whose", format!("former {:?}", std::time::SystemTime::now()));
+    for version in ["v1", "v2"] {
+        repo.version(version);
+        repo.push("green").live();
+    }
+    let (former, present) = (world.registry_address(), world.spare());
+    let _present = world.start_registry_of("present", present, Some("of-the-present"));
+    fs::write(world.path("registry-password"), "of-the-present").unwrap();
+    world.reconfigure(
+        &format!("address = \"{former}\""),
+        &format!("address = \"{present}\""),
+    );
+    repo.version("v3");
+    repo.push("green").live();
+    world.reconfigure("keep = 5", "keep = 0");
+
+    // The former registry wants a password, and is not given the present one's.
+    let said = world.json(&["prune"]);
+    assert_eq!(put_off_and_pruned(&said), (vec![1, 2], vec![]), "{said}");
+    let reason = said["pruned"]["shop"]["put_off"][0]["reason"].to_string();
+    assert!(
+        reason.contains("wants a user and a password") && reason.contains("Hint: registries."),
+        "{reason}"
+    );
+    assert_eq!(manifests(&world, "registry").len(), 2);
+
+    // One that does not answer is asked once, however much there is to ask, and a rollback names it.
+    world.stop_registry();
+    let silent = TcpListener::bind(former).expect("the port of the registry that was stopped");
+    let said = world.json(&["prune"]);
+    assert_eq!(put_off_and_pruned(&said), (vec![1, 2], vec![]), "{said}");
+    silent.set_nonblocking(true).unwrap();
+    let asked = std::iter::from_fn(|| silent.accept().ok()).count();
+    assert_eq!(asked, 1);
+    drop(silent);
+    let gone_back = world.deployer(&["rollback", "green", "--to", "1"]);
+    assert_eq!(gone_back.code, Some(3), "{}", gone_back.stdout);
+    for told in [
+        format!("the registry {former} does not answer"),
+        format!("`registry.address` is {present} by now"),
+    ] {
+        assert!(gone_back.stdout.contains(&told), "{told}: {}", gone_back.stdout);
+    }
+
+    // With its own credentials everything can be had again, and goes at last.
+    world.start_registry();
+    let password = world.path("former-password");
+    fs::write(&password, "of-the-former").unwrap();
+    fs::set_permissions(&password, PermissionsExt::from_mode(0o600)).unwrap();
+    let section = format!(
+        "[registries.\"{former}\"]\nusername = \"deployer\"\npassword_file = {password:?}\n\n[proxy]"
+    );
+    world.reconfigure("[proxy]", &section);
+    world.deployer(&["rollback", "green", "--to", "1"]).good();
+    assert_eq!(world.version(), "v1");
+    assert_eq!(
+        manifests(&world, "registry").len(),
+        1,
+        "release 2 went with the rollback"
+    );
+    assert_eq!(manifests(&world, "present").len(), 0, "release 3 too");
+}
+
+/// The kilobytes of the registry's data.
+fn size(world: &World) -> u64 {
+    let said = run(Command::new("du").arg("-sk").arg(world.path("registry")), &[]).good();
+    let kilobytes = said.split_whitespace().next().expect("a number");
+    kilobytes.parse().expect("a number")
+}
+
+#[test]
+fn collecting_frees_the_registrys_disk_while_no_release_uses_it() {
+    let mut world = World::new("collect");
+    let shop = world.app("shop", "keep = 0");
+    let repo = world.repo(&shop);
+    for version in ["v1", "v2", "v3"] {
+        // Random, so that its layer is as large.
+        let mut content = vec![0; 1 << 20];
+        File::open("/dev/urandom")
+            .unwrap()
+            .read_exact(&mut content)
+            .unwrap();
+        repo.write("large", content);
+        repo.version(version);
+        repo.push("green").live();
+    }
+    let before = size(&world);
+    let unconfigured = world.deployer(&["prune", "--registry"]);
+    assert!(
+        unconfigured.code == Some(1) && unconfigured.stderr.contains("docs/registry.md"),
+        "{}",
+        unconfigured.stderr
+    );
+
+    // The command stops the registry, collects, and starts it again: here by the hand of the test.
+    let at = |name: &str| world.path(name);
+    let script = format!(
+        "touch {stop:?}; while [ ! -e {stopped:?} ]; do sleep 0.02; done; docker-registry garbage-collect {config:?} && \
+         touch {start:?}",
+        stop = at("stop"),
+        stopped = at("stopped"),
+        config = at("registry.yml"),
+        start = at("start"),
+    );
+    let collect = format!("[registry]\ncollect = [\"sh\", \"-c\", {script:?}]\n");
+    world.reconfigure("[registry]\n", &collect);
+    let mut collecting = world.command();
+    collecting.args(["prune", "--registry"]).stdout(Stdio::null());
+    let mut collecting = collecting.spawn().expect("deployer starts");
+    wait_for("the command to begin", DEADLINE, || {
+        at("stop").exists().then_some(())
+    });
+    let mut releasing = world.command();
+    releasing.args(["redeploy", "green"]).stdout(Stdio::null());
+    let mut releasing = releasing.spawn().expect("deployer starts");
+    wait_for("the release to wait", DEADLINE, || {
+        let log = world.deployer(&["log", "4"]).stdout;
+        log.contains("waiting: `deployer prune --registry`").then_some(())
+    });
+    let under_way = world.json(&["status"])["apps"][0]["under_way"][0].clone();
+    assert_eq!(under_way["step"], "push", "{under_way}");
+    world.stop_registry();
+    File::create(world.path("stopped")).unwrap();
+    wait_for("the command to collect", DEADLINE, || {
+        world.path("start").exists().then_some(())
+    });
+    assert!(
+        releasing.try_wait().unwrap().is_none(),
+        "the release did not wait"
+    );
+    world.start_registry();
+    assert!(collecting.wait().unwrap().success());
+    assert!(releasing.wait().unwrap().success());
+
+    let after = size(&world);
+    assert!(after + 1900 < before, "{before} kB before, {after} kB after");
     assert_eq!(world.version(), "v3");
 }

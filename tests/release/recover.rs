@@ -1,9 +1,12 @@
 //! What `deployer recover`, and what a command does by itself, when something was lost or taken away.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use crate::support::docker::docker;
 use crate::support::fail_points::{Kind, Point};
+use crate::support::process::run;
 use crate::support::{App, Options, Repo, World};
 
 /// v1 on blue, and v2 on green, which is live.
@@ -96,6 +99,35 @@ fn lost_state_is_told_by_the_journal_where_no_container_is_left() {
     assert_eq!(world.version(), "v2");
     assert_eq!(world.version_at(shop.blue), "v1");
     is_well(&world);
+}
+
+#[test]
+fn a_copy_of_the_state_folder_serves_again_without_containers_network_and_proxy() {
+    let (mut world, shop, repo) = two_slots("disaster", "");
+    let copy = world.path("copy");
+    let copied = |from: &Path, to: &Path| {
+        run(Command::new("cp").arg("-a").arg(from).arg(to), &[]).good();
+    };
+    world.stop_proxy();
+    copied(&world.state(""), &copy);
+    for image in [
+        remove_containers(&world, "blue"),
+        remove_containers(&world, "green"),
+    ] {
+        docker(&["rmi", "-f", &image]).good();
+    }
+    docker(&["network", "rm", &world.network()]).good();
+    fs::remove_dir_all(world.state("")).unwrap();
+
+    copied(&copy, &world.state(""));
+    world.start_proxy();
+    let said = world.deployer(&["recover"]).good();
+
+    assert_eq!(world.version(), "v2", "{said}");
+    assert_eq!(world.version_at(shop.blue), "v1", "{said}");
+    is_well(&world);
+    repo.version("v3");
+    repo.push("green").live();
 }
 
 #[test]

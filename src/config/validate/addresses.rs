@@ -79,18 +79,6 @@ pub(super) fn login_address(value: &str) -> Checked<String> {
     }
 }
 
-/// Whether the registry is on this machine, so that nobody else can hear a password sent in the clear.
-pub(super) fn is_loopback_registry(address: &str) -> bool {
-    let Some((host, _)) = host_and_port(address) else {
-        return false;
-    };
-    let ip = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<IpAddr>();
-    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
-}
-
 pub(super) fn registry_prefix(value: &str) -> Checked<String> {
     let part = |part: &str| {
         let inner = part

@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use crate::model::{EngineSettings, LoginSettings, RegistrySettings, Settings, SshSettings};
+use crate::model::{
+    EngineSettings, LoginSettings, RegistrySettings, Settings, SshSettings, is_loopback_registry,
+};
 
 use super::defaults;
 use super::fault::Finding;
@@ -80,12 +82,15 @@ fn registry(check: &mut Check<'_>, to: &mut RegistrySettings, from: &Registry) {
         _ => {}
     }
     let allowed = from.plain_http.as_ref().is_some_and(|allowed| *allowed.get_ref());
-    to.plain_http = allowed || addresses::is_loopback_registry(&to.address);
+    to.plain_http = allowed || is_loopback_registry(&to.address);
     check.set(
         &mut to.transfer_timeout,
         &from.transfer_timeout,
         duration_above_zero,
     );
+    check.set_some(&mut to.collect, &from.collect, |words: &Vec<String>| {
+        proxy::command(words)
+    });
 }
 
 /// How to log in at another registry, whose section begins at `at`.

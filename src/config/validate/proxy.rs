@@ -83,7 +83,7 @@ fn program(
 }
 
 /// A command: a program and its arguments.
-fn command(words: &[String]) -> Result<Vec<String>, Refusal> {
+pub(super) fn command(words: &[String]) -> Result<Vec<String>, Refusal> {
     match words {
         [] => {
             Err(Refusal::new("the command is empty").hint("write the program and its arguments, a text each"))

@@ -43,6 +43,7 @@ fn the_example_shows_the_defaults() {
 
     let mut registry = all.registry.clone();
     assert!(registry.username.take().is_some() && registry.password_file.take().is_some());
+    assert!(registry.collect.take().is_some());
     assert_eq!(registry, default.registry);
 
     assert_eq!(all.registries.len(), 1);

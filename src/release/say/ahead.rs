@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::time;
+use crate::engine::EngineError;
 use crate::model::{AppName, Commit, ImageRef, ReleaseId, Slot};
 use crate::release::lost::Whereabouts;
 
@@ -121,8 +122,27 @@ fn ports(ports: &[u16]) -> String {
 }
 
 /// An image that is gone.
-pub fn image_is_lost(image: &ImageRef, registry: &str) -> String {
-    format!("the image {image} is neither on this host any more nor in the registry {registry}")
+pub fn image_is_lost(image: &ImageRef) -> String {
+    format!(
+        "the image {image} is neither on this host any more nor in the registry {}",
+        image.registry()
+    )
+}
+
+/// Why an image could not be pulled that went through another `registry` than the one that is `configured` now.
+pub fn not_pulled_from_a_former_registry(error: &EngineError, registry: &str, configured: &str) -> String {
+    let told = match error {
+        EngineError::RegistryRefused { reason, .. } => {
+            format!("the registry {registry} does not answer: {reason}")
+        }
+        EngineError::Unauthorized { reason, .. } => format!(
+            "the registry {registry} refused the login: {reason}. Hint: username and password_file in [registries.{registry:?}]"
+        ),
+        other => other.to_string(),
+    };
+    format!(
+        "{told}. The image is in {registry} and not on this host any more; `registry.address` is {configured} by now"
+    )
 }
 
 /// What helps where an image is gone.

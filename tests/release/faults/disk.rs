@@ -100,6 +100,10 @@ fn disk_that_runs_full_at_any_write_drops_nothing_and_tears_nothing() {
         assert_eq!(world.version(), "v2", "{what}");
         let status = world.deployer(&["status"]).good();
         assert!(!status.contains("not readable"), "{what}{status}");
+        assert!(
+            status.contains("the disk of the state folder is "),
+            "{what}{status}"
+        );
 
         disk.make_space();
         world.deployer(&["recover"]).good();

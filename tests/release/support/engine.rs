@@ -109,6 +109,16 @@ impl Engine {
         &self.place.folder
     }
 
+    /// Takes its default bridge away, as the end of another dockerd takes docker0 away.
+    pub(crate) fn remove_bridge(&self) {
+        ip(&["link", "delete", &self.place.bridge()]).good();
+    }
+
+    /// Makes its default bridge again: without one it does not start.
+    pub(crate) fn make_bridge(&self) {
+        self.place.make_bridge();
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.place.folder.join(name)
     }

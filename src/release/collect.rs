@@ -1,0 +1,113 @@
+//! Freeing the registry's disk: pruning deletes manifests, and what they alone needed stays until the registry is collected.
+//!
+//! A layer that is pushed while that goes on would be taken for one that nobody needs. So each release holds a lock while it
+//! uses the registry, and the collection waits until it has that lock alone.
+
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::context::Context;
+use super::say;
+use crate::registry;
+
+/// How long a collection waits for releases that push or pull.
+const RELEASES_END: Duration = Duration::from_secs(10 * 60);
+/// How long a release waits for a collection: longer than one may take.
+const COLLECTION_ENDS: Duration = Duration::from_secs(32 * 60);
+/// How long the registry may take to answer again.
+const ANSWERS: Duration = Duration::from_secs(60);
+/// The pause before the next look at the lock, or at the registry.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Runs the configured command while no release uses the registry, and waits until the registry answers again.
+///
+/// # Errors
+/// When no command is configured, releases use the registry all the while, the command fails, or the registry does not
+/// answer after it.
+pub async fn collect(context: &Context, told: &mut (dyn FnMut(&str) + Send)) -> Result<()> {
+    let settings = &context.settings.registry;
+    let Some(command) = &settings.collect else {
+        bail!(
+            "`registry.collect` names no command that frees the registry's disk. Hint: docs/registry.md has one"
+        );
+    };
+    let began = Instant::now();
+    let mut waits = || told("waiting until no release pushes or pulls");
+    let lock = await_lock(RELEASES_END, &mut waits, || {
+        Ok(context.store.try_take_registry()?)
+    })
+    .await?;
+    let Some(lock) = lock else {
+        bail!(
+            "releases have used the registry for {} all the while: nothing was collected. Hint: try again later",
+            say::time(began.elapsed())
+        );
+    };
+    let handed_on = lock
+        .try_clone()
+        .context("the registry's lock cannot be handed on")?;
+    let collected = registry::collect(command, handed_on).await;
+    // Also where the command failed: what it stopped may not have come back.
+    let answered = answers(context).await;
+    drop(lock);
+    match (collected, answered) {
+        (Ok(()), answered) => answered,
+        (Err(failed), Ok(())) => bail!("{failed}. The registry answers"),
+        (Err(failed), Err(silent)) => bail!("{failed}. {silent}"),
+    }
+}
+
+/// Keeps the registry from being collected until the result is dropped; waits while it is, which `told` hears.
+///
+/// # Errors
+/// When it is collected for longer than a collection may take.
+pub(super) async fn kept_off(context: &Context, told: &mut (dyn FnMut(&str) + Send)) -> Result<File> {
+    let mut waits = || told("waiting: `deployer prune --registry` frees the registry's disk");
+    let lock = await_lock(COLLECTION_ENDS, &mut waits, || {
+        Ok(context.store.try_use_registry()?)
+    })
+    .await?;
+    lock.with_context(|| {
+        format!(
+            "the registry's disk is being freed (`deployer prune --registry`) for more than {}",
+            say::time(COLLECTION_ENDS)
+        )
+    })
+}
+
+async fn await_lock(
+    deadline: Duration,
+    waits: &mut (dyn FnMut() + Send),
+    mut try_lock: impl FnMut() -> Result<Option<File>>,
+) -> Result<Option<File>> {
+    let began = Instant::now();
+    let mut has_told = false;
+    loop {
+        if let Some(lock) = try_lock()? {
+            return Ok(Some(lock));
+        }
+        if began.elapsed() >= deadline {
+            return Ok(None);
+        }
+        if !std::mem::replace(&mut has_told, true) {
+            waits();
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn answers(context: &Context) -> Result<()> {
+    let registry = context.registry(&context.settings.registry.address)?;
+    let began = Instant::now();
+    loop {
+        match registry.check().await {
+            Ok(()) => return Ok(()),
+            Err(error) if began.elapsed() >= ANSWERS => {
+                bail!("The registry does not answer as it should since it was collected: {error}")
+            }
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}

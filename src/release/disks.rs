@@ -1,0 +1,95 @@
+//! Disks that releases need and that are full, or nearly so.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::context::Context;
+use super::say;
+use crate::model::is_loopback_registry;
+
+/// A disk is nearly full when less than this is free, or less than a twentieth of it where that is smaller still: an image
+/// of ordinary size, twice.
+const ROOM: u64 = 2 << 30;
+
+/// Where Docker keeps images, and where Debian's registry does.
+const DOCKER: &str = "/var/lib/docker";
+const REGISTRY: &str = "/var/lib/docker-registry";
+
+/// What is free of a disk.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// Bytes that may be written, and all of them.
+    pub bytes: (u64, u64),
+    /// Files that may be made, and all of them; none in all where the file system does not count them.
+    pub files: (u64, u64),
+}
+
+/// The disks of the state folder, of Docker and of a local registry that are full, or nearly so: a sentence each, and one
+/// for each disk. It costs a system call or two each.
+pub(super) fn problems(context: &Context) -> Vec<String> {
+    let settings = &context.settings;
+    let is_here = settings.engine.host.starts_with("unix://");
+    let has_registry = is_loopback_registry(&settings.registry.address);
+    let places = [
+        ("the state folder", Some(settings.state.clone())),
+        ("Docker", is_here.then(|| PathBuf::from(DOCKER))),
+        ("the registry", has_registry.then(|| PathBuf::from(REGISTRY))),
+    ];
+    let mut seen = Vec::new();
+    let mut told = Vec::new();
+    for (whose, path) in places {
+        let Some((path, disk)) = path.and_then(|path| Some((path.clone(), device(&path)?))) else {
+            continue;
+        };
+        if !seen.contains(&disk) {
+            seen.push(disk);
+            told.extend(room(&path).and_then(|room| problem(whose, &path, room)));
+        }
+    }
+    told
+}
+
+fn device(path: &Path) -> Option<u64> {
+    Some(std::fs::metadata(path).ok()?.dev())
+}
+
+fn room(path: &Path) -> Option<Room> {
+    let told = rustix::fs::statvfs(path).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(told.f_frsize);
+    Some(Room {
+        bytes: (bytes(told.f_bavail), bytes(told.f_blocks)),
+        files: (told.f_favail, told.f_files),
+    })
+}
+
+fn problem(whose: &str, path: &Path, room: Room) -> Option<String> {
+    let (free, all) = room.bytes;
+    let (files, all_files) = room.files;
+    // A file system without blocks, such as one that a test reads from, says nothing by having none free.
+    let is_short = all > 0 && free < ROOM.min(all / 20);
+    let is_short_of_files = all_files > 0 && files < all_files / 100;
+    (is_short || is_short_of_files).then(|| say::no_room(whose, path, room))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_told_when_it_is_nearly_full_by_its_size_and_by_what_an_image_needs() {
+        let told = |bytes, files| problem("Docker", Path::new("/d"), Room { bytes, files });
+        let gib = 1 << 30;
+        assert_eq!(told((3 * gib, 1000 * gib), (9, 9)), None);
+        assert_eq!(told((gib, 10 * gib), (9, 9)), None);
+        assert_eq!(told((0, 0), (0, 0)), None);
+        let nearly = told((gib, 1000 * gib), (9, 9)).unwrap();
+        assert!(
+            nearly.contains("1 GiB of 1000 GiB") && nearly.contains("nearly full"),
+            "{nearly}"
+        );
+        let full = told((0, 10 * gib), (9, 9)).unwrap();
+        assert!(full.contains("is full"), "{full}");
+        let files = told((9 * gib, 10 * gib), (0, 1000)).unwrap();
+        assert!(files.contains("no more files"), "{files}");
+    }
+}

@@ -1,13 +1,14 @@
 //! Who is routed where.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 
 use deployer::model::{ReleaseId, Slot};
 use deployer::proxy::{Checked, ClosedPort, ProxyError};
+use rustix::net;
 
 use crate::client::{At, Client, Response};
-use crate::support::{Proxy, until, wait};
+use crate::support::{Proxy, free_ports, until, wait};
 use crate::upstream::Upstream;
 
 fn ask(client: &mut Client, host: &str) -> Response {
@@ -266,8 +267,11 @@ fn the_rest_of_a_strangers_connection_is_told_as_what_it_is() {
     let blue = Upstream::start("blue", "127.0.0.2");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut route = proxy.route(Slot::Blue, &[&blue], &[]);
-    let outgoing = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let port = outgoing.local_addr().unwrap().port();
+    // A port that the kernel gives to nobody else meanwhile.
+    let [port] = free_ports::<1>();
+    let outgoing = net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None).unwrap();
+    net::bind(&outgoing, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)).unwrap();
+    net::connect(&outgoing, &listener.local_addr().unwrap()).unwrap();
     drop((outgoing, listener.accept().unwrap()));
     route.slots.get_mut(&Slot::Green).unwrap().port = port;
 

@@ -149,6 +149,10 @@ async fn shows_the_new_release(run: &Run<'_>, applied: &Applied) -> anyhow::Resu
             run.slot(),
             running.release
         ),
+        None if (502..=504).contains(&checked.status) => bail!(
+            "the proxy of {public} answered {} for the host {host}: no instance has answered a GET of {path}",
+            checked.status
+        ),
         None => bail!(
             "the proxy of {public} answered {} for the host {host}, and not from an instance: another program may hold the \
              port",

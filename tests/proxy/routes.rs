@@ -1,7 +1,7 @@
 //! Who is routed where.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 
 use deployer::model::{ReleaseId, Slot};
 use deployer::proxy::{Checked, ClosedPort, ProxyError};

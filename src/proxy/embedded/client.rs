@@ -115,7 +115,7 @@ impl Client {
     async fn refuse(&mut self, page: Page, is_head: bool) -> Option<Request> {
         self.count_unrouted();
         self.pulse.enter(Phase::Stream);
-        if self.say(&page.answer(is_head, true)).await.is_ok() {
+        if self.say(&page.answer(is_head, true, None)).await.is_ok() {
             self.say_goodbye().await;
         }
         None

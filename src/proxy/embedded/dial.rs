@@ -19,6 +19,8 @@ use super::watch;
 pub(super) struct Link {
     pub(super) stream: TcpStream,
     upstream: Arc<Upstream>,
+    /// When its first exchange was over, in milliseconds of the proxy's clock.
+    first_kept: Option<u64>,
 }
 
 /// What was heard of a connection on which nothing is asked.
@@ -40,7 +42,13 @@ impl Link {
         Ok(Self {
             stream,
             upstream: Arc::clone(upstream),
+            first_kept: None,
         })
+    }
+
+    /// For how many milliseconds it has been used again and again, at `now`.
+    pub(super) fn age(&mut self, now: u64) -> u64 {
+        now.saturating_sub(*self.first_kept.get_or_insert(now))
     }
 
     /// Reads into `room` what has come, 0 bytes at the end. The upstream is looked at when it ends the stream.

@@ -112,15 +112,22 @@ async fn pass_on(client: &mut Client, exchange: &mut Exchange, answer: Answer) -
 
 /// Answers by a page of our own.
 async fn say(client: &mut Client, exchange: &mut Exchange, page: Page) -> Then {
+    let mut release = None;
     if let Some((mut lease, _)) = exchange.leave() {
         lease.tally.status = page.status();
+        // A flip asks who answers, and not whether that can be read.
+        let told = lease.tally.claim.told(exchange.request.check.as_deref());
+        release = told.filter(|_| page.is_of_an_answer());
     }
     let is_whole = exchange.discard(client);
     let request = &exchange.request;
     let closes = page.closes() || !is_whole || request.is_http_10 || is_last(client, request);
     client.pulse.serve_by(0);
     client.pulse.enter(Phase::Stream);
-    match client.say(&page.answer(request.is_head, closes)).await {
+    match client
+        .say(&page.answer(request.is_head, closes, release.as_deref()))
+        .await
+    {
         Err(_) => Then::Break,
         Ok(()) if !is_whole => Then::Goodbye,
         Ok(()) if closes => Then::Close,

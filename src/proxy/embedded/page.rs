@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::StatusCode;
 
-use super::http1::{FIELDS_MAX, Fault, HEAD_MAX, Unreadable, put_date};
+use super::http1::{FIELDS_MAX, Fault, HEAD_MAX, RELEASE, Unreadable, put, put_date};
 
 /// An answer of the proxy's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +34,9 @@ pub(super) enum Page {
 }
 
 impl Page {
-    /// The page as an answer, which says whether the connection `closes` behind it; `to_head`: its head alone.
-    pub(super) fn answer(self, to_head: bool, closes: bool) -> Vec<u8> {
+    /// The page as an answer, which says whether the connection `closes` behind it; `to_head`: its head alone; `release`:
+    /// what was asked, where that may be told.
+    pub(super) fn answer(self, to_head: bool, closes: bool, release: Option<&str>) -> Vec<u8> {
         let (status, text) = (self.status(), self.text());
         let reason = status.canonical_reason().unwrap_or_default();
         let retry = match self {
@@ -51,11 +52,19 @@ impl Page {
         )
         .into_bytes();
         put_date(&mut answer);
+        if let Some(release) = release {
+            put(&mut answer, RELEASE, release.as_bytes());
+        }
         answer.extend_from_slice(b"\r\n");
         if !to_head {
             answer.extend_from_slice(text.as_bytes());
         }
         answer
+    }
+
+    /// Whether an instance has answered, though its answer cannot be passed on.
+    pub(super) fn is_of_an_answer(self) -> bool {
+        matches!(self, Page::BadGateway(fault) if fault.why != Unreadable::Closed)
     }
 
     /// Whether nobody knows where the next request begins: this one was refused unread, or broke off.

@@ -76,7 +76,7 @@ impl Answer {
             reason: parsed.reason.unwrap_or_default(),
             is_http_10: minor == 0,
         };
-        let fields = Fields::new(parsed.headers);
+        let fields = Fields::of_answer(parsed.headers);
         if line.status.is_informational() && !line.switches() {
             return Ok(Some(Begun::Meanwhile(
                 length,
@@ -154,7 +154,8 @@ impl Line<'_> {
         let body = self.body(fields, told, asked.is_head)?;
         let is_endless = body.length().is_none();
         let is_chunked = is_endless && !asked.is_http_10;
-        let trailers = Trailers::of_answer(fields);
+        let has_chunks = is_endless && !body.is_to_the_end();
+        let trailers = has_chunks.then(|| Trailers::of_answer(fields));
 
         let mut head = self.head(length);
         let has_release = release.is_some();
@@ -185,7 +186,7 @@ impl Line<'_> {
         if is_chunked {
             put(&mut head, "transfer-encoding", b"chunked");
         }
-        if is_chunked && asked.takes_trailers && !body.is_to_the_end() {
+        if let Some(trailers) = trailers.as_ref().filter(|_| is_chunked && asked.takes_trailers) {
             head.extend_from_slice(&trailers.announcement(fields));
         }
         if !has_date {
@@ -211,7 +212,10 @@ impl Line<'_> {
             keeps: keeps && !contradicts && !body.is_to_the_end(),
             is_websocket,
             is_keep_alive_news: asked.is_http_10,
-            body: body.with(trailers),
+            body: match trailers {
+                Some(trailers) => body.with(trailers),
+                None => body,
+            },
         })
     }
 

@@ -14,7 +14,9 @@ const TRAILERS_MAX: usize = 8 << 10;
 #[derive(Debug)]
 pub(in crate::proxy::embedded) struct Body {
     state: State,
-    trailers: Trailers,
+    /// None where none have come, and nothing is known of them. On memory of its own: most bodies have none, and a body is
+    /// moved with its message.
+    trailers: Option<Box<Trailers>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,13 +71,16 @@ impl Body {
     fn of(state: State) -> Self {
         Self {
             state,
-            trailers: Trailers::default(),
+            trailers: None,
         }
     }
 
     /// The same, with these trailers behind it.
     pub(super) fn with(self, trailers: Trailers) -> Self {
-        Self { trailers, ..self }
+        Self {
+            trailers: Some(Box::new(trailers)),
+            ..self
+        }
     }
 
     /// Whether all of it has come.
@@ -164,7 +169,7 @@ impl Body {
                     };
                 }
                 State::Trailers => {
-                    let room = TRAILERS_MAX - self.trailers.length();
+                    let room = TRAILERS_MAX - self.trailers_length();
                     let Some(line) = line(&raw[at..], room)? else {
                         break;
                     };
@@ -176,7 +181,7 @@ impl Body {
                     if line.len() + 2 > room {
                         return Err(Malformed);
                     }
-                    self.trailers.take(line)?;
+                    self.trailers.get_or_insert_default().take(line)?;
                     if line.is_empty() {
                         self.state = State::Done;
                         break;
@@ -216,12 +221,18 @@ impl Body {
 
     /// Writes the trailers that may go on, a line each.
     pub(in crate::proxy::embedded) fn put_trailers(&self, to: &mut Vec<u8>) {
-        self.trailers.put(to);
+        if let Some(trailers) = &self.trailers {
+            trailers.put(to);
+        }
     }
 
     /// Whether trailers have come.
     pub(in crate::proxy::embedded) fn has_trailers(&self) -> bool {
-        self.trailers.length() > 0
+        self.trailers_length() > 0
+    }
+
+    fn trailers_length(&self) -> usize {
+        self.trailers.as_ref().map_or(0, |trailers| trailers.length())
     }
 }
 

@@ -43,8 +43,34 @@ pub(super) enum Field {
 }
 
 impl Field {
+    /// What a field of a request is: of the names that a server may take for others too.
     pub(super) fn of(name: &str) -> Self {
-        let known: &[(&str, Self)] = match name.len() {
+        let field = Self::of_answer(name);
+        if field != Self::Other {
+            return field;
+        }
+        let name = name.as_bytes();
+        let is_like = |(known, _): &(&str, Self)| likeness(known, name).is_some();
+        if Self::known(name.len()).iter().any(is_like) {
+            return Self::Folded;
+        }
+        match claim(name) {
+            None => Self::Other,
+            Some(Likeness::Same) => Self::Claim,
+            Some(Likeness::Folded) => Self::Folded,
+        }
+    }
+
+    /// What a field of an answer is: nobody is claimed to be anybody there.
+    pub(super) fn of_answer(name: &str) -> Self {
+        let mut known = Self::known(name.len()).iter();
+        let found = known.find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map_or(Self::Other, |(_, field)| *field)
+    }
+
+    /// The names that are known, of this length.
+    fn known(length: usize) -> &'static [(&'static str, Self)] {
+        match length {
             2 => &[("te", Self::Te)],
             4 => &[("host", Self::Host), ("date", Self::Date)],
             6 => &[("expect", Self::Expect)],
@@ -70,14 +96,6 @@ impl Field {
             18 => &[("proxy-authenticate", Self::Hop)],
             19 => &[("proxy-authorization", Self::Hop)],
             _ => &[],
-        };
-        let name = name.as_bytes();
-        let like = |(known, field): &(&str, Self)| Some((likeness(known, name)?, *field));
-        let found = known.iter().find_map(like);
-        match found.or_else(|| Some((claim(name)?, Self::Claim))) {
-            None => Self::Other,
-            Some((Likeness::Same, field)) => field,
-            Some((Likeness::Folded, _)) => Self::Folded,
         }
     }
 
@@ -132,7 +150,17 @@ impl Kinds {
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(all: &'a [httparse::Header<'a>]) -> Self {
+    /// The fields of a request.
+    pub(super) fn of_request(all: &'a [httparse::Header<'a>]) -> Self {
+        Self::new(all, Field::of)
+    }
+
+    /// The fields of an answer.
+    pub(super) fn of_answer(all: &'a [httparse::Header<'a>]) -> Self {
+        Self::new(all, Field::of_answer)
+    }
+
+    fn new(all: &'a [httparse::Header<'a>], of: impl Fn(&str) -> Field) -> Self {
         let mut fields = Self {
             all,
             named: Vec::new(),
@@ -142,7 +170,7 @@ impl<'a> Fields<'a> {
             says_upgrade: false,
         };
         for (field, kind) in all.iter().zip(fields.kinds.all_mut()) {
-            *kind = Field::of(field.name);
+            *kind = of(field.name);
             if *kind == Field::Connection {
                 for token in tokens(field.value) {
                     match () {
@@ -274,7 +302,7 @@ pub(super) fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Writes a field's line.
-pub(super) fn put(head: &mut Vec<u8>, name: &str, value: &[u8]) {
+pub(in crate::proxy::embedded) fn put(head: &mut Vec<u8>, name: &str, value: &[u8]) {
     head.extend_from_slice(name.as_bytes());
     head.extend_from_slice(b": ");
     head.extend_from_slice(value);
@@ -395,7 +423,7 @@ mod tests {
         let field = |name, value| httparse::Header { name, value };
         let mut all: Vec<_> = names.iter().map(|name| field(name.as_str(), &b"1"[..])).collect();
         all.extend([field("x-500", b"1"), field("connection", connection.as_bytes())]);
-        let fields = Fields::new(&all);
+        let fields = Fields::of_request(&all);
         let stay: Vec<_> = fields
             .iter()
             .filter(|(kind, _)| *kind == Field::Other)
@@ -428,7 +456,7 @@ mod tests {
                     value: value.as_bytes(),
                 })
                 .collect();
-            assert_eq!(Fields::new(&fields).coding(), coding, "{values:?}");
+            assert_eq!(Fields::of_request(&fields).coding(), coding, "{values:?}");
         }
     }
 }

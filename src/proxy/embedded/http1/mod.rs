@@ -16,7 +16,7 @@ mod trailers;
 pub(super) use answer::{Answer, Begun};
 pub(super) use body::{Body, Malformed, put_size};
 pub(super) use fault::{Fault, Unreadable};
-pub(super) use fields::put_date;
+pub(super) use fields::{put, put_date};
 pub(super) use request::{Refused, Request};
 pub(super) use sender::Peer;
 

@@ -93,7 +93,7 @@ impl Request {
             target,
             is_http_10: minor == 0,
         };
-        line.request(&Fields::new(parsed.headers), peer, length)
+        line.request(&Fields::of_request(parsed.headers), peer, length)
             .map(|request| Some((request, length)))
             .map_err(|page| Refused {
                 page,

@@ -193,6 +193,7 @@ fn files_are(world: &World, app: &App, context: &str) {
         "identity.json",
         "identity.lock",
         "proxy",
+        "registry.lock",
     ];
     only("", &own);
     only(

@@ -51,8 +51,14 @@ impl SlotRepository {
     pub fn obstacle(&self, updates: &[&RefUpdate]) -> Result<Option<Obstacle>, GitError> {
         let ended = self.try_moves(updates)?;
         if ended.out.windows(12).any(|said| said == b"prepare: ok\n") {
-            let logs = updates.iter().map(|update| update.reference.as_str());
-            return Ok(logs.chain(["HEAD"]).find_map(|name| self.log_obstacle(name)));
+            let references = updates.iter().map(|update| update.reference.as_str());
+            let mut files = references.chain(["HEAD"]).flat_map(|name| {
+                [
+                    (self.path().join("logs").join(name), "logs"),
+                    (self.path().join(name), "files"),
+                ]
+            });
+            return Ok(files.find_map(|(file, what)| file_obstacle(&file, what)));
         }
         let said = String::from_utf8_lossy(&ended.err);
         let said = said.trim_start_matches("fatal: ");
@@ -81,24 +87,22 @@ impl SlotRepository {
             .map_err(failed)?
             .ok_or_else(|| failed(std::io::ErrorKind::TimedOut.into()))
     }
+}
 
-    /// Git moves a reference first and writes its log then, so that trying the one says nothing of the other.
-    fn log_obstacle(&self, reference: &str) -> Option<Obstacle> {
-        let logs = self.path().join("logs");
-        let log = logs.join(reference);
-        if log.is_dir() && has_file(&log) {
-            let what = format!("there are still logs under {}", log.display());
-            return Some(Obstacle::Other(escaped(what.as_bytes(), 300)));
-        }
-        let there = log.ancestors().find(|path| path.exists())?;
-        let error = access(there, Access::WRITE_OK).err()?;
-        let what = format!(
-            "cannot write {}: {}",
-            there.display(),
-            std::io::Error::from(error)
-        );
-        Some(Obstacle::Other(escaped(what.as_bytes(), 300)))
+/// What keeps git from writing `file`, a reference's own or that of its log. It looks there only when it moves the
+/// reference, behind all that can be tried: a left-over lock below a packed branch's name, or a log, is found by this alone.
+fn file_obstacle(file: &Path, what: &str) -> Option<Obstacle> {
+    let other = |why: String| Some(Obstacle::Other(escaped(why.as_bytes(), 300)));
+    if file.is_dir() && has_file(file) {
+        return other(format!("there are still {what} under {}", file.display()));
     }
+    let there = file.ancestors().find(|path| path.exists())?;
+    if there != file && !there.is_dir() {
+        return other(format!("{} is no folder", there.display()));
+    }
+    let error = access(there, Access::WRITE_OK).err()?;
+    let error = std::io::Error::from(error);
+    other(format!("cannot write {}: {error}", there.display()))
 }
 
 /// What `git update-ref --stdin` reads: references have neither blanks nor line ends in their names.

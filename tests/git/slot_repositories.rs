@@ -340,6 +340,22 @@ fn what_keeps_git_from_moving_a_branch_is_found_without_moving_it() {
         );
         fs::remove_file(path.join(lock)).unwrap();
     }
+    // One that was left below the name of a branch that is packed: git gets no further than to the move.
+    git(&["pack-refs", "--all"]);
+    fs::create_dir_all(path.join("refs/heads/main")).unwrap();
+    assert_eq!(tried(std::slice::from_ref(&move_main)), None);
+    fs::write(path.join("refs/heads/main/hotfix.lock"), "").unwrap();
+    is_told(
+        tried(std::slice::from_ref(&move_main)),
+        "there are still files under",
+    );
+    fs::remove_dir_all(path.join("refs/heads/main")).unwrap();
+    // Logs that cannot be written.
+    fs::rename(path.join("logs"), path.join("former")).unwrap();
+    fs::write(path.join("logs"), "").unwrap();
+    is_told(tried(std::slice::from_ref(&move_main)), "logs is no folder");
+    fs::remove_file(path.join("logs")).unwrap();
+    fs::rename(path.join("former"), path.join("logs")).unwrap();
     git(&["update-ref", "refs/heads/x", one]);
     fs::write(path.join("packed-refs.lock"), "").unwrap();
     let delete_x = format!("{one} {none} refs/heads/x");

@@ -21,7 +21,8 @@ use stage::{Ending, Stage, Victim, Way};
 use crate::support::engine::OwnEngine;
 use crate::support::fail_points::{Kind, Point};
 
-/// Cases that a test tries of those that are not tried for their own sake.
+/// Cases that are tried of half of a push's points, or of all of another way's, beside those that are tried for their own
+/// sake.
 const SAMPLE: usize = 6;
 
 /// Points at which the Engine is killed, unless all are wanted.
@@ -34,21 +35,35 @@ struct Case {
     victim: Victim,
 }
 
-/// Which of the tests of one way this is: a push has so many points that they are shared by two.
+/// Which of the tests of one way this is: a push has so many points that they are shared by four.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Share {
     Whole,
     First,
     Second,
+    Third,
+    Fourth,
 }
 
 impl Share {
     /// Whether the point of this name is one of this share's.
     fn has(self, name: &str) -> bool {
+        // Each has points of both kinds of slot.
+        let share = (quarter(name) / 2, eighth(name) / 4);
         match self {
             Share::Whole => true,
-            Share::First => quarter(name) < 2,
-            Share::Second => quarter(name) >= 2,
+            Share::First => share == (0, 0),
+            Share::Second => share == (0, 1),
+            Share::Third => share == (1, 0),
+            Share::Fourth => share == (1, 1),
+        }
+    }
+
+    /// How many cases it tries beside those that are tried for their own sake.
+    fn sample(self) -> usize {
+        match self {
+            Share::Whole => SAMPLE,
+            _ => SAMPLE / 2,
         }
     }
 }
@@ -80,7 +95,7 @@ fn choose(way: Way, share: Share, points: &[Point], of_a_push: &[Point], random:
     });
     random.shuffle(&mut rest);
     // Of a push that waits for its release only the hooks are others than of any push.
-    let sample = if way == Way::Gated { 0 } else { SAMPLE };
+    let sample = if way == Way::Gated { 0 } else { share.sample() };
     chosen.extend(rest.into_iter().take(sample));
     chosen
 }
@@ -89,9 +104,14 @@ fn is_everything_wanted() -> bool {
     std::env::var("DEPLOYER_KILL").is_ok_and(|word| word == "all")
 }
 
-/// Parts the names of points in four, from 0: two for each kind of slot, one for each share.
+/// Parts the names of points in four, from 0: two for each kind of slot.
 fn quarter(name: &str) -> usize {
-    name.bytes().map(usize::from).sum::<usize>() % 4
+    eighth(name) % 4
+}
+
+/// Parts each of the four in two.
+fn eighth(name: &str) -> usize {
+    name.bytes().map(usize::from).sum::<usize>() % 8
 }
 
 fn kill_everywhere(name: &str, way: Way, share: Share, lines: &str) {
@@ -127,23 +147,43 @@ fn kill_everywhere(name: &str, way: Way, share: Share, lines: &str) {
 }
 
 #[test]
-fn push_to_the_standby_survives_kills_at_every_point() {
+fn push_to_the_standby_survives_kills_at_every_point_of_the_first_share() {
     kill_everywhere("kill-standby-1", Way::Standby, Share::First, "");
 }
 
 #[test]
-fn push_to_the_standby_survives_kills_at_every_other_point() {
+fn push_to_the_standby_survives_kills_at_every_point_of_the_second_share() {
     kill_everywhere("kill-standby-2", Way::Standby, Share::Second, "");
 }
 
 #[test]
-fn push_to_the_live_slot_survives_kills_at_every_point() {
+fn push_to_the_standby_survives_kills_at_every_point_of_the_third_share() {
+    kill_everywhere("kill-standby-3", Way::Standby, Share::Third, "");
+}
+
+#[test]
+fn push_to_the_standby_survives_kills_at_every_point_of_the_fourth_share() {
+    kill_everywhere("kill-standby-4", Way::Standby, Share::Fourth, "");
+}
+
+#[test]
+fn push_to_the_live_slot_survives_kills_at_every_point_of_the_first_share() {
     kill_everywhere("kill-live-1", Way::Live, Share::First, "instances = 2");
 }
 
 #[test]
-fn push_to_the_live_slot_survives_kills_at_every_other_point() {
+fn push_to_the_live_slot_survives_kills_at_every_point_of_the_second_share() {
     kill_everywhere("kill-live-2", Way::Live, Share::Second, "instances = 2");
+}
+
+#[test]
+fn push_to_the_live_slot_survives_kills_at_every_point_of_the_third_share() {
+    kill_everywhere("kill-live-3", Way::Live, Share::Third, "instances = 2");
+}
+
+#[test]
+fn push_to_the_live_slot_survives_kills_at_every_point_of_the_fourth_share() {
+    kill_everywhere("kill-live-4", Way::Live, Share::Fourth, "instances = 2");
 }
 
 #[test]

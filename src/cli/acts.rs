@@ -1,7 +1,8 @@
 //! Which commands change what runs: they are refused where the configuration says something else than what is in force.
 //! One table, in which a new command has no place until somebody gives it one.
 
-use super::{Command, app, config, hook, proxy};
+use super::arguments::Command;
+use super::{app, config, hook, proxy};
 
 impl Command {
     /// Whether it changes what runs, or what is known of it.

@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use super::{Failure, Result, select};
+use super::failure::{Failure, Result};
+use super::select;
 use crate::model::{AppName, Slot, SlotName};
 use crate::release::{Context, audit};
 use crate::store::{ActionOutcome, StoreError};

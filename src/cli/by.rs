@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Code, Failure, Result, passwd};
+use super::failure::{Code, Failure, Result};
+use super::passwd;
 use crate::model::{AppName, By, Grant, KeyName, Scope, Slot, escaped};
 
 /// Where a program that came through the front door finds whose key it was. `deployer ssh` alone sets it, after it has

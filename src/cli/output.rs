@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-use super::Result;
+use super::failure::Result;
 
 /// The version of every JSON shape that a command prints.
 pub(super) const JSON_VERSION: u32 = 1;

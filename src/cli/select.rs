@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Code, Failure, Result};
+use super::failure::{Code, Failure, Result};
 use crate::model::{AppName, ParseError, ReleaseId, Slot, SlotName};
 use crate::release::Context;
 use crate::store::{Record, ReleaseDir};

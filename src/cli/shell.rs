@@ -8,25 +8,24 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::{Code, Failure, Result, ssh};
+use super::access::AccessOf;
+use super::failure::{Code, Failure, Result};
+use super::ssh::{self, LOGIN_SHELL};
 use crate::ssh::{ForcedCommand, split};
-
-/// The name under which the program is a login shell.
-pub(super) const NAME: &str = "deployer-shell";
 
 /// Whether the program was started as the login shell: login(1) and sshd put a `-` before the name where it is to be
 /// interactive.
 pub(super) fn is_called() -> bool {
     let called = std::env::args_os().next().unwrap_or_default();
     let name = Path::new(&called).file_name().unwrap_or_default();
-    name == NAME || name.as_encoded_bytes().strip_prefix(b"-") == Some(NAME.as_bytes())
+    name == LOGIN_SHELL || name.as_encoded_bytes().strip_prefix(b"-") == Some(LOGIN_SHELL.as_bytes())
 }
 
-/// Runs the forced command that the arguments are.
-pub(super) fn run() -> Result {
+/// Runs the forced command that the arguments are; `access_of` tells what a command line requires.
+pub(super) fn run(access_of: AccessOf) -> Result {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     match forced_command(&arguments) {
-        Some(command) => ssh::run(command),
+        Some(command) => ssh::run(command, access_of),
         None => Err(Failure::new(
             Code::NotAllowed,
             "there is no shell here: this account is for keys that `deployer key add` wrote",

@@ -6,12 +6,12 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command as Program;
 
-use clap::Parser;
 use clap::error::ErrorKind;
 
-use super::asks::{Asks, To};
+use super::access::{Access, AccessOf, NamedTarget};
 use super::audited::{self, Subject};
-use super::{Cli, Code, Failure, Result, absolute, by, output, select};
+use super::failure::{Code, Failure, Result};
+use super::{by, output, select};
 use crate::git::MEMORY_MAX;
 use crate::model::{AppName, By, Grant, KeyName, Role, Scope, Slot, escaped, printable};
 use crate::release::Context;
@@ -39,6 +39,9 @@ const GIT_FOLDERS: [&str; 5] = [
 /// The PATH of what is run.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The name under which the program is a login shell: see [`super::shell`].
+pub(super) const LOGIN_SHELL: &str = "deployer-shell";
+
 /// What git's protocol versions are written as.
 const GIT_PROTOCOLS: [&str; 3] = ["version=0", "version=1", "version=2"];
 
@@ -60,20 +63,21 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// `config` is what the forced command names, and nothing that the environment says.
-    pub(super) fn run(self, config: Option<&Path>) -> Result {
+    /// `config` is what the forced command names, and nothing that the environment says; `access_of` tells what a command
+    /// line requires.
+    pub(super) fn run(self, config: Option<&Path>, access_of: AccessOf) -> Result {
         let grant = Grant {
             role: self.role,
             apps: self.apps,
             slots: self.slots,
         };
-        Door::new(self.key, grant, config)?.open()
+        Door::new(self.key, grant, config, access_of)?.open()
     }
 }
 
 /// Does what sshd wants done by the login shell's way: see [`super::shell`].
-pub(super) fn run(command: ForcedCommand) -> Result {
-    Door::new(command.key, command.grant, command.config.as_deref())?.open()
+pub(super) fn run(command: ForcedCommand, access_of: AccessOf) -> Result {
+    Door::new(command.key, command.grant, command.config.as_deref(), access_of)?.open()
 }
 
 /// One key at the front door.
@@ -82,16 +86,18 @@ struct Door {
     grant: Grant,
     from: Option<IpAddr>,
     config: PathBuf,
+    access_of: AccessOf,
 }
 
 impl Door {
-    fn new(key: KeyName, grant: Grant, config: Option<&Path>) -> Result<Self> {
-        let usual = Path::new(crate::config::DEFAULT_PATH);
+    fn new(key: KeyName, grant: Grant, config: Option<&Path>, access_of: AccessOf) -> Result<Self> {
+        let config = config.unwrap_or(Path::new(crate::config::DEFAULT_PATH));
         Ok(Self {
             key,
             grant,
             from: client_address(),
-            config: absolute(config.unwrap_or(usual))?,
+            config: std::path::absolute(config).map_err(anyhow::Error::from)?,
+            access_of,
         })
     }
 
@@ -164,18 +170,14 @@ impl Door {
     }
 
     fn deployer(&self, words: &[String], subject: &mut Subject) -> Result {
-        let all = std::iter::once("deployer").chain(words.iter().map(String::as_str));
-        let cli = match Cli::try_parse_from(all) {
-            Ok(cli) => cli,
+        let access = match (self.access_of)(words) {
+            Ok(access) => access,
             Err(error) => return answered_by_clap(&error, words),
         };
-        if cli.config.is_some() {
-            return Err(not_allowed(&Refusal::Never("--config")));
-        }
-        match cli.command.asks() {
-            Asks::Never(name) => return Err(not_allowed(&Refusal::Never(name))),
-            Asks::Nothing => {}
-            Asks::Role { role, what, to } => {
+        match access {
+            Access::Never(name) => return Err(not_allowed(&Refusal::Never(name))),
+            Access::Everybody => {}
+            Access::Role { role, what, to } => {
                 may(&self.key, &self.grant, what, role).map_err(|refusal| not_allowed(&refusal))?;
                 let target = self.target(&to, subject)?;
                 self.permit(&Asked { what, role, target })?;
@@ -191,16 +193,18 @@ impl Door {
     }
 
     /// What a command is done to, looked up among what there is for this key.
-    fn target(&self, to: &To<'_>, subject: &mut Subject) -> Result<Target> {
+    fn target(&self, to: &NamedTarget, subject: &mut Subject) -> Result<Target> {
         Ok(match to {
-            To::Visible => Target::Visible,
-            To::Server => Target::Server,
-            To::Slot(named) => {
+            NamedTarget::Visible => Target::Visible,
+            NamedTarget::Server => Target::Server,
+            NamedTarget::Slot(named) => {
                 let (app, slot) = subject.slot(&self.context()?, named)?;
                 Target::Slot(app, slot)
             }
-            To::BothSlots(named) => Target::BothSlots(subject.app(&self.context()?, *named)?),
-            To::Release(named) => {
+            NamedTarget::BothSlots(named) => {
+                Target::BothSlots(subject.app(&self.context()?, named.as_ref())?)
+            }
+            NamedTarget::Release(named) => {
                 let (release, record) = select::release_with_record(&self.context()?, named)?;
                 subject.is_about(release.app(), Some(record.slot));
                 Target::Slot(release.app().clone(), record.slot)
@@ -240,7 +244,7 @@ impl Door {
             .arg0(
                 program
                     .file_name()
-                    .filter(|name| *name != super::shell::NAME)
+                    .filter(|name| *name != LOGIN_SHELL)
                     .unwrap_or("deployer".as_ref()),
             )
             .args(arguments)

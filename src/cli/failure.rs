@@ -4,9 +4,12 @@ use std::process::ExitCode;
 
 use crate::release::{Busy, NotFound};
 
+/// What a command gives, or why it failed.
+pub(super) type Result<T = ()> = std::result::Result<T, Failure>;
+
 /// The exit codes beside 0, done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Code {
+pub(super) enum Code {
     /// Something failed.
     Failed = 1,
     /// The arguments make no sense; clap ends with the same code.
@@ -26,14 +29,14 @@ pub enum Code {
 
 /// A command's failure: the code that it ends with, and what is said.
 #[derive(Debug)]
-pub struct Failure {
+pub(super) struct Failure {
     code: Code,
     message: Option<String>,
 }
 
 impl Failure {
     /// A failure with something to say.
-    pub fn new(code: Code, message: impl Into<String>) -> Self {
+    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,
             message: Some(message.into()),
@@ -41,7 +44,7 @@ impl Failure {
     }
 
     /// A failure about which everything was said.
-    pub fn silent(code: Code) -> Self {
+    pub(super) fn silent(code: Code) -> Self {
         Self { code, message: None }
     }
 
@@ -61,7 +64,7 @@ impl Failure {
     }
 
     /// Says it on standard error, and gives the exit code.
-    pub fn report(self) -> ExitCode {
+    pub(super) fn report(self) -> ExitCode {
         if let Some(message) = self.message {
             eprintln!("deployer: {message}");
         }

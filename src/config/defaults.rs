@@ -9,10 +9,13 @@ use crate::model::{
     Builder, EngineSettings, ProxyKind, ProxySettings, RegistrySettings, Settings, SshSettings,
 };
 
+/// The state folder of a configuration that does not name one.
+pub const DEFAULT_STATE: &str = "/var/lib/deployer";
+
 /// The settings that an empty file gives.
 pub(super) fn settings() -> Settings {
     Settings {
-        state: PathBuf::from(super::DEFAULT_STATE),
+        state: PathBuf::from(DEFAULT_STATE),
         engine: EngineSettings {
             host: "unix:///var/run/docker.sock".into(),
             network: "deployer".into(),

@@ -4,8 +4,8 @@ use crate::model::{
     Builder, Gate, INSTANCES_MAX, ProbeKind, Program, Promote, Restart, Standby, Volume, hidden, hidden_told,
 };
 
-use super::super::fault::quoted;
-use super::super::units::{Refusal, size};
+use super::super::refusal::{Refusal, quoted};
+use super::super::units::size;
 
 /// The least memory that the Engine gives a container.
 const MEMORY_MIN: u64 = 6 << 20;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use reqwest::header::HeaderValue;
 use reqwest::{Method, Url};
 
+use super::answer::Answer;
 use super::auth::{self, Challenge};
 use super::error::RegistryError;
-use super::transport::{Answer, Transport};
+use super::transport::Transport;
 use crate::failpoint;
 use crate::model::{Digest, RegistrySettings, escaped};
 

@@ -4,6 +4,7 @@
 //! distribution specification): is it there, which tags and digests has it, delete this one. Every call is
 //! bounded in time and size, tried again where that can help, and says which of the usual things went wrong.
 
+mod answer;
 mod auth;
 mod client;
 mod collect;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use http::HeaderMap;
 use tokio::time::timeout;
 
+use super::EngineError;
 use super::plain::Place;
-use super::{BuilderKind, EngineError};
 
 /// How long the Engine may take to answer the first call.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
@@ -16,6 +16,15 @@ const FIRST_ANSWER: Duration = Duration::from_secs(10);
 const OLDEST_API: (usize, usize) = (1, 41);
 /// The API of Engine 25, the first one with HEALTHCHECK's `--start-interval`.
 const START_INTERVAL: (usize, usize) = (1, 44);
+
+/// The Engine's two builders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BuilderKind {
+    /// BuildKit.
+    Buildkit,
+    /// The classic builder.
+    Classic,
+}
 
 /// What the Engine says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

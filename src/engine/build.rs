@@ -21,7 +21,7 @@ use super::context::Context;
 use super::lines::one_line;
 use super::progress::Progress;
 use super::said::{registry_of, says_no_space, says_unauthorized};
-use super::{Engine, EngineError, ImageId};
+use super::{BuilderKind, ContextError, Engine, EngineError, ImageId};
 use crate::failpoint;
 use crate::model::{Builder, Credentials};
 
@@ -55,15 +55,6 @@ pub struct BuildRequest {
     pub pull: bool,
     /// Registries that base images may come from, as `HOST[:PORT]`, and how to log in at each.
     pub logins: Vec<(String, Credentials)>,
-}
-
-/// The Engine's two builders.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BuilderKind {
-    /// BuildKit.
-    Buildkit,
-    /// The classic builder.
-    Classic,
 }
 
 impl Engine {
@@ -225,8 +216,8 @@ fn session_id() -> String {
 }
 
 /// Whether the context's own error is only that the Engine stopped reading.
-fn was_hung_up_on(error: &super::ContextError) -> bool {
-    matches!(error, super::ContextError::Unreadable { reason, .. } if reason.kind() == io::ErrorKind::BrokenPipe)
+fn was_hung_up_on(error: &ContextError) -> bool {
+    matches!(error, ContextError::Unreadable { reason, .. } if reason.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// BuildKit's words without what they are wrapped in, which says nothing about the build.

@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Limited};
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::connection::ANSWER;
 use super::plain::Place;
 use super::{Engine, EngineError};
 
@@ -82,7 +83,7 @@ impl Engine {
             "/v{api}/system/df{}",
             if alone { "?type=build-cache" } else { "" }
         );
-        let usage = tokio::time::timeout(super::ANSWER, ask(place, &path)).await;
+        let usage = tokio::time::timeout(ANSWER, ask(place, &path)).await;
         match usage.map_err(anyhow::Error::from).flatten() {
             Ok(usage) => Ok(usage.build_cache.unwrap_or_default()),
             Err(error) => Err(EngineError::other("look at the build cache", error)),

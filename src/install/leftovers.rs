@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::found::{Found, Verb};
 use super::open_folder::{NEW_PREFIX, OpenFolder};
-use super::thing::{Found, Verb};
 
 /// The most names that are looked at in a folder.
 const NAMES_MAX: usize = 4096;

@@ -7,6 +7,7 @@
 mod account;
 mod door;
 mod files;
+mod found;
 mod installed;
 mod key_file;
 mod leftovers;
@@ -15,8 +16,10 @@ mod open_folder;
 #[cfg(test)]
 mod open_folder_tests;
 mod pam;
+mod place;
 mod plan;
 mod program;
+mod proxy_program;
 mod removal_plan;
 mod remove_tree;
 mod reserved;
@@ -31,12 +34,14 @@ mod verify;
 use anyhow::{Result, bail};
 
 pub use account::Account;
+pub use found::{Found, Verb};
 pub use open_folder::OpenFolder;
+pub use place::Place;
 pub use plan::{Texts, install, package};
-pub use program::Other;
+pub use proxy_program::ProxyProgram;
 pub use removal_plan::{uninstall, uninstall_last};
-pub use server::{Place, ProxyPlan, Server};
-pub use thing::{Found, Thing, Verb};
+pub use server::{ProxyPlan, Server};
+pub use thing::Thing;
 pub use turn::{Turn, turn};
 pub use verify::verify;
 

@@ -8,13 +8,15 @@ use super::account::NoUser;
 use super::door::Door;
 use super::files::{EmptyFolder, Gone, Tree};
 use super::installed::{self, Entry};
+use super::place::SHELL_NAME;
 use super::plan::{
     DIFFERENCE, HAPROXY, PROXY, RECOVER, Texts, UNITS, configuration_folder, difference_path, leftovers,
     rarely_gone,
 };
-use super::program::{HAPROXY_DIFFERENCE, NGINX_INCLUDES, NoArguments, SUDOERS};
+use super::program::{NoArguments, SUDOERS};
+use super::proxy_program::{HAPROXY_DIFFERENCE, NGINX_INCLUDES};
 use super::reserved::Unreserved;
-use super::server::{SHELL_NAME, Server};
+use super::server::Server;
 use super::thing::{Set, Thing};
 use super::units::{AtBoot, LOCAL_UNITS, Stopped, UnitsRead};
 use crate::config;

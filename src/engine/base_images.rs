@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bollard::auth::DockerCredentials;
 
+use super::error_mapping::registry_of;
 use super::images::{Transfer, login};
 use super::progress::METADATA_OF;
-use super::said::registry_of;
 use super::{Engine, EngineError};
 use crate::model::{Credentials, is_docker_hub};
 

@@ -10,8 +10,8 @@ use bollard::{API_DEFAULT_VERSION, BollardRequest, ClientVersion, Docker};
 
 use super::EngineError;
 use super::about::{self, BuilderKind};
+use super::error_mapping::Call;
 use super::plain::Place;
-use super::said::Call;
 use crate::model::EngineSettings;
 
 /// How long the Engine may take to answer a plain call.

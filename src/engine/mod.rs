@@ -14,6 +14,7 @@ mod context;
 mod endings;
 mod env_file;
 mod error;
+mod error_mapping;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod ids;
@@ -26,7 +27,7 @@ mod logs;
 mod network;
 mod plain;
 mod progress;
-mod said;
+
 mod sockets;
 
 pub use about::BuilderKind;

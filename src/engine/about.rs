@@ -8,7 +8,7 @@ use http::HeaderMap;
 use tokio::time::timeout;
 
 use super::EngineError;
-use super::plain::Place;
+use super::plain_http::EngineAddress;
 
 /// How long the Engine may take to answer the first call.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
@@ -47,14 +47,14 @@ impl About {
 /// # Errors
 /// [`EngineError::BadHost`], [`EngineError::Unreachable`], [`EngineError::Denied`], [`EngineError::TooOld`].
 pub(super) async fn about(host: &str) -> Result<About, EngineError> {
-    let place = Place::of(host).ok_or_else(|| EngineError::BadHost {
+    let address = EngineAddress::of(host).ok_or_else(|| EngineError::BadHost {
         host: host.to_owned(),
     })?;
     let unreachable = |reason: String| EngineError::Unreachable {
         host: host.to_owned(),
         reason,
     };
-    let answer = timeout(FIRST_ANSWER, place.get("/_ping"))
+    let answer = timeout(FIRST_ANSWER, address.get("/_ping"))
         .await
         .map_err(|_| unreachable(format!("no answer within {} s", FIRST_ANSWER.as_secs())))?;
     let answer = answer.map_err(|error| match error.kind() {

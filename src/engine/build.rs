@@ -16,8 +16,8 @@ use tokio::time::timeout;
 
 use super::arguments::declared_arguments;
 use super::base_images::{base_image, logins, of_base_image};
+use super::build_context::BuildContext;
 use super::build_hint::{bridge_is_gone, hint};
-use super::context::Context;
 use super::error_mapping::{registry_of, says_no_space, says_unauthorized};
 use super::lines::one_line;
 use super::progress::Progress;
@@ -71,7 +71,7 @@ impl Engine {
     ) -> Result<ImageId, EngineError> {
         let opened = request.clone();
         let context = tokio::task::spawn_blocking(move || {
-            Context::open(&opened.root, &opened.context, &opened.dockerfile)
+            BuildContext::open(&opened.root, &opened.context, &opened.dockerfile)
         });
         let context = context
             .await

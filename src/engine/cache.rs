@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::connection::ANSWER;
-use super::plain::Place;
+use super::plain_http::EngineAddress;
 use super::{Engine, EngineError};
 
 /// What BuildKit calls a context that came with a request.
@@ -74,7 +74,7 @@ impl Engine {
     }
 
     async fn build_cache(&self) -> Result<Vec<CacheRecord>, EngineError> {
-        let Some(place) = Place::of(&self.settings.host) else {
+        let Some(address) = EngineAddress::of(&self.settings.host) else {
             return Ok(Vec::new());
         };
         let api = self.docker.client_version();
@@ -83,7 +83,7 @@ impl Engine {
             "/v{api}/system/df{}",
             if alone { "?type=build-cache" } else { "" }
         );
-        let usage = tokio::time::timeout(ANSWER, ask(place, &path)).await;
+        let usage = tokio::time::timeout(ANSWER, ask(address, &path)).await;
         match usage.map_err(anyhow::Error::from).flatten() {
             Ok(usage) => Ok(usage.build_cache.unwrap_or_default()),
             Err(error) => Err(EngineError::other("look at the build cache", error)),
@@ -91,8 +91,8 @@ impl Engine {
     }
 }
 
-async fn ask(place: Place<'_>, path: &str) -> anyhow::Result<DiskUsage> {
-    let answer = place.get(path).await?;
+async fn ask(address: EngineAddress<'_>, path: &str) -> anyhow::Result<DiskUsage> {
+    let answer = address.get(path).await?;
     anyhow::ensure!(
         answer.status().is_success(),
         "the Engine answered {}",

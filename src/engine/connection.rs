@@ -11,7 +11,7 @@ use bollard::{API_DEFAULT_VERSION, BollardRequest, ClientVersion, Docker};
 use super::EngineError;
 use super::about::{self, BuilderKind};
 use super::error_mapping::Call;
-use super::plain::Place;
+use super::plain_http::EngineAddress;
 use crate::model::EngineSettings;
 
 /// How long the Engine may take to answer a plain call.
@@ -101,8 +101,8 @@ fn dial(host: &str, (major_version, minor_version): (usize, usize)) -> Result<Do
         API_DEFAULT_VERSION
     };
     let seconds = ANSWER.as_secs();
-    match Place::of(host) {
-        Some(Place::Socket(_)) => Docker::connect_with_unix(host, seconds, version),
+    match EngineAddress::of(host) {
+        Some(EngineAddress::Socket(_)) => Docker::connect_with_unix(host, seconds, version),
         _ => Docker::connect_with_http(host, seconds, version),
     }
 }

@@ -1,4 +1,5 @@
-//! Who gives a command, and to which apps: what the front door says of a key, else the user of the operating system.
+//! Who gives a command, and for which apps: the key that came through the front door, else the user of the operating
+//! system.
 
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -28,10 +29,10 @@ pub(super) struct Caller {
     pub(super) scope: Scope,
 }
 
-/// What the front door says, as JSON.
+/// The value of [`VARIABLE`], as JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Said {
+struct KeyVariable {
     key: KeyName,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     from: Option<IpAddr>,
@@ -41,9 +42,9 @@ struct Said {
     slots: Vec<Slot>,
 }
 
-/// What the front door puts into the environment of a program that it lets `key` run.
-pub(super) fn say(key: &KeyName, from: Option<IpAddr>, grant: &Grant) -> (&'static str, OsString) {
-    let said = Said {
+/// The variable that the front door sets for a program that it lets `key` run.
+pub(super) fn variable(key: &KeyName, from: Option<IpAddr>, grant: &Grant) -> (&'static str, OsString) {
+    let said = KeyVariable {
         key: key.clone(),
         from,
         apps: grant.apps.clone(),
@@ -69,7 +70,7 @@ pub(super) fn caller() -> Result<Caller> {
 }
 
 fn parse(said: &[u8], user: String) -> Result<Caller> {
-    let Said {
+    let KeyVariable {
         key,
         from,
         apps,

@@ -7,7 +7,7 @@ mod app;
 mod arguments;
 mod audit;
 mod audited;
-mod by;
+mod caller;
 mod cancel;
 mod completions;
 mod config;
@@ -85,7 +85,7 @@ fn run(cli: Cli) -> Result {
     let context = || -> Result<Context> {
         let settings = crate::config::load(&path)?;
         owner::become_owner(&settings.state, &path, needs_low_ports)?;
-        let by::Caller { by, scope } = by::caller()?;
+        let caller::Caller { by, scope } = caller::caller()?;
         let mut context = Context::new(settings, absolute(&path)?, by, scope);
         context.command = audited::words(std::env::args_os().skip(1));
         if acts {

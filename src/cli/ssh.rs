@@ -11,7 +11,7 @@ use clap::error::ErrorKind;
 use super::access::{Access, AccessOf, NamedTarget};
 use super::audited::{self, Subject};
 use super::failure::{Code, Failure, Result};
-use super::{by, output, select};
+use super::{caller, output, select};
 use crate::git::MEMORY_MAX;
 use crate::model::{AppName, By, Grant, KeyName, Role, Scope, Slot, escaped, printable};
 use crate::release::Context;
@@ -220,7 +220,7 @@ impl Door {
     fn context(&self) -> Result<Context> {
         let by = By {
             key: Some(self.key.clone()),
-            user: by::user(),
+            user: caller::user(),
             from: self.from,
         };
         let scope = Scope {
@@ -255,7 +255,7 @@ impl Door {
             .envs(home().map(|home| ("HOME", home)))
             .envs(git_protocol().map(|version| ("GIT_PROTOCOL", version)))
             .envs(more.iter().copied())
-            .envs([by::say(&self.key, self.from, &self.grant)]);
+            .envs([caller::variable(&self.key, self.from, &self.grant)]);
         let error = command.exec();
         Err(Failure::new(
             Code::Failed,

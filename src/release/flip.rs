@@ -13,7 +13,7 @@ use super::say;
 use super::say::VisitorsSee;
 use super::start::{instances_of, settle};
 use super::visitor;
-use crate::failpoint;
+use crate::ground::failpoint;
 use crate::proxy::{AppRoute, Applied, ProxyError};
 
 /// How long a proxy that went away after the intent was written is waited for: its supervisor starts it again

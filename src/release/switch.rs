@@ -18,7 +18,7 @@ use super::pause::{Pause, Watch};
 use super::route::{asked_for, goes_to_the_same, route_of};
 use super::say::VisitorsSee;
 use super::{busy, say as told, turn, visitor};
-use crate::failpoint;
+use crate::ground::failpoint;
 use crate::model::{Program, ProxyKind};
 use crate::proxy::{AppRoute, Applied, Place, Side};
 use crate::store::AppLock;

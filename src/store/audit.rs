@@ -3,19 +3,19 @@
 //! The file is opened anew for each line, so that it may be moved away at any time, as `logrotate` does.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufRead, BufReader, Read, Take, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Take};
 use std::net::IpAddr;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::audit_repeats::{self, Repeats};
 use super::{Store, StoreError, durable};
-use crate::failpoint;
+use crate::ground::{durable as ground, lock};
 use crate::model::{AppName, By, KeyName, ReleaseId, Slot};
 
 const FILE: &str = "audit.log";
@@ -170,9 +170,7 @@ impl Store {
         let path = self.audit_log();
         let file = self.open_audit_log(&path)?;
         let repeats = self.root().join(audit_repeats::FILE);
-        append(&file, &repeats, action, may_be_counted).map_err(StoreError::io("write", &path))?;
-        failpoint::at(format_args!("audit.{}.durable", action.outcome.as_str()));
-        Ok(())
+        append(&file, &repeats, action, may_be_counted).map_err(StoreError::io("write", &path))
     }
 
     /// The audit log as it is now, the oldest line first, then what was counted and has no line yet. None of it is held in memory but the line that is read, and
@@ -213,12 +211,11 @@ impl Store {
         if !self.root().exists() {
             durable::create_folder(self.root())?;
         }
-        let made = options.create(true).open(path).and_then(|file| {
-            give_to_owner_of(self.root(), &file);
-            durable::sync_folder(self.root())?;
-            Ok(file)
-        });
-        made.map_err(StoreError::io("make", path))
+        let made = options.create(true).open(path);
+        let file = made.map_err(StoreError::io("make", path))?;
+        give_to_owner_of(self.root(), &file);
+        durable::sync_folder(self.root())?;
+        Ok(file)
     }
 }
 
@@ -231,7 +228,8 @@ fn give_to_owner_of(folder: &Path, file: &File) {
 
 /// Appends the line of `action`, unless it is one that `may_be_counted`, and was: `repeats` is the file of those.
 fn append(file: &File, repeats: &Path, action: &Action, may_be_counted: bool) -> io::Result<()> {
-    let is_alone = await_lock(|| file.try_lock());
+    // Whoever holds it for long has been stopped, and nobody waits for that. A line is then still appended whole.
+    let is_alone = lock::take_within(file, PATIENCE);
     if !is_alone {
         return append_lines(file, action, std::slice::from_ref(action), is_alone);
     }
@@ -249,7 +247,7 @@ fn append(file: &File, repeats: &Path, action: &Action, may_be_counted: bool) ->
     appended
 }
 
-fn append_lines(mut file: &File, action: &Action, lines: &[Action], is_alone: bool) -> io::Result<()> {
+fn append_lines(file: &File, action: &Action, lines: &[Action], is_alone: bool) -> io::Result<()> {
     if lines.is_empty() {
         return Ok(());
     }
@@ -259,10 +257,8 @@ fn append_lines(mut file: &File, action: &Action, lines: &[Action], is_alone: bo
         line += &serde_json::to_string(action).expect("plain data is JSON");
         line.push('\n');
     }
-    failpoint::at(format_args!("audit.{}.begun", action.outcome.as_str()));
-    let written = file.write_all(line.as_bytes());
-    failpoint::at(format_args!("audit.{}.written", action.outcome.as_str()));
-    let written = written.and_then(|()| file.sync_data());
+    let point = format_args!("audit.{}", action.outcome.as_str());
+    let written = ground::append(file, line.as_bytes(), point);
     if written.is_err() && is_alone {
         let _ = file.set_len(before);
     }
@@ -278,22 +274,9 @@ fn is_torn(file: &File, length: u64) -> io::Result<bool> {
     Ok(byte != *b"\n")
 }
 
-/// Waits for a lock; it goes with the open file. Gives whether it was got: whoever holds it for long has been stopped,
-/// and nobody waits for that. A line is then still appended whole.
-fn await_lock(try_lock: impl Fn() -> Result<(), TryLockError>) -> bool {
-    let began = Instant::now();
-    while try_lock().is_err() {
-        if began.elapsed() > PATIENCE {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    true
-}
-
 /// What is in the file while nobody writes to it, so that no line is seen half written.
 fn whole_lines(file: File) -> io::Result<BufReader<Take<File>>> {
-    await_lock(|| file.try_lock_shared());
+    lock::share_within(&file, PATIENCE);
     let length = file.metadata()?.len();
     let _ = file.unlock();
     Ok(BufReader::new(file.take(length)))

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{AppLock, Meant, Moment, Store, StoreError, WorkerLock, durable};
-use crate::failpoint;
+use crate::ground::{failpoint, lock};
 use crate::model::{AppName, By, Commit, Origin, ReleaseId, Slot};
 
 const RECORD: &str = "record.json";
@@ -84,8 +84,7 @@ impl Store {
     /// When the lock's file cannot be opened.
     pub fn lock_numbers(&self, app: &AppName) -> Result<Numbers, StoreError> {
         let path = self.app_folder(app).join("numbers");
-        let file = durable::append(&path)?;
-        file.lock().map_err(StoreError::io("lock", &path))?;
+        let file = lock::take(&path).map_err(StoreError::io("lock", &path))?;
         Ok(Numbers {
             app: app.clone(),
             _file: file,
@@ -204,7 +203,7 @@ impl ReleaseDir {
         let lock = self.try_work()?.expect("nobody else knows of a new release");
         durable::write_sealed(&self.path.join(RECORD), FORMAT, record)?;
         let folder = self.path.parent().expect("it stands in the app's folder");
-        durable::sync_folder(folder).map_err(StoreError::io("write", folder))?;
+        durable::sync_folder(folder)?;
         failpoint::at("number.durable");
         Ok(lock)
     }

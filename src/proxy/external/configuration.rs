@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use super::view::{VERSION_HOST, View};
 use super::way::Way;
 use super::{CHECK, command, door};
-use crate::failpoint;
+use crate::ground::{durable, failpoint};
 use crate::model::{Program, ProxySettings};
 use crate::proxy::error::ProxyError;
-use crate::proxy::{exchange, file};
+use crate::proxy::exchange;
 
 /// The answer's header at [`VERSION_HOST`].
 pub(super) const VERSION: &str = "deployer-configuration";
@@ -319,13 +319,13 @@ impl Configuration<'_> {
         // Of a deployer that was killed while the program was tried without.
         let _ = fs::remove_file(self.away());
         self.make_beside()?;
-        file::replace(&self.file, text.as_bytes(), MODE).map_err(|error| self.failed("written", &error))
+        durable::replace(&self.file, MODE, text.as_bytes()).map_err(|error| self.failed("written", &error))
     }
 
     /// What the configuration needs to be taken, as empty as it can be.
     fn make_beside(&self) -> Result<(), ProxyError> {
         match &self.beside {
-            Some(beside) if !beside.exists() => file::replace(beside, b"", MODE).map_err(|error| {
+            Some(beside) if !beside.exists() => durable::replace(beside, MODE, b"").map_err(|error| {
                 ProxyError::refused(format!("{} cannot be written: {error}", beside.display()))
             }),
             _ => Ok(()),

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use super::configuration::make_readable;
 use super::kept::Choice;
-use crate::failpoint;
+use crate::ground::{durable, failpoint};
 use crate::model::{AppName, Lane, Slot};
 
 /// The markers of a program.
@@ -48,8 +48,8 @@ impl Marks {
                 fs::remove_dir_all(entry.path())?;
             }
         }
-        File::open(&self.folder)?.sync_all()?;
-        File::open(self.folder.parent().unwrap_or(Path::new("/")))?.sync_all()
+        durable::sync_folder(&self.folder)?;
+        durable::sync_folder(self.folder.parent().unwrap_or(Path::new("/")))
     }
 
     /// Where nothing is served yet, first which and then that it is; so no reader is led to a lane that is not meant.
@@ -72,7 +72,7 @@ impl Marks {
         }
         failpoint::at("marks.set");
         // Also what stood so already: whoever set it may have been killed before it was durable.
-        File::open(&folder)?.sync_all()
+        durable::sync_folder(&folder)
     }
 
     /// Whether anything was ever chosen.

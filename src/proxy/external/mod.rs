@@ -20,15 +20,12 @@ mod slot_ports;
 mod view;
 mod way;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddrV4;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-use rustix::fs::FlockOperation;
 
 use self::configuration::Configuration;
 use self::kept::Kept;
@@ -38,7 +35,7 @@ use super::answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
 use super::error::ProxyError;
 use super::file;
 use super::route::AppRoute;
-use crate::failpoint;
+use crate::ground::{durable, failpoint, lock};
 use crate::model::{AppName, Program, ProxyKind, ProxySettings, Settings, Subnet};
 
 /// Where the routes are kept in the program's folder of the state folder.
@@ -481,16 +478,12 @@ impl External {
     /// One change of the routes at a time, whoever makes it.
     async fn lock(&self) -> Result<File, ProxyError> {
         let folder = self.state.clone();
+        let part = self.folder();
         let locked = tokio::task::spawn_blocking(move || -> io::Result<File> {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&folder)?;
-            let mut options = OpenOptions::new();
-            options.create(true).truncate(false).write(true).mode(0o600);
-            let lock = options.open(folder.join("external.lock"))?;
-            rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
-            file::sweep(&folder, ROUTES);
+            durable::make_folder(&folder, 0o700)?;
+            let lock = lock::take(&folder.join("external.lock"))?;
+            durable::sweep(&folder);
+            durable::sweep(&part);
             Ok(lock)
         });
         let locked = locked.await.map_err(io::Error::other).flatten();

@@ -36,7 +36,15 @@ pub(crate) fn take(path: &Path) -> io::Result<File> {
 /// As for [`take`].
 pub(crate) fn try_take(path: &Path) -> io::Result<Option<File>> {
     let file = open(path)?;
-    tried(file.try_lock()).map(|got| got.then_some(file))
+    try_lock(&file).map(|got| got.then_some(file))
+}
+
+/// As [`try_take`], of a file or folder that is open. Gives whether it was got.
+///
+/// # Errors
+/// When it cannot be locked.
+pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
+    tried(file.try_lock())
 }
 
 /// Takes a share of the lock at `path`. `None` where somebody else has the whole of it.

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::open_folder::OpenFolder;
 use super::thing::{Found, Verb};
-use crate::ground::durable::is_left;
+use crate::ground::durable::is_new;
 
 /// The most names that are looked at in a folder.
 const NAMES_MAX: usize = 4096;
@@ -56,6 +56,7 @@ fn left_in(path: &Path) -> Result<Option<(OpenFolder, Vec<OsString>)>> {
         return Ok(None);
     };
     let mut names = folder.names(NAMES_MAX)?;
-    names.retain(|name| is_left(name));
+    // Its process is gone, whatever its number says: [`super::turn`] lets only one work at a time.
+    names.retain(|name| is_new(name));
     Ok(Some((folder, names)))
 }

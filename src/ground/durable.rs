@@ -27,6 +27,9 @@ const NEW_PREFIX: &str = ".deployer-";
 /// Names that are tried for a file that is not in its place yet.
 const NEW_NAMES: u32 = 100;
 
+/// How a folder is opened.
+const AS_FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
 /// Replaces the file at `path` by one with this mode and content. When this returns, it survives a crash.
 ///
 /// # Errors
@@ -114,7 +117,11 @@ pub(crate) fn make_folder(folder: &Path, mode: u32) -> io::Result<()> {
     let above = folder.parent().unwrap_or(Path::new("/"));
     let make = || match fs::DirBuilder::new().mode(mode).create(folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
-        made => made,
+        // Whatever the umask says.
+        made => made.and_then(|()| {
+            let folder = rustix::fs::open(folder, AS_FOLDER | OFlags::NOFOLLOW, Mode::empty())?;
+            Ok(rustix::fs::fchmod(folder, Mode::from_raw_mode(mode))?)
+        }),
     };
     match make() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -184,8 +191,7 @@ fn split(path: &Path) -> io::Result<(&Path, &OsStr)> {
 }
 
 fn open_folder(folder: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(folder, flags, Mode::empty())?)
+    Ok(rustix::fs::open(folder, AS_FOLDER, Mode::empty())?)
 }
 
 /// A new file, this user's alone until it is in its place.

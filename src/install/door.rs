@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::files::{File, Gone, Owner};
+use super::found::Found;
 use super::sshd::{self, InForce, ORIGINS, RUN};
-use super::thing::Found;
 use super::{tool, units};
 
 /// sshd's own configuration.

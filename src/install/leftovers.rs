@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::found::{Found, Verb};
 use super::open_folder::OpenFolder;
-use super::thing::{Found, Verb};
 use crate::ground::durable::is_new;
 
 /// The most names that are looked at in a folder.

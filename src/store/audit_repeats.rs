@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::audit::{Action, ActionOutcome};
+use super::action::{Action, ActionOutcome};
 use crate::ground::durable;
 
 /// The file's name, in the state folder.

@@ -3,24 +3,24 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ReleaseDir, Store, StoreError, durable};
+use super::{Store, StoreError, durable};
 use crate::ground::{failpoint, lock};
 use crate::model::{AppName, ReleaseId};
 
 /// The file, in the state folder, whose lock whoever changes the file of keys holds.
 pub const KEYS_LOCK: &str = "keys.lock";
 
+/// How long who only looks whether a release has a worker may be in the way of who becomes it: a moment.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// Held by each release while it pushes or pulls, and by whoever collects the registry alone.
 const REGISTRY: &str = "registry.lock";
-
-/// How long an [`ReleaseDir::has_worker`] elsewhere may be in the way of who becomes a worker: a moment.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// Proof that this process alone may change an app.
 #[derive(Debug)]
@@ -82,20 +82,26 @@ pub struct WorkerLock {
 }
 
 impl WorkerLock {
-    /// The lock that was handed to this process as its standard input.
-    ///
-    /// # Errors
-    /// When standard input cannot be taken, or is not the lock of `release`.
-    pub fn from_stdin(release: &ReleaseDir) -> Result<Self, StoreError> {
-        let path = release.worker_lock();
+    /// The lock at `path`, which was handed to this process as its standard input.
+    pub(super) fn from_stdin(path: &Path) -> Result<Self, StoreError> {
         let stdin = std::io::stdin()
             .as_fd()
             .try_clone_to_owned()
-            .map_err(StoreError::io("take", &path))?;
+            .map_err(StoreError::io("take", path))?;
         let file = File::from(stdin);
         file.try_lock()
-            .map_err(|error| StoreError::io("lock", &path)(error.into()))?;
+            .map_err(|error| StoreError::io("lock", path)(error.into()))?;
         Ok(Self { file })
+    }
+
+    /// The lock at `path`; `None` where another process has it.
+    pub(super) fn try_take(path: &Path) -> Result<Option<Self>, StoreError> {
+        let file = lock::open(path).map_err(StoreError::io("open", path))?;
+        if !lock::take_within(&file, LOOK) {
+            return Ok(None);
+        }
+        failpoint::at("worker-lock.taken");
+        Ok(Some(Self { file }))
     }
 
     /// Ends the work on the release while this process goes on: whoever follows the release has seen its end.
@@ -185,30 +191,5 @@ impl Store {
         let file = File::open(self.app_folder(app).join("lock")).ok()?;
         file.take(4096).read_to_string(&mut text).ok()?;
         serde_json::from_str(&text).ok()
-    }
-}
-
-impl ReleaseDir {
-    /// Becomes the release's worker. `None` when it has one.
-    ///
-    /// # Errors
-    /// When the lock's file cannot be opened.
-    pub fn try_work(&self) -> Result<Option<WorkerLock>, StoreError> {
-        let path = self.worker_lock();
-        let file = lock::open(&path).map_err(StoreError::io("open", &path))?;
-        if !lock::take_within(&file, LOOK) {
-            return Ok(None);
-        }
-        failpoint::at("worker-lock.taken");
-        Ok(Some(WorkerLock { file }))
-    }
-
-    /// Whether a process works on this release now.
-    pub fn has_worker(&self) -> bool {
-        lock::is_taken(&self.worker_lock())
-    }
-
-    fn worker_lock(&self) -> PathBuf {
-        self.path().join("worker")
     }
 }

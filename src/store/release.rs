@@ -199,6 +199,31 @@ impl ReleaseDir {
         durable::read_sealed(&self.path.join(RECORD), FORMAT)
     }
 
+    /// Becomes the release's worker. `None` when it has one.
+    ///
+    /// # Errors
+    /// When the lock's file cannot be opened.
+    pub fn try_work(&self) -> Result<Option<WorkerLock>, StoreError> {
+        WorkerLock::try_take(&self.worker_lock())
+    }
+
+    /// Becomes the release's worker by the lock that was handed to this process as its standard input.
+    ///
+    /// # Errors
+    /// When standard input cannot be taken, or is not the lock of this release.
+    pub fn work_from_stdin(&self) -> Result<WorkerLock, StoreError> {
+        WorkerLock::from_stdin(&self.worker_lock())
+    }
+
+    /// Whether a process works on this release now.
+    pub fn has_worker(&self) -> bool {
+        lock::is_taken(&self.worker_lock())
+    }
+
+    fn worker_lock(&self) -> PathBuf {
+        self.path.join("worker")
+    }
+
     fn write_record(&self, record: &Record) -> Result<WorkerLock, StoreError> {
         let lock = self.try_work()?.expect("nobody else knows of a new release");
         durable::write_sealed(&self.path.join(RECORD), FORMAT, record)?;

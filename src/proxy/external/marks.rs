@@ -14,7 +14,6 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::configuration::make_readable;
 use super::kept::Choice;
 use crate::ground::{durable, failpoint};
 use crate::model::{AppName, Lane, Slot};
@@ -106,6 +105,14 @@ impl Marks {
             }
         })
         .collect()
+    }
+}
+
+/// Makes `folder` where it is missing, for the program to read, whoever that runs as.
+fn make_readable(folder: &Path) -> io::Result<()> {
+    match folder.is_dir() {
+        true => Ok(()),
+        false => durable::make_folder(folder, 0o755),
     }
 }
 

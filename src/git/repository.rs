@@ -381,7 +381,6 @@ impl SlotRepository {
         let folder = self.path.join("hooks");
         let write = || {
             durable::make_folder(&folder, 0o755)?;
-            durable::sweep(&folder);
             durable::replace(&path, 0o755, text.as_bytes())
         };
         write().map_err(|e| GitError::io("write", &path, e))

@@ -127,6 +127,7 @@ impl Repeats {
             };
         }
         let text = serde_json::to_vec(&self.series).expect("plain data is JSON");
+        durable::sweep(self.path.parent().expect("it stands in the state folder"));
         durable::replace_unsynced(&self.path, &text)
     }
 

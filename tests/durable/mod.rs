@@ -45,8 +45,8 @@ pub(crate) struct Written {
     appended: BTreeSet<String>,
     /// Folders that were made, and synced in the one that they stand in.
     made: BTreeSet<String>,
-    /// Folders that were synced.
-    synced: BTreeSet<String>,
+    /// Marker files that were made.
+    marked: BTreeSet<String>,
 }
 
 impl Written {
@@ -74,7 +74,7 @@ impl Written {
                 "mkdir" | "mkdirat" if after.iter().any(|call| call.syncs(&call_folder(&calls[at].path))) => {
                     self.made.insert(call.path.clone());
                 }
-                "fsync" => drop(self.synced.insert(call.path.clone())),
+                "openat" if call.makes && call.path.contains("/marks/") => self.mark(call, after),
                 _ => {}
             }
         }
@@ -137,6 +137,21 @@ impl Written {
         self.appended.insert(path.clone());
     }
 
+    /// The folders down to it are synced behind it.
+    #[track_caller]
+    fn mark(&mut self, made: &Call, after: &[Call]) {
+        let mut folder = made.path.clone();
+        while folder.contains("/marks") {
+            folder = call_folder(&folder);
+            assert!(
+                after.iter().any(|call| call.syncs(&folder)),
+                "{}: {folder} was not synced behind it",
+                made.path
+            );
+        }
+        self.marked.insert(made.path.clone());
+    }
+
     /// Whether files with all of these ends were replaced.
     #[track_caller]
     pub(crate) fn has_replaced(&self, ends: &[&str]) {
@@ -155,10 +170,10 @@ impl Written {
         all(&self.made, ends, "made and durable");
     }
 
-    /// Whether folders with all of these ends were synced.
+    /// Whether marker files with all of these ends were made.
     #[track_caller]
-    pub(crate) fn has_synced(&self, ends: &[&str]) {
-        all(&self.synced, ends, "synced");
+    pub(crate) fn has_marked(&self, ends: &[&str]) {
+        all(&self.marked, ends, "marked");
     }
 }
 

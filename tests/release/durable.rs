@@ -117,5 +117,5 @@ fn every_durable_write_is_synced_in_order() {
         "/state/git/shop",
         "/state/proxy/nginx",
     ]);
-    written.has_synced(&["/nginx/marks/shop", "/nginx/marks", "/state-proxy/nginx"]);
+    written.has_marked(&["/nginx/marks/shop/live.on", "/nginx/marks/shop/live.green"]);
 }

@@ -9,7 +9,7 @@ use super::failure::{Code, Failure, Result};
 use super::runtime::block_on;
 use super::{output, texts};
 use crate::config;
-use crate::install::{self, ProxyPlan, ProxyProgram, Server, Turn};
+use crate::install::{self, Other, ProxyPlan, Server, Turn};
 use crate::model::{By, ProxyKind, Scope, Settings};
 use crate::proxy::{External, Proxy};
 use crate::release::{Context, identity};
@@ -100,7 +100,7 @@ pub(super) fn proxy(settings: &Settings) -> anyhow::Result<ProxyPlan> {
     let other = wanted.program().map(|program| {
         // The one that is to let go has to be told so.
         let former = used.program().filter(|former| *former != program);
-        ProxyProgram {
+        Other {
             program,
             folder: settings.proxy.folder.clone(),
             socket_folder: socket_folder.map(Path::to_owned),

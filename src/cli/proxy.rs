@@ -146,7 +146,8 @@ fn not_in_use(used: ProxyKind) -> Failure {
 }
 
 fn routes(context: &Context, json: bool) -> Result {
-    let routes = block_on(context.proxy.routes())??;
+    let proxy = context.proxy.current()?;
+    let routes = block_on(proxy.routes())??;
     if json {
         return output::json("routes", &routes);
     }
@@ -157,7 +158,7 @@ fn routes(context: &Context, json: bool) -> Result {
         .into_iter()
         .chain(routes.iter().flat_map(rows_of))
         .collect();
-    let closed = block_on(context.proxy.closed_ports())??;
+    let closed = block_on(proxy.closed_ports())??;
     let closed = closed
         .into_iter()
         .map(|closed| output::bad(&format!("closed: {}", closed.reason)));

@@ -1,4 +1,4 @@
-//! How a thing on a server is, and what is to be done about it.
+//! How a thing on a server was found, and what is to be done about it.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! What a program that is the proxy needs beside files and folders: sudo's rules, a line of the user's, and HAProxy's
-//! arguments.
+//! What lets deployer's user write its part of another program's configuration, have the program check and read it,
+//! and nothing else.
 
 use std::fs;
 use std::io::Write;
@@ -14,7 +14,15 @@ use crate::model::Program;
 
 /// What lets deployer's user give two commands as root.
 pub(super) const SUDOERS: &str = "/etc/sudoers.d/deployer";
-/// Files that win over deployer's arguments in HAProxy's unit, where they name extra options.
+/// Where the line may be that has nginx read deployer's part: the last file of the last folder that it reads, since
+/// the first server of a port is for whatever host has no other.
+pub(super) const NGINX_INCLUDES: [&str; 2] = [
+    "/etc/nginx/sites-enabled/zz-deployer.conf",
+    "/etc/nginx/conf.d/zz-deployer.conf",
+];
+/// What has HAProxy read deployer's part.
+pub(super) const HAPROXY_DIFFERENCE: &str = "/etc/systemd/system/haproxy.service.d/deployer.conf";
+/// Files that win over [`HAPROXY_DIFFERENCE`], where they name extra options.
 const HAPROXY_DEFAULTS: [&str; 2] = ["/etc/default/haproxy", "/etc/sysconfig/haproxy"];
 
 /// A program that somebody else installs.

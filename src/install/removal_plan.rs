@@ -4,17 +4,15 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::account::NoUser;
+use super::account::{NoUser, SHELL_NAME};
 use super::door::Door;
 use super::files::{EmptyFolder, Gone, Tree};
 use super::installed::{self, Entry};
-use super::place::SHELL_NAME;
 use super::plan::{
     DIFFERENCE, HAPROXY, PROXY, RECOVER, Texts, UNITS, configuration_folder, difference_path, leftovers,
     rarely_gone,
 };
-use super::program::{NoArguments, SUDOERS};
-use super::proxy_program::{HAPROXY_DIFFERENCE, NGINX_INCLUDES};
+use super::program::{HAPROXY_DIFFERENCE, NGINX_INCLUDES, NoArguments, SUDOERS};
 use super::reserved::Unreserved;
 use super::server::Server;
 use super::thing::{Set, Thing};

@@ -6,19 +6,49 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use super::account::Account;
+use super::account::{Account, SHELL_NAME};
 use super::installed::{self, Entry};
 use super::open_folder::OpenFolder;
-use super::place::{LOCAL, PACKAGED, Place};
-use super::proxy_program::ProxyProgram;
+use super::other::Other;
 use crate::model::{PortSet, Program};
 
+/// Where a Debian package has the program.
+const PACKAGED: &str = "/usr/bin/deployer";
+/// Where the program is copied to otherwise.
+const LOCAL: &str = "/usr/local/bin/deployer";
 /// The home of a user that deployer made: how one gets in, beside the state folder, which is what deployer keeps.
 const HOME: &str = "/var/lib/deployer-home";
 /// `proxy.folder` where the configuration names none.
 const FOLDER: &str = "/var/lib/deployer-proxy";
 /// The longest name of a user that useradd takes.
 const USER_MAX: usize = 32;
+
+/// Where a server has the program and what belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The program.
+    pub program: PathBuf,
+    /// The link to it that is a login shell.
+    pub shell: PathBuf,
+    /// Whether program, units, manual and completions are a Debian package's.
+    pub is_packaged: bool,
+}
+
+impl Place {
+    /// The place for a program that runs from `program`: that of a package, else /usr/local.
+    pub fn of(program: &Path) -> Place {
+        let is_packaged = program == Path::new(PACKAGED);
+        let (program, lib) = match is_packaged {
+            true => (PACKAGED, "/usr/lib/deployer"),
+            false => (LOCAL, "/usr/local/lib/deployer"),
+        };
+        Place {
+            program: program.into(),
+            shell: Path::new(lib).join(SHELL_NAME),
+            is_packaged,
+        }
+    }
+}
 
 /// A server: what a plan is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +80,7 @@ pub struct Server {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyPlan {
     /// The program that deployer.toml names, where it is not the embedded one.
-    pub other: Option<ProxyProgram>,
+    pub other: Option<Other>,
     /// The program that traffic goes through now, where there is one.
     pub in_use: Option<Program>,
     /// Whether the embedded proxy runs: it is wanted, or traffic still goes through it.
@@ -293,5 +323,15 @@ mod tests {
         ] {
             check_path("the state folder", Path::new(bad)).unwrap_err();
         }
+    }
+
+    #[test]
+    fn a_program_of_a_package_stays_where_it_is() {
+        let packaged = Place::of(Path::new("/usr/bin/deployer"));
+        assert!(packaged.is_packaged);
+        assert_eq!(packaged.shell, Path::new("/usr/lib/deployer/deployer-shell"));
+        let built = Place::of(Path::new("/root/deployer/target/release/deployer"));
+        assert_eq!(built.program, Path::new("/usr/local/bin/deployer"));
+        assert_eq!(built, Place::of(Path::new("/usr/local/bin/deployer")));
     }
 }

@@ -10,7 +10,7 @@ use super::answer::Answer;
 use super::auth::{self, Challenge};
 use super::error::RegistryError;
 use super::transport::Transport;
-use crate::failpoint;
+use crate::ground::failpoint;
 use crate::model::{Digest, RegistrySettings, escaped};
 
 /// The kinds of manifest that an image's digest may stand for.

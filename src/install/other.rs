@@ -1,21 +1,12 @@
-//! What lets deployer's user write its part of another program's configuration, have the program check and read it,
-//! and nothing else.
+//! Another program as the proxy: what belongs on a server for it.
 
 use std::path::{Path, PathBuf};
 
 use super::files::{File, Folder, Owner};
-use super::program::{Arguments, Line, Present, Sudo};
+use super::program::{Arguments, HAPROXY_DIFFERENCE, Line, NGINX_INCLUDES, Present, Sudo};
 use super::thing::Thing;
 use crate::model::Program;
 
-/// Where the line may be that has nginx read deployer's part: the last file of the last folder that it reads, since
-/// the first server of a port is for whatever host has no other.
-pub(super) const NGINX_INCLUDES: [&str; 2] = [
-    "/etc/nginx/sites-enabled/zz-deployer.conf",
-    "/etc/nginx/conf.d/zz-deployer.conf",
-];
-/// What has HAProxy read deployer's part.
-pub(super) const HAPROXY_DIFFERENCE: &str = "/etc/systemd/system/haproxy.service.d/deployer.conf";
 /// The user's own configuration of Caddy.
 const CADDYFILE: &str = "/etc/caddy/Caddyfile";
 /// What Debian's HAProxy takes for its root once it has read its configuration.
@@ -25,7 +16,7 @@ const HAPROXY_MASTER: &str = "/run/haproxy-master.sock";
 
 /// Another program on a server that is to be the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProxyProgram {
+pub struct Other {
     /// Which.
     pub program: Program,
     /// `proxy.folder`.
@@ -36,7 +27,7 @@ pub struct ProxyProgram {
     pub commands: Vec<Vec<String>>,
 }
 
-impl ProxyProgram {
+impl Other {
     pub(super) fn own(&self) -> PathBuf {
         self.folder.join(self.program.as_str())
     }

@@ -10,8 +10,8 @@ use super::failure::{Code, Failure, Result};
 use super::passwd;
 use crate::model::{AppName, By, Grant, KeyName, Scope, Slot, escaped};
 
-/// Where a program that came through the front door finds whose key it was. `deployer ssh` alone sets it, after it has
-/// cleared the environment.
+/// The environment variable that names the key of a command over ssh. Only `deployer ssh` sets it, after it has cleared
+/// the environment.
 const VARIABLE: &str = "DEPLOYER_BY";
 
 /// Set by `sudo`: who called it.
@@ -20,12 +20,12 @@ const SUDO: &str = "SUDO_USER";
 /// The most characters of a user's name that are kept; the system allows 32.
 const NAME_MAX: usize = 64;
 
-/// Who gives a command, and which apps and slots it may be about.
+/// Who gives a command, and the apps and slots that they can see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Caller {
     /// Who.
     pub(super) by: By,
-    /// Which apps and slots there are for them.
+    /// Which apps and slots they can see.
     pub(super) scope: Scope,
 }
 
@@ -57,8 +57,8 @@ pub(super) fn variable(key: &KeyName, from: Option<IpAddr>, grant: &Grant) -> (&
 /// Whoever gives this command.
 ///
 /// # Errors
-/// When the environment says something of a key that the front door would not say: nothing is done then, since it
-/// would be done in nobody's name, or without the key's limits.
+/// When the variable is set to something that the front door would not set. Nothing is done then: it would be done in
+/// nobody's name, or without the key's limits.
 pub(super) fn caller() -> Result<Caller> {
     let user = user();
     let Some(said) = std::env::var_os(VARIABLE) else {

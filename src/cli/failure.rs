@@ -1,4 +1,4 @@
-//! How a command ends when it does not end well.
+//! A command's failure and its exit code.
 
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ pub(super) type Result<T = ()> = std::result::Result<T, Failure>;
 pub(super) enum Code {
     /// Something failed.
     Failed = 1,
-    /// The arguments make no sense; clap ends with the same code.
+    /// A usage error; clap exits with the same code.
     Usage = 2,
     /// The release failed, was cancelled or was superseded.
     ReleaseFailed = 3,
@@ -22,12 +22,12 @@ pub(super) enum Code {
     NotFound = 5,
     /// The key that came over ssh may not do this.
     NotAllowed = 6,
-    /// The embedded proxy is not in use: another kind flips. The proxy's unit names this code, so that it is not started
-    /// again.
+    /// The embedded proxy is not in use: another kind flips. The proxy's unit names this code, so that systemd does not
+    /// restart it.
     NotInUse = 7,
 }
 
-/// A command's failure: the code that it ends with, and what is said.
+/// A command's failure: its exit code and its message.
 #[derive(Debug)]
 pub(super) struct Failure {
     code: Code,
@@ -35,7 +35,7 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// A failure with something to say.
+    /// A failure with a message.
     pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -43,27 +43,27 @@ impl Failure {
         }
     }
 
-    /// A failure about which everything was said.
+    /// A failure whose message was printed already.
     pub(super) fn silent(code: Code) -> Self {
         Self { code, message: None }
     }
 
-    /// The code that the command ends with.
+    /// The exit code.
     pub(super) fn code(&self) -> Code {
         self.code
     }
 
-    /// Whether the command line made no sense.
+    /// Whether it is a usage error.
     pub(super) fn is_usage(&self) -> bool {
         self.code == Code::Usage
     }
 
-    /// What is said.
+    /// The message.
     pub(super) fn message(&self) -> Option<&str> {
         self.message.as_deref()
     }
 
-    /// Says it on standard error, and gives the exit code.
+    /// Prints the message on standard error, and gives the exit code.
     pub(super) fn report(self) -> ExitCode {
         if let Some(message) = self.message {
             eprintln!("deployer: {message}");

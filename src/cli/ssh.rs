@@ -24,7 +24,7 @@ use crate::store::ActionOutcome;
 /// What sshd says of the client: its address and port, and the server's.
 const CONNECTION: &str = "SSH_CONNECTION";
 
-/// What the client asked sshd for, as it wrote it.
+/// The command that the client gave to sshd, unchanged.
 const ORIGINAL_COMMAND: &str = "SSH_ORIGINAL_COMMAND";
 
 /// Where git's programs are looked for; never in a PATH that came from elsewhere.
@@ -42,7 +42,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// The name under which the program is a login shell: see [`super::shell`].
 pub(super) const LOGIN_SHELL: &str = "deployer-shell";
 
-/// What git's protocol versions are written as.
+/// The values of `GIT_PROTOCOL` that are passed on.
 const GIT_PROTOCOLS: [&str; 3] = ["version=0", "version=1", "version=2"];
 
 /// Do what the holder of a key asks for over ssh, as far as the key may (sshd runs it; not for hands)
@@ -75,7 +75,7 @@ impl Args {
     }
 }
 
-/// Does what sshd wants done by the login shell's way: see [`super::shell`].
+/// Runs the forced command that sshd gave to the login shell: see [`super::shell`].
 pub(super) fn run(command: ForcedCommand, access_of: AccessOf) -> Result {
     Door::new(command.key, command.grant, command.config.as_deref(), access_of)?.open()
 }
@@ -101,7 +101,7 @@ impl Door {
         })
     }
 
-    /// Does what is asked for, and tells the audit log where it is not done.
+    /// Answers the request, and writes a refusal to the audit log.
     fn open(&self) -> Result {
         let command = std::env::var_os(ORIGINAL_COMMAND).unwrap_or_default();
         let mut subject = Subject {
@@ -124,8 +124,7 @@ impl Door {
         }
     }
 
-    /// Tells the audit log what was refused here. A wrong command line asks for nothing; without a configuration there
-    /// is no audit log to tell.
+    /// Writes a refusal to the audit log, but not a usage error. Without a configuration there is no audit log.
     fn tell_of(&self, failure: &Failure, subject: &Subject) {
         let outcome = match failure.code() {
             Code::Usage => return,
@@ -162,7 +161,7 @@ impl Door {
         self.permit(&Asked { what, role, target })?;
         let program = git_program(service)?;
         if role == Role::Read {
-            // A push tells of itself: its hook does.
+            // A push is written by its hook.
             audited::note_at_door(&context, subject, ActionOutcome::Done, None);
         }
         let folder = context.store.repository(&app, slot);
@@ -192,7 +191,7 @@ impl Door {
         )
     }
 
-    /// What a command is done to, looked up among what there is for this key.
+    /// The target of a command, looked up among what this key can see.
     fn target(&self, to: &NamedTarget, subject: &mut Subject) -> Result<Target> {
         Ok(match to {
             NamedTarget::Visible => Target::Visible,
@@ -216,7 +215,7 @@ impl Door {
         permit(&self.key, &self.grant, asked).map_err(|refusal| not_allowed(&refusal))
     }
 
-    /// What there is for this key.
+    /// The context with this key's scope.
     fn context(&self) -> Result<Context> {
         let by = By {
             key: Some(self.key.clone()),
@@ -231,7 +230,8 @@ impl Door {
         Ok(Context::new(settings, self.config.clone(), by, scope))
     }
 
-    /// Becomes `program`, in an environment that has nothing of the client's but git's protocol version, and `more`.
+    /// Executes `program` in place of this process. Of the client's environment it gets only git's protocol version;
+    /// `more` is added.
     fn exec(
         &self,
         program: &Path,
@@ -239,7 +239,7 @@ impl Door {
         more: &[(&str, &str)],
     ) -> Result {
         let mut command = Program::new(program);
-        // By its usual name: a login shell's link would make a login shell of it again.
+        // By its usual name: under the login shell's name the program would be a login shell again.
         command
             .arg0(
                 program
@@ -264,7 +264,7 @@ impl Door {
     }
 }
 
-/// The address that the client came from. sshd puts the interface behind a link-local address, which is no part of it.
+/// The client's address. sshd appends the interface to a link-local address, which is cut off here.
 fn client_address() -> Option<IpAddr> {
     let connection = std::env::var(CONNECTION).ok()?;
     let address = connection.split(' ').next()?;
@@ -293,7 +293,7 @@ fn git_program(service: Service) -> Result<PathBuf> {
     })
 }
 
-/// Help and the version are printed; a command that there is not is refused; the rest is a wrong command line.
+/// Help and the version are printed; an unknown command is refused; anything else is a usage error.
 fn answered_by_clap(error: &clap::Error, words: &[String]) -> Result {
     let text = error.render().to_string();
     let lines = text.lines().map(|line| printable(line).into_owned());

@@ -1,4 +1,4 @@
-//! What holds where the file is silent; an app's defaults are [`crate::model::AppSettings::default`].
+//! The defaults; an app's defaults are [`crate::model::AppSettings::default`].
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -3,7 +3,7 @@
 /// The most characters of a quoted value that are shown.
 const QUOTED_MAX: usize = 80;
 
-/// A value that is not taken.
+/// Why a value is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {

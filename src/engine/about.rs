@@ -1,5 +1,5 @@
-//! What the Engine says about itself: the headers of its answer to a ping, which cost it nothing. Its version in full
-//! would: it runs two other programs for it, each time.
+//! The Engine's API version and builder, from the headers of its answer to a ping, which is cheap. For `/version` it
+//! runs two other programs each time.
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;

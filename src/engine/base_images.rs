@@ -1,4 +1,4 @@
-//! The images that builds begin with: where they come from, with which login, and what keeps one from coming.
+//! The base images of builds: their registries, the logins there, and the error where one cannot be pulled.
 
 use std::collections::HashMap;
 use std::time::Duration;

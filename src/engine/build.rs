@@ -1,4 +1,4 @@
-//! Builds: a context goes to the Engine, lines come back, and at the end an image.
+//! Builds: the context is sent to the Engine, which answers with lines of output and an image.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -29,7 +29,7 @@ use crate::model::{Builder, Credentials};
 /// first. The caller's own deadline, which drops the build, comes before.
 const CONTEXT_SENT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long the Engine's hanging up on a failed build's context is waited for.
+/// How long to wait for the Engine to close the connection of a failed build's context.
 const HANG_UP: Duration = Duration::from_secs(2);
 
 /// What to build, and under which name.

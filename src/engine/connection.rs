@@ -52,7 +52,7 @@ impl Engine {
         })
     }
 
-    /// Asks the Engine for a sign of life.
+    /// Pings the Engine.
     ///
     /// # Errors
     /// [`EngineError::Unreachable`], or what else keeps it from answering.

@@ -1,4 +1,4 @@
-//! What the Engine calls things by.
+//! The Engine's ids of containers, images and networks.
 
 use std::fmt;
 

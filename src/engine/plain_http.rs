@@ -1,5 +1,5 @@
-//! A plain request to the Engine, on a connection of its own: for what bollard does not give, as the headers of an
-//! answer or a body in an older API's shape.
+//! A plain HTTP request to the Engine on its own connection, for what bollard does not give: the headers of an answer,
+//! or a body of an older API.
 
 use std::io;
 
@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-/// Where an Engine listens.
+/// The address of an Engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EngineAddress<'a> {
     /// A unix socket, by its path.

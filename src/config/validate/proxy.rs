@@ -10,7 +10,7 @@ use super::super::units::duration_above_zero;
 use super::check::Check;
 use super::{addresses, words};
 
-/// `[proxy]`: who serves the public port, where, and with which patience.
+/// `[proxy]`: which program serves the public port, its addresses and its timeouts.
 pub(super) fn settings(check: &mut Check<'_>, settings: &mut Settings, from: &Proxy) {
     let state = settings.state.clone();
     let to = &mut settings.proxy;

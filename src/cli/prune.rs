@@ -8,6 +8,7 @@ use super::{Result, audited, output, select, wait};
 use crate::model::{AppName, ReleaseId};
 use crate::release::collect::collect;
 use crate::release::prune::{Mode, Pruned, prune};
+use crate::release::registry_here::measure;
 use crate::release::{Context, busy, say};
 
 /// Remove images and logs that are past their keeping
@@ -21,7 +22,7 @@ pub(super) struct Args {
     /// Only say what would be removed
     #[arg(long)]
     dry_run: bool,
-    /// Have the registry free its disk too, with the command `registry.collect`, while no release uses it
+    /// Have the registry free its disk too, while no release uses it
     #[arg(long, conflicts_with = "dry_run")]
     registry: bool,
     /// Print JSON
@@ -39,6 +40,7 @@ impl Args {
             subject.app = named.cloned();
             let all = prune_all(context, named, Mode::Remove)?;
             self.tell(&all)?;
+            wait(measure(context, false))?;
             answered(context, &all)?;
             if self.registry {
                 wait(collect(context, &mut |told: &str| eprintln!("{told}")))??;

@@ -24,11 +24,12 @@ mod logs;
 mod network;
 mod plain;
 mod progress;
+mod published;
 mod said;
 mod sockets;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use bollard::errors::Error as Api;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, ClientVersion, Docker};
+use tokio::sync::OnceCell;
 
 pub use build::{BuildRequest, BuilderKind};
 pub use context::ContextError;
@@ -46,6 +48,7 @@ pub use instance::{Ending, Health, HealthStatus, Instance, InstanceState, Status
 pub use instance_spec::InstanceSpec;
 pub use logs::LogRange;
 pub use network::NetworkEnd;
+pub use published::Published;
 
 use crate::model::EngineSettings;
 use plain::Place;
@@ -63,6 +66,8 @@ pub struct Engine {
     builder: BuilderKind,
     /// Whether it runs a HEALTHCHECK more often while a container starts.
     has_start_interval: bool,
+    /// Where it keeps everything, once it was asked.
+    data_root: Arc<OnceCell<PathBuf>>,
 }
 
 impl Engine {
@@ -86,6 +91,7 @@ impl Engine {
             settings: Arc::new(settings.clone()),
             builder: about.builder,
             has_start_interval: about.has_start_interval(),
+            data_root: Arc::default(),
         })
     }
 

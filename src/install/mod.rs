@@ -5,6 +5,7 @@
 //! the making it is what `--dry-run` shows.
 
 mod account;
+mod collection;
 mod door;
 mod files;
 mod installed;
@@ -31,6 +32,7 @@ mod verify;
 use anyhow::{Result, bail};
 
 pub use account::Account;
+pub use collection::{Collection, RegistryContainer};
 pub use open_folder::OpenFolder;
 pub use plan::{Texts, install, package};
 pub use program::Other;

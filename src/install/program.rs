@@ -40,8 +40,6 @@ pub struct Other {
     pub folder: PathBuf,
     /// The folder of the embedded proxy's socket, where the program stands in front of that.
     pub socket_folder: Option<PathBuf>,
-    /// The commands that deployer gives it as root, where the configuration names no others.
-    pub commands: Vec<Vec<String>>,
 }
 
 impl Other {
@@ -66,12 +64,6 @@ impl Other {
             folder(self.folder.clone()),
             folder(self.own()),
         ];
-        if !self.commands.is_empty() {
-            things.push(Thing::Sudo(Sudo {
-                user: user.to_owned(),
-                commands: self.commands.clone(),
-            }));
-        }
         things.push(self.include(user));
         things
     }
@@ -233,7 +225,8 @@ impl Sudo {
 
     fn text(&self) -> String {
         let mut text =
-            "# Written by `deployer install`: deployer has its proxy check and read its configuration.\n"
+            "# Written by `deployer install`: deployer has its proxy check and read its configuration, and the registry's disk \
+             freed.\n"
                 .to_owned();
         // Some systems have sudo want a terminal; deployer never has one.
         text += &format!("Defaults:{} !requiretty\n", self.user);

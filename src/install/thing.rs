@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::account::{Member, NoUser, User};
+use super::collection::Uncollected;
 use super::door::{self, Door};
 use super::files::{EmptyFolder, File, Folder, Gone, Link, Program, Tree};
 use super::installed::Listed;
@@ -73,6 +74,8 @@ pub enum Thing {
     Running(Running),
     /// A unit that does not run.
     Stopped(Stopped),
+    /// A registry whose disk nothing frees.
+    Uncollected(Uncollected),
 }
 
 /// `match` on every kind, all of which have the same three methods.
@@ -106,6 +109,7 @@ macro_rules! each {
             Thing::AtBoot($kind) => $do,
             Thing::Running($kind) => $do,
             Thing::Stopped($kind) => $do,
+            Thing::Uncollected($kind) => $do,
         }
     };
 }
@@ -149,6 +153,7 @@ impl Thing {
             | Thing::UnitsRead(_)
             | Thing::Leftovers(_)
             | Thing::NoArguments(_)
+            | Thing::Uncollected(_)
             | Thing::EmptyFolder(_) => true,
             _ => false,
         }

@@ -113,7 +113,7 @@ pub async fn of(context: &Context, apps: &[AppName]) -> Result<Vec<AppStatus>> {
         out: context.proxy.out().await.unwrap_or_default(),
         closed: context.proxy.closed_ports().await.unwrap_or_default(),
         problems: context.proxy.problems().await.unwrap_or_default(),
-        disks: disks::problems(context),
+        disks: disks::problems(context).await,
         differs: context.proxy.differs(),
     };
     apps.iter()

@@ -15,7 +15,7 @@ use super::files::{File, Gone, Owner};
 use super::thing::{Found, Thing};
 use super::tool;
 use super::units::{self, AtBoot, LOCAL_UNITS, Running, Stopped};
-use crate::registry::{COLLECT_UNIT, LocalRegistry, REPOSITORIES};
+use crate::registry::{COLLECT_UNIT, LocalRegistry, STORAGE_LAYOUT};
 
 /// The unit that prunes and collects, and the timer that starts it.
 pub(super) const PRUNE: &str = "deployer-prune.service";
@@ -158,7 +158,7 @@ fn unit_of_process(address: &str, registry: &LocalRegistry) -> Result<String> {
             ("SYSTEMCTL", &text(&systemctl)?),
             ("UNIT", registry.unit.as_deref().unwrap_or_default()),
             ("STORAGE", &text(&registry.storage)?),
-            ("REPOSITORIES", REPOSITORIES),
+            ("LAYOUT", STORAGE_LAYOUT),
             ("PROGRAM", &text(&program)?),
             ("CONFIG", &text(&registry.config)?),
         ],
@@ -168,7 +168,7 @@ fn unit_of_process(address: &str, registry: &LocalRegistry) -> Result<String> {
 fn unit_of_container(address: &str, registry: &RegistryContainer<'_>) -> Result<String> {
     let docker =
         tool::find("docker").context("there is no docker command here, which stops and starts it")?;
-    let below = Path::new(registry.below).join(REPOSITORIES);
+    let below = Path::new(registry.below).join(STORAGE_LAYOUT);
     fill(
         CONTAINER,
         &[
@@ -248,7 +248,7 @@ mod tests {
             ("DOCKER", "/usr/bin/docker"),
             ("CONTAINER", registry.name),
             ("MOUNT", registry.mount),
-            ("BELOW", REPOSITORIES),
+            ("BELOW", STORAGE_LAYOUT),
             ("PROGRAM", registry.program),
             ("CONFIG", registry.config),
         ];

@@ -13,8 +13,8 @@ use crate::model::loopback_registry_port;
 
 /// Names of the program: distribution's own, and Debian's.
 const PROGRAMS: [&str; 2] = ["registry", "docker-registry"];
-/// What its storage has once something was pushed.
-pub const REPOSITORIES: &str = "docker/registry/v2/repositories";
+/// The folder of its storage that everything is in; that has `repositories` and `blobs` once something was pushed.
+pub const STORAGE_LAYOUT: &str = "docker/registry/v2";
 /// The most bytes of a configuration that are read.
 const CONFIG_MAX: u64 = 256 << 10;
 

@@ -15,4 +15,4 @@ pub use auth::{credentials, logins};
 pub use client::{Deleted, Registry};
 pub use collect::{COLLECT_UNIT, collect, usual_command};
 pub use error::RegistryError;
-pub use local::{LocalRegistry, REPOSITORIES, config_of, local_registry, size_on_disk};
+pub use local::{LocalRegistry, STORAGE_LAYOUT, config_of, local_registry, size_on_disk};

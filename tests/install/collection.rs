@@ -95,12 +95,17 @@ fn debians_registry_is_collected_every_week_and_comes_back_whatever_happens() {
 
     // Also one that nothing was ever pushed to.
     let pid = || show(&root, "MainPID", "docker-registry");
+    let prune = || {
+        let said = root.run(&["systemctl", "start", "deployer-prune"]);
+        let journal = root.run(&["journalctl", "--no-pager", "-o", "cat", "-n", "30"]);
+        assert_eq!(said.code, Some(0), "{}{}", said.err, journal.out);
+    };
     let before = pid();
-    root.run(&["systemctl", "start", "deployer-prune"]).good();
+    prune();
     assert_ne!(pid(), before, "the registry was not stopped");
     let layer = upload("http://127.0.0.1:5000", |line| root.sh(line).good());
     assert!(is_there(&root, &layer));
-    root.run(&["systemctl", "start", "deployer-prune"]).good();
+    prune();
     assert!(!is_there(&root, &layer));
     let said: serde_json::Value =
         serde_json::from_str(&root.run(&[INSTALLED, "status", "--json"]).good()).expect("JSON");

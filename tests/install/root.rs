@@ -31,7 +31,14 @@ mount -t sysfs sysfs sys
 mount -t tmpfs -o mode=0755 tmpfs run
 mkdir run/upper run/old
 mount --bind "$1/upper" run/upper
-if [ -n "$2" ]; then touch run/docker.sock; mount --bind "$2" run/docker.sock; fi
+if [ -n "$2" ]; then
+  touch run/docker.sock
+  mount --bind "$2" run/docker.sock
+  # The layer below must not change under the layer above.
+  data=$(docker -H "unix://$2" info --format '{{.DockerRootDir}}')
+  mkdir -p ".$data"
+  mount -o bind,ro "$data" ".$data"
+fi
 mount -t tmpfs -o mode=0755 tmpfs dev
 for node in null zero full random urandom tty; do touch dev/$node; mount --bind /dev/$node dev/$node; done
 ln -s /proc/self/fd dev/fd

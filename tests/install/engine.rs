@@ -152,10 +152,7 @@ fn purge_removes_the_network_that_a_release_made_unless_something_is_on_it() {
     );
     let image = format!("127.0.0.1:{}/shop", registry.port);
     let said = said.good();
-    assert!(
-        said.contains("shop/green release 1 at probe"),
-        "{said}"
-    );
+    assert!(said.contains("shop/green release 1 at probe"), "{said}");
     assert_eq!(there(), format!("{name}\n"), "{said}");
     root.deployer(&["app", "remove", "shop", "--yes"]).good();
 

@@ -61,14 +61,13 @@ pub struct RegistryContainer<'a> {
 impl Collection {
     /// The unit for a registry at `address` that is a process of this host.
     pub fn of_process(address: &str, registry: &LocalRegistry) -> Collection {
-        let unit = || unit_of_process(address, registry);
         let Some(name) = &registry.unit else {
             return Collection::NotFound(format!(
                 "the registry at {address} (process {}) is no service of systemd's, which could start it again",
                 registry.pid
             ));
         };
-        match unit() {
+        match unit_of_process(address, registry) {
             Ok(text) => Collection::Unit(text),
             Err(error) => Collection::NotFound(format!("{name}: {error:#}")),
         }
@@ -146,6 +145,11 @@ fn unit_of_process(address: &str, registry: &LocalRegistry) -> Result<String> {
             "it is told by its environment where it keeps everything, and its collection would not be"
         );
     }
+    let unit = registry.unit.as_deref().unwrap_or_default();
+    let main = tool::must("systemctl", &["show", "--property=MainPID", "--value", unit])?;
+    if main.out.trim() != registry.pid.to_string() {
+        anyhow::bail!("the registry (process {}) is not its main process", registry.pid);
+    }
     let program = fs::read_link(process.join("exe")).context("its program cannot be seen")?;
     let uid = fs::metadata(&process)?.uid();
     let user = Account::numbered(uid)?.map_or_else(|| uid.to_string(), |account| account.name);
@@ -156,7 +160,7 @@ fn unit_of_process(address: &str, registry: &LocalRegistry) -> Result<String> {
             ("ADDRESS", address),
             ("USER", &user),
             ("SYSTEMCTL", &text(&systemctl)?),
-            ("UNIT", registry.unit.as_deref().unwrap_or_default()),
+            ("UNIT", unit),
             ("STORAGE", &text(&registry.storage)?),
             ("LAYOUT", STORAGE_LAYOUT),
             ("PROGRAM", &text(&program)?),

@@ -4,10 +4,12 @@
 //! this names.
 
 use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
 
 use crate::model::loopback_registry_port;
 
@@ -36,8 +38,10 @@ pub struct LocalRegistry {
 pub fn local_registry(address: &str) -> Option<LocalRegistry> {
     let port = loopback_registry_port(address)?;
     let entries = fs::read_dir("/proc").ok()?.flatten();
-    let mut processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    processes.find_map(|pid| registry_of(pid, port))
+    let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let registries = processes.filter_map(|pid| registry_of(pid, port));
+    // Anybody may start a process that says it is one; a service was made by root.
+    registries.max_by_key(|registry| registry.unit.is_some())
 }
 
 fn registry_of(pid: u32, port: u16) -> Option<LocalRegistry> {
@@ -92,9 +96,18 @@ fn unit(groups: &str) -> Option<&str> {
     })
 }
 
+/// Reads a file that anybody may have named: a pipe is not waited for, and no more is read than a configuration has.
 fn read_config(path: &str) -> Option<String> {
-    let is_small = fs::metadata(path).ok()?.len() <= CONFIG_MAX;
-    is_small.then(|| fs::read_to_string(path).ok())?
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).ok()?;
+    let file = fs::File::options()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .ok()?;
+    let is_file = file.metadata().ok()?.is_file();
+    let mut text = String::new();
+    is_file.then(|| file.take(CONFIG_MAX).read_to_string(&mut text).ok())??;
+    Some(text)
 }
 
 /// The folder that the configuration `text` names, where it is of a registry at `port` that keeps what it has in one. The
@@ -196,6 +209,17 @@ mod tests {
             let words: Vec<&str> = words.split(' ').collect();
             assert_eq!(config_of(words[0], &words[1..]), config, "{words:?}");
         }
+    }
+
+    #[test]
+    fn a_configuration_that_is_no_file_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe.yml");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
+        assert_eq!(read_config(pipe.to_str().unwrap()), None);
+        let file = folder.path().join("r.yml");
+        fs::write(&file, DEBIANS).unwrap();
+        assert_eq!(read_config(file.to_str().unwrap()).as_deref(), Some(DEBIANS));
     }
 
     #[test]

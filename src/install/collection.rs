@@ -114,22 +114,34 @@ impl Collection {
 
     /// The timer, which runs where there is something to run.
     pub(super) fn timer(&self, program: &Path) -> Vec<Thing> {
-        let starts = self.is_there();
-        let mut things = vec![Thing::AtBoot(AtBoot {
-            unit: PRUNE_TIMER,
-            starts,
-        })];
-        if starts {
-            things.push(Thing::Running(Running {
+        if !self.is_there() {
+            return stopped();
+        }
+        vec![
+            Thing::AtBoot(AtBoot {
+                unit: PRUNE_TIMER,
+                starts: true,
+            }),
+            Thing::Running(Running {
                 unit: PRUNE_TIMER,
                 program: program.to_owned(),
                 by_hand: "by hand, now and then: `deployer prune --registry`".into(),
-            }));
-        } else if units::is_booted() {
-            things.push(Thing::Stopped(Stopped { unit: PRUNE_TIMER }));
-        }
-        things
+            }),
+        ]
     }
+}
+
+/// What nothing starts any more, and does not run. A collection that is stopped starts the registry again.
+pub(super) fn stopped() -> Vec<Thing> {
+    let mut things = vec![Thing::AtBoot(AtBoot {
+        unit: PRUNE_TIMER,
+        starts: false,
+    })];
+    if units::is_booted() {
+        let units = [PRUNE_TIMER, PRUNE, COLLECT_UNIT];
+        things.extend(units.map(|unit| Thing::Stopped(Stopped { unit })));
+    }
+    things
 }
 
 pub(super) fn path() -> PathBuf {

@@ -25,17 +25,14 @@ use crate::registry::COLLECT_UNIT;
 /// Everything that [`super::plan::install`] put there and is no data, in the order in which it can go. With `purge`, then the data
 /// and the user too. What is a package's stays: that goes with the package.
 pub fn uninstall(server: &Server, texts: &Texts, purge: bool) -> Vec<Thing> {
-    let mut things: Vec<Thing> = [PRUNE_TIMER, RECOVER, PROXY]
-        .into_iter()
-        .flat_map(|unit| {
-            [
-                Thing::Stopped(Stopped { unit }),
-                Thing::AtBoot(AtBoot { unit, starts: false }),
-            ]
-        })
-        .collect();
-    // One that is stopped starts the registry again.
-    things.extend([PRUNE, COLLECT_UNIT].map(|unit| Thing::Stopped(Stopped { unit })));
+    let mut things = collection::stopped();
+    let units = [RECOVER, PROXY].into_iter().flat_map(|unit| {
+        [
+            Thing::Stopped(Stopped { unit }),
+            Thing::AtBoot(AtBoot { unit, starts: false }),
+        ]
+    });
+    things.extend(units);
     things.push(Thing::Door(Door { rules: None }));
     things.push(Thing::Unreserved(Unreserved {
         ports: server.proxy.ports.clone(),

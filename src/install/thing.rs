@@ -148,8 +148,11 @@ impl Thing {
     pub(super) fn is_rare(&self) -> bool {
         match self {
             Thing::Gone(gone) => gone.is_rare,
+            // What is off and stays so.
+            Thing::AtBoot(at_boot) => !at_boot.starts,
             Thing::KeyFile(_)
             | Thing::Login(_)
+            | Thing::Stopped(_)
             | Thing::UnitsRead(_)
             | Thing::Leftovers(_)
             | Thing::NoArguments(_)

@@ -6,15 +6,16 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
 use super::account::Account;
 use super::files::{File, Gone, Owner};
-use super::thing::{Found, Thing};
+use super::thing::Thing;
 use super::tool;
-use super::units::{self, AtBoot, LOCAL_UNITS, Running, Stopped};
+use super::uncollected::{Uncollected, path};
+use super::units::{self, AtBoot, Running, Stopped};
 use crate::registry::{COLLECT_UNIT, LocalRegistry, STORAGE_LAYOUT};
 
 /// The unit that prunes and collects, and the timer that starts it.
@@ -144,10 +145,6 @@ pub(super) fn stopped() -> Vec<Thing> {
     things
 }
 
-pub(super) fn path() -> PathBuf {
-    Path::new(LOCAL_UNITS).join(COLLECT_UNIT)
-}
-
 fn unit_of_process(address: &str, registry: &LocalRegistry) -> Result<String> {
     let process = Path::new("/proc").join(registry.pid.to_string());
     let environment = fs::read(process.join("environ")).context("its environment cannot be read")?;
@@ -218,30 +215,6 @@ fn fill(template: &str, words: &[(&str, &str)]) -> Result<String> {
         filled = filled.replace(&format!("@{word}@"), value);
     }
     Ok(filled)
-}
-
-/// A registry on this host that nothing collects, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Uncollected {
-    /// Why.
-    pub why: String,
-}
-
-impl Uncollected {
-    pub(super) fn name(&self) -> String {
-        "the registry's disk".to_owned()
-    }
-
-    pub(super) fn look(&self) -> Result<Found> {
-        if path().exists() {
-            return Ok(Found::Gone);
-        }
-        Ok(Found::LeftOut(format!("nothing frees it: {}", self.why)))
-    }
-
-    pub(super) fn make(&self) -> Result<Option<String>> {
-        Ok(None)
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod account;
 mod collection;
 mod door;
 mod files;
+mod found;
 mod installed;
 mod key_file;
 mod leftovers;
@@ -15,6 +16,7 @@ mod login;
 mod open_folder;
 #[cfg(test)]
 mod open_folder_tests;
+mod other;
 mod pam;
 mod plan;
 mod program;
@@ -26,6 +28,7 @@ mod sshd;
 mod thing;
 mod tool;
 mod turn;
+mod uncollected;
 mod units;
 mod verify;
 
@@ -33,12 +36,13 @@ use anyhow::{Result, bail};
 
 pub use account::Account;
 pub use collection::{Collection, RegistryContainer};
+pub use found::{Found, Verb};
 pub use open_folder::OpenFolder;
+pub use other::Other;
 pub use plan::{Texts, install, package};
-pub use program::Other;
 pub use removal_plan::{uninstall, uninstall_last};
 pub use server::{Place, ProxyPlan, Server};
-pub use thing::{Found, Thing, Verb};
+pub use thing::Thing;
 pub use turn::{Turn, turn};
 pub use verify::verify;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::account::NoUser;
+use super::account::{NoUser, SHELL_NAME};
 use super::collection::{self, PRUNE, PRUNE_TIMER, TIMER_STAMP};
 use super::door::Door;
 use super::files::{EmptyFolder, Gone, Tree};
@@ -15,8 +15,9 @@ use super::plan::{
 };
 use super::program::{HAPROXY_DIFFERENCE, NGINX_INCLUDES, NoArguments, SUDOERS};
 use super::reserved::Unreserved;
-use super::server::{SHELL_NAME, Server};
+use super::server::Server;
 use super::thing::{Set, Thing};
+use super::uncollected;
 use super::units::{AtBoot, LOCAL_UNITS, Stopped, UnitsRead};
 use crate::config;
 use crate::model::Program;
@@ -45,7 +46,7 @@ pub fn uninstall(server: &Server, texts: &Texts, purge: bool) -> Vec<Thing> {
     }
     things.push(rarely_gone(TIMER_STAMP));
     things.push(Thing::Gone(Gone {
-        path: collection::path(),
+        path: uncollected::path(),
         is_rare: true,
     }));
     things.extend(no_program(server));

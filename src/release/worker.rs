@@ -12,7 +12,7 @@ use super::registry_here;
 use super::run::Run;
 use super::say;
 use super::turn::{self, Turn};
-use crate::failpoint;
+use crate::ground::failpoint;
 use crate::model::{AppName, ReleaseId, printable};
 use crate::store::{Journal, Log, Moment, Record, ReleaseDir, WorkerLock};
 

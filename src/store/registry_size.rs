@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Moment, Store, StoreError, durable, sweep};
+use super::{Moment, Store, StoreError, durable};
+use crate::ground::durable as ground;
 
 const FOLDER: &str = "registry";
 const FILE: &str = "size.json";
@@ -52,7 +53,7 @@ impl Store {
     pub fn write_registry_size(&self, size: &RegistrySize) -> Result<(), StoreError> {
         let folder = self.root().join(FOLDER);
         durable::create_folder(&folder)?;
-        sweep::sweep_folder(&folder)?;
+        ground::sweep(&folder);
         durable::write_sealed(&folder.join(FILE), FORMAT, size)
     }
 }

@@ -2,6 +2,10 @@
 
 mod collection;
 mod door;
+mod durable;
+#[path = "../durable/mod.rs"]
+#[allow(dead_code, reason = "not every part of it is used by both")]
+mod durable_calls;
 mod engine;
 mod install;
 mod owner;

@@ -15,7 +15,7 @@ const NAMES_MAX: usize = 4096;
 /// No such files in these folders. Nothing is said where there are none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftovers {
-    /// The folders. One that others than root may write to is left alone.
+    /// The folders.
     pub folders: BTreeSet<PathBuf>,
 }
 
@@ -51,11 +51,13 @@ impl Leftovers {
 }
 
 fn left_in(path: &Path) -> Result<Option<(OpenFolder, Vec<OsString>)>> {
-    let Some(folder) = OpenFolder::at(path)?.filter(|folder| !folder.is_of_others()) else {
+    // What else the user may have put in its place is not for this to refuse.
+    let Ok(Some(folder)) = OpenFolder::at(path) else {
         return Ok(None);
     };
     let mut names = folder.names(NAMES_MAX)?;
-    names.retain(|name| is_left(name));
+    let is_file = |name: &OsStr| matches!(folder.entry(name), Ok(Some(entry)) if !entry.is_folder());
+    names.retain(|name| is_left(name) && is_file(name));
     Ok(Some((folder, names)))
 }
 

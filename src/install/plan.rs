@@ -158,19 +158,22 @@ pub fn install(server: &Server, texts: &Texts) -> Vec<Thing> {
         }));
     }
     let listed = listed(server, &things);
-    things.push(leftovers(listed.entries.union(&server.installed)));
+    things.push(leftovers(server, listed.entries.union(&server.installed)));
     things.insert(is_listed_here, Thing::Listed(listed));
     things
 }
 
-/// No new files in the folders of these.
-pub(super) fn leftovers<'a>(entries: impl Iterator<Item = &'a Entry>) -> Thing {
+/// No new files in the folders of these, and in that of the file of keys.
+pub(super) fn leftovers<'a>(server: &Server, entries: impl Iterator<Item = &'a Entry>) -> Thing {
     let folders = entries.filter_map(|entry| match entry {
         Entry::File(path) => path.parent().map(Path::to_owned),
         Entry::Part(_) => None,
     });
     Thing::Leftovers(Leftovers {
-        folders: folders.chain([configuration_folder()]).collect(),
+        folders: folders
+            .chain([configuration_folder()])
+            .chain(server.key_file().parent().map(Path::to_owned))
+            .collect(),
     })
 }
 

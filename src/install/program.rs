@@ -210,14 +210,10 @@ impl Sudo {
 
     pub(super) fn make(&self) -> Result<Option<String>> {
         // A file that sudo cannot read would keep everybody from using it.
-        let mut new = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
+        let mut new = tempfile::tempfile().context("cannot make a temporary file")?;
         new.write_all(self.text().as_bytes())
             .context("cannot write a temporary file")?;
-        let path = new
-            .path()
-            .to_str()
-            .context("a temporary file's path is not UTF-8")?;
-        tool::must("visudo", &["-cf", path])?;
+        tool::must("visudo", &["-cf", &tool::path_of(&new)])?;
         self.file().make()
     }
 

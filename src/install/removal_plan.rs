@@ -23,15 +23,12 @@ use crate::model::Program;
 /// Everything that [`super::plan::install`] put there and is no data, in the order in which it can go. With `purge`, then the data
 /// and the user too. What is a package's stays: that goes with the package.
 pub fn uninstall(server: &Server, texts: &Texts, purge: bool) -> Vec<Thing> {
-    let mut things: Vec<Thing> = [RECOVER, PROXY]
-        .into_iter()
-        .flat_map(|unit| {
-            [
-                Thing::Stopped(Stopped { unit }),
-                Thing::AtBoot(AtBoot { unit, starts: false }),
-            ]
-        })
-        .collect();
+    // Before the folders that they keep from being empty.
+    let mut things = vec![leftovers(server, server.installed.iter())];
+    for unit in [RECOVER, PROXY] {
+        things.push(Thing::Stopped(Stopped { unit }));
+        things.push(Thing::AtBoot(AtBoot { unit, starts: false }));
+    }
     things.push(Thing::Door(Door { rules: None }));
     things.push(Thing::Unreserved(Unreserved {
         ports: server.proxy.ports.clone(),
@@ -58,7 +55,6 @@ pub fn uninstall(server: &Server, texts: &Texts, purge: bool) -> Vec<Thing> {
         things.push(set(texts.told(), files));
     }
     things.extend(listed_files(server));
-    things.push(leftovers(server.installed.iter()));
     things.push(Thing::UnitsRead(UnitsRead {
         units: vec![PROXY, RECOVER, HAPROXY],
     }));

@@ -1,11 +1,14 @@
 //! The system's own tools, by absolute path, with a deadline, a bound and an environment of their own.
 
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use crate::child::{self, Ended};
+use crate::failpoint;
 use crate::model::escaped;
 
 /// Where the tools are, on every system with a merged or a split /usr.
@@ -51,6 +54,11 @@ pub(super) fn find(name: &str) -> Option<PathBuf> {
     paths.into_iter().find(|path| path.is_file())
 }
 
+/// Where a tool finds a file of this process that has no name, and so is left behind by nobody.
+pub(super) fn path_of(file: &File) -> String {
+    format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())
+}
+
 /// Runs the tool to its end.
 ///
 /// # Errors
@@ -79,6 +87,7 @@ pub(super) fn run(name: &str, arguments: &[&str]) -> Result<Said> {
 /// When it does not, with its last words.
 pub(super) fn must(name: &str, arguments: &[&str]) -> Result<Said> {
     let said = run(name, arguments)?;
+    failpoint::at(format_args!("{name}.ended"));
     if !said.is_good() {
         bail!("{name} {} failed: {}", arguments.join(" "), said.last_words());
     }

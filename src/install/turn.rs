@@ -15,7 +15,7 @@ const FOLDER: &str = "/etc";
 const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Held as long as this is not dropped, also by a process that is killed no longer than it lives.
+/// Held as long as this is not dropped. A process that is killed holds it no longer than it lives, or a tool that it ran.
 #[derive(Debug)]
 pub struct Turn(#[expect(dead_code, reason = "its end is the lock's end")] OwnedFd);
 
@@ -24,7 +24,8 @@ pub struct Turn(#[expect(dead_code, reason = "its end is the lock's end")] Owned
 /// # Errors
 /// When another one takes more than two minutes.
 pub fn turn(mut say: impl FnMut(String) -> Result<()>) -> Result<Turn> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // Not closed in the tools that are run: one that goes on after its install was killed is waited for too.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let folder = rustix::fs::open(FOLDER, flags, Mode::empty())
         .map_err(io::Error::from)
         .with_context(|| format!("cannot open {FOLDER}"))?;

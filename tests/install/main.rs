@@ -2,6 +2,7 @@
 
 mod door;
 mod install;
+mod kill;
 mod owner;
 mod package;
 mod planted;

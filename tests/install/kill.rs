@@ -1,0 +1,149 @@
+//! SIGKILL of install and uninstall at every fail point (`src/failpoint.rs`): before and after each thing is made or goes,
+//! and within those that take several steps.
+//!
+//! One chain kills at each point once, each time going on from where the one before was killed. Beside that a sample of
+//! points is tried with the other command after the kill, all of them with `DEPLOYER_KILL=all`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::root::{DEPLOYER, Root};
+use crate::uninstall::{left, left_but_data};
+
+/// The folder of orders, in a file system that the layer of changes does not have.
+const POINTS: &str = "/run/points";
+
+/// More points than there are.
+const POINTS_MAX: usize = 500;
+
+/// Points that are tried with the other command after the kill, unless all are.
+const SAMPLE: usize = 3;
+
+#[test]
+fn install_and_uninstall_converge_after_a_kill_anywhere() {
+    let root = Root::new();
+    let before = root.changes();
+    root.sh(&format!("mkdir {POINTS}")).good();
+    let ports = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+    let reserved = root.read(ports);
+    configure_and_install(&root);
+    let whole = shape(&root);
+    root.deployer(&["uninstall", "--purge"]).good();
+
+    // First what there is always, from nothing.
+    let mut of_install = kill_everywhere(&root, &["install"]);
+    configure(&root);
+    of_install.extend(kill_everywhere(&root, &["install"]));
+    same(&whole, &shape(&root), "install, killed everywhere");
+    assert_ne!(root.read(ports), reserved);
+    let of_uninstall = kill_everywhere(&root, &["uninstall"]);
+    assert_eq!(left_but_data(&root, &before), Vec::<PathBuf>::new());
+    assert_eq!(root.read(ports), reserved);
+    configure_and_install(&root);
+    let of_purge = kill_everywhere(&root, &["uninstall", "--purge"]);
+    assert_eq!(left(&before, &root.changes()), Vec::<PathBuf>::new());
+    println!("{of_install:#?}\n{of_uninstall:#?}\n{of_purge:#?}");
+
+    for point in sample(&of_install) {
+        configure(&root);
+        kill_at(&root, &["install"], point);
+        root.deployer(&["uninstall", "--purge"]).good();
+        assert_eq!(left(&before, &root.changes()), Vec::<PathBuf>::new(), "{point}");
+        assert_eq!(root.read(ports), reserved, "{point}");
+    }
+    for point in sample(&of_uninstall) {
+        configure_and_install(&root);
+        kill_at(&root, &["uninstall"], point);
+        configure_and_install(&root);
+        same(&whole, &shape(&root), point);
+    }
+}
+
+/// With HAProxy there is the most to put there.
+fn configure(root: &Root) {
+    root.sh(
+        "mkdir -p /etc/deployer; chmod 0755 /etc/deployer
+         printf '[proxy]\nkind = \"haproxy\"\n' >/etc/deployer/deployer.toml; chmod 0644 /etc/deployer/deployer.toml",
+    )
+    .good();
+}
+
+fn configure_and_install(root: &Root) {
+    configure(root);
+    root.deployer(&["install"]).good();
+}
+
+/// Kills the command at the first point that it was not killed at before, again and again, until it comes to its end. Gives
+/// the points.
+#[track_caller]
+fn kill_everywhere(root: &Root, words: &[&str]) -> Vec<String> {
+    root.sh(&format!("rm -rf {POINTS}/*")).good();
+    for _ in 0..POINTS_MAX {
+        if !is_killed(root, words, "*") {
+            let tried = root.read(&format!("{POINTS}/tried"));
+            return tried.lines().map(str::to_owned).collect();
+        }
+    }
+    panic!("{words:?} was killed {POINTS_MAX} times");
+}
+
+#[track_caller]
+fn kill_at(root: &Root, words: &[&str], point: &str) {
+    // A point that the chain came to again need not come in one go.
+    assert!(
+        is_killed(root, words, point) || point.contains('#'),
+        "{point} was not reached"
+    );
+}
+
+/// Runs the command with the order to be killed at a point; gives whether it was. Else it was good.
+#[track_caller]
+fn is_killed(root: &Root, words: &[&str], point: &str) -> bool {
+    let order = root.path(&format!("{POINTS}/order"));
+    fs::write(order, format!("kill command {point}")).expect("the order is given");
+    let folder = format!("DEPLOYER_FAILPOINTS={POINTS}");
+    let said = root.run(&[&["env", &folder, DEPLOYER], words].concat());
+    if fs::remove_file(root.path(&format!("{POINTS}/killed"))).is_ok() {
+        return true;
+    }
+    assert_eq!(said.code, Some(0), "{words:?}, {point}: {}{}", said.out, said.err);
+    false
+}
+
+fn sample(points: &[String]) -> impl Iterator<Item = &String> {
+    let is_everything_wanted = std::env::var("DEPLOYER_KILL").is_ok_and(|word| word == "all");
+    let step = match is_everything_wanted {
+        true => 1,
+        false => points.len().div_ceil(SAMPLE),
+    };
+    points.iter().step_by(step)
+}
+
+/// What is there, but for times.
+fn shape(root: &Root) -> BTreeMap<PathBuf, String> {
+    let mut all = root.changes();
+    all.retain(|path, _| path.parent() != Some(Path::new("/etc")) || path == Path::new("/etc/deployer"));
+    all.into_iter()
+        .map(|(path, told)| {
+            let words: Vec<&str> = told.split(" Some(").collect();
+            let to = told.rsplit(' ').next().unwrap_or_default();
+            (path, format!("{} {to}", words[0]))
+        })
+        .collect()
+}
+
+#[track_caller]
+fn same(wanted: &BTreeMap<PathBuf, String>, is: &BTreeMap<PathBuf, String>, when: &str) {
+    let differs: Vec<_> = wanted
+        .iter()
+        .filter(|(path, told)| is.get(*path) != Some(told))
+        .map(|(path, told)| (path, Some(told), is.get(path)))
+        .chain(
+            is.iter()
+                .filter(|(path, _)| !wanted.contains_key(*path))
+                .map(|(path, told)| (path, None, Some(told))),
+        )
+        .collect();
+    assert!(differs.is_empty(), "{when}: {differs:#?}");
+}

@@ -22,7 +22,9 @@ impl Command {
             // A worker's release was let in: it goes by what is in force, whatever was edited meanwhile.
             Command::Worker(_)
             // What serves goes on serving.
-            | Command::Proxy(proxy::Command::Run { .. } | proxy::Command::Routes { .. })
+            | Command::Proxy(
+                proxy::Command::Run { .. } | proxy::Command::BeforeStart { .. } | proxy::Command::Routes { .. },
+            )
             | Command::App(app::Command::List { .. } | app::Command::Show { .. })
             | Command::Status(_)
             | Command::Releases(_)

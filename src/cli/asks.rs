@@ -87,6 +87,7 @@ impl Command {
             Command::Audit(_) => admin("see who did what"),
             Command::Completions(_) => Asks::Nothing,
             Command::Proxy(proxy::Command::Run { .. }) => Asks::Never("proxy run"),
+            Command::Proxy(proxy::Command::BeforeStart { .. }) => Asks::Never("proxy before-start"),
             Command::Hook(
                 hook::Command::PreReceive { .. }
                 | hook::Command::Update { .. }

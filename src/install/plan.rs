@@ -10,7 +10,7 @@ use super::installed::{Entry, Listed};
 use super::key_file::KeyFile;
 use super::leftovers::Leftovers;
 use super::login::Login;
-use super::program::{HAPROXY_DIFFERENCE, NGINX_INCLUDES, SUDOERS};
+use super::program::{self, NGINX_INCLUDES, SUDOERS};
 use super::reserved::Reserved;
 use super::server::Server;
 use super::thing::Thing;
@@ -32,8 +32,8 @@ pub(super) const UNITS: [(&str, &str); 2] = [
         include_str!("../../templates/systemd/deployer-recover.service"),
     ),
 ];
-/// HAProxy's unit, which a drop-in of deployer's may be for.
-pub(super) const HAPROXY: &str = "haproxy.service";
+/// Units of other programs, which a drop-in of deployer's may be for.
+pub(super) const PROGRAMS: [&str; 3] = ["nginx.service", "haproxy.service", "caddy.service"];
 /// What stands in the units for what may differ.
 const UNITS_PROGRAM: &str = "/usr/local/bin/deployer";
 const UNITS_USER: &str = "deploy";
@@ -130,11 +130,11 @@ pub fn install(server: &Server, texts: &Texts) -> Vec<Thing> {
         ports: server.proxy.ports.clone(),
     }));
     if let Some(other) = &server.proxy.other {
-        things.extend(other.things(&server.user));
+        things.extend(other.things(&server.user, &server.place.program));
     }
     things.extend(left_by_others(server));
     things.push(Thing::UnitsRead(UnitsRead {
-        units: vec![RECOVER, HAPROXY],
+        units: [RECOVER].into_iter().chain(PROGRAMS).collect(),
     }));
     things.extend(
         server
@@ -210,17 +210,15 @@ fn left_by_others(server: &Server) -> Vec<Thing> {
         (SUDOERS, needs_root),
         (NGINX_INCLUDES[0], is_needed(Program::Nginx)),
         (NGINX_INCLUDES[1], is_needed(Program::Nginx)),
-        (HAPROXY_DIFFERENCE, is_needed(Program::Haproxy)),
     ];
-    let left = files.into_iter().filter(|(_, is_needed)| !is_needed);
+    let files = files.map(|(path, is_needed)| (path.into(), is_needed));
+    let units = Program::ALL.map(|program| (program::difference(program), is_needed(program)));
+    let left = files.into_iter().chain(units).filter(|(_, is_needed)| !is_needed);
     left.map(|(path, _)| rarely_gone(path)).collect()
 }
 
-pub(super) fn rarely_gone(path: &str) -> Thing {
-    Thing::Gone(Gone {
-        path: path.into(),
-        is_rare: true,
-    })
+pub(super) fn rarely_gone(path: PathBuf) -> Thing {
+    Thing::Gone(Gone { path, is_rare: true })
 }
 
 fn user(server: &Server) -> Vec<Thing> {

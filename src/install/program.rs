@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 use super::files::{File, Folder, Owner};
 use super::thing::{Found, Thing};
+use super::units::LOCAL_UNITS;
 use super::{tool, units};
 use crate::model::Program;
 
@@ -20,9 +21,17 @@ pub(super) const NGINX_INCLUDES: [&str; 2] = [
     "/etc/nginx/sites-enabled/zz-deployer.conf",
     "/etc/nginx/conf.d/zz-deployer.conf",
 ];
-/// What has HAProxy read deployer's part.
-pub(super) const HAPROXY_DIFFERENCE: &str = "/etc/systemd/system/haproxy.service.d/deployer.conf";
-/// Files that win over [`HAPROXY_DIFFERENCE`], where they name extra options.
+/// What differs in the units of nginx, HAProxy and Caddy: HAProxy reads deployer's part by it, and each leaves out slot
+/// ports that somebody else has when it starts.
+pub(super) fn difference(program: Program) -> PathBuf {
+    Path::new(LOCAL_UNITS)
+        .join(format!("{}.service.d", program.as_str()))
+        .join(DIFFERENCE)
+}
+
+/// Its name in the unit's folder.
+pub(super) const DIFFERENCE: &str = "deployer.conf";
+/// Files that win over HAProxy's [`difference`], where they name extra options.
 const HAPROXY_DEFAULTS: [&str; 2] = ["/etc/default/haproxy", "/etc/sysconfig/haproxy"];
 /// The user's own configuration of Caddy.
 const CADDYFILE: &str = "/etc/caddy/Caddyfile";
@@ -50,7 +59,7 @@ impl Other {
     }
 
     /// Everything that belongs on a server for it, for deployer's user `user`.
-    pub(super) fn things(&self, user: &str) -> Vec<Thing> {
+    pub(super) fn things(&self, user: &str, deployer: &Path) -> Vec<Thing> {
         let folder = |path: PathBuf| {
             Thing::Folder(Folder {
                 path,
@@ -72,7 +81,11 @@ impl Other {
                 commands: self.commands.clone(),
             }));
         }
-        things.push(self.include(user));
+        things.extend(self.include());
+        things.push(roots_file(
+            difference(self.program),
+            self.unit_text(user, deployer),
+        ));
         things
     }
 
@@ -104,28 +117,38 @@ impl Other {
         )
     }
 
-    fn include(&self, user: &str) -> Thing {
+    fn include(&self) -> Option<Thing> {
         let own = self.own();
         let own = own.display();
         match self.program {
-            Program::Nginx => roots_file(
-                nginx_include(),
+            Program::Nginx => Some(roots_file(
+                nginx_include().into(),
                 format!("# Written by `deployer install`.\ninclude {own}/*.conf;\n"),
-            ),
-            Program::Haproxy => roots_file(
-                HAPROXY_DIFFERENCE,
-                format!(
-                    "# Written by `deployer install`: HAProxy reads deployer's part too, and can be told things.\n\
-                     [Service]\nEnvironment=\"EXTRAOPTS={}\"\n{}",
-                    self.options(user),
-                    self.socket_within()
-                ),
-            ),
-            Program::Caddy => Thing::Line(Line {
+            )),
+            Program::Haproxy => None,
+            Program::Caddy => Some(Thing::Line(Line {
                 path: CADDYFILE.into(),
                 line: format!("import {own}/*.caddyfile"),
-            }),
+            })),
         }
+    }
+
+    /// Lines of the program's unit. A start never fails by them, nor waits for long.
+    fn unit_text(&self, user: &str, deployer: &Path) -> String {
+        let (program, deployer) = (self.program.as_str(), deployer.display());
+        let mut text = format!(
+            "# Written by `deployer install`: a slot port that somebody else has is left out, and {} starts.\n[Service]\n\
+             ExecStartPre=-+/usr/bin/timeout --kill-after=1 10 {deployer} proxy before-start {program}\n",
+            self.program.name()
+        );
+        if self.program == Program::Haproxy {
+            text += &format!(
+                "# HAProxy reads deployer's part too, and can be told things.\nEnvironment=\"EXTRAOPTS={}\"\n{}",
+                self.options(user),
+                self.socket_within()
+            );
+        }
+        text
     }
 }
 
@@ -138,9 +161,9 @@ fn nginx_include() -> &'static str {
         .unwrap_or(&NGINX_INCLUDES[1])
 }
 
-fn roots_file(path: &str, text: String) -> Thing {
+fn roots_file(path: PathBuf, text: String) -> Thing {
     Thing::File(File {
-        path: path.into(),
+        path,
         text: text.into_bytes(),
         mode: 0o644,
         owner: Owner::root(),

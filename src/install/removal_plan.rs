@@ -1,7 +1,6 @@
 //! The plan of what is taken away from a server, in the order in which it can go.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::account::NoUser;
@@ -9,10 +8,10 @@ use super::door::Door;
 use super::files::{EmptyFolder, Gone, Tree};
 use super::installed::{self, Entry};
 use super::plan::{
-    DIFFERENCE, HAPROXY, PROXY, RECOVER, Texts, UNITS, configuration_folder, difference_path, leftovers,
+    DIFFERENCE, PROGRAMS, PROXY, RECOVER, Texts, UNITS, configuration_folder, difference_path, leftovers,
     rarely_gone,
 };
-use super::program::{HAPROXY_DIFFERENCE, NGINX_INCLUDES, NoArguments, SUDOERS};
+use super::program::{self, NGINX_INCLUDES, NoArguments, SUDOERS};
 use super::reserved::Unreserved;
 use super::server::{SHELL_NAME, Server};
 use super::thing::{Set, Thing};
@@ -56,7 +55,7 @@ pub fn uninstall(server: &Server, texts: &Texts, purge: bool) -> Vec<Thing> {
     }
     things.extend(listed_files(server));
     things.push(Thing::UnitsRead(UnitsRead {
-        units: vec![PROXY, RECOVER, HAPROXY],
+        units: [PROXY, RECOVER].into_iter().chain(PROGRAMS).collect(),
     }));
     things.push(Thing::NoArguments(NoArguments {
         folders: server.parts.clone(),
@@ -73,7 +72,7 @@ pub fn uninstall_last(server: &Server, purge: bool) -> Vec<Thing> {
     if purge {
         things.push(gone(config::DEFAULT_PATH.into()));
     }
-    things.push(rarely_gone(installed::PATH));
+    things.push(rarely_gone(installed::PATH.into()));
     if purge {
         things.push(empty(configuration_folder(), &["deployer.toml", installed::NAME]));
     }
@@ -103,13 +102,11 @@ fn listed_files(server: &Server) -> Vec<Thing> {
 
 /// What another program read of deployer's, whichever it was.
 fn no_program(server: &Server) -> Vec<Thing> {
-    let files = [SUDOERS].into_iter().chain(NGINX_INCLUDES);
+    let files = [SUDOERS].into_iter().chain(NGINX_INCLUDES).map(PathBuf::from);
     let mut things: Vec<Thing> = files.map(rarely_gone).collect();
-    let name = Path::new(HAPROXY_DIFFERENCE)
-        .file_name()
-        .and_then(OsStr::to_str)
-        .expect("it is a file");
-    things.extend(no_difference(Path::new(HAPROXY_DIFFERENCE), name));
+    for program in Program::ALL {
+        things.extend(no_difference(&program::difference(program), program::DIFFERENCE));
+    }
     things.extend(server.parts.iter().map(|part| tree(part)));
     let listed = server.installed.iter().filter_map(|entry| match entry {
         Entry::Part(path) => path.parent(),

@@ -21,6 +21,29 @@ const FORMAT: u32 = 1;
 /// A larger file is none of ours.
 const MAX: u64 = 64 << 20;
 
+/// What a folder is called until it has its mode.
+const NEW_FOLDER: &str = ".new";
+
+/// Makes `folder`, and its parents, readable by everybody whatever the umask says. Each appears with its mode: nobody looks
+/// at that again.
+pub(super) fn make_readable(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent() {
+        make_readable(parent)?;
+    }
+    let mut new = folder.as_os_str().to_owned();
+    new.push(NEW_FOLDER);
+    match fs::create_dir(&new) {
+        // Of a process that was killed.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755))?;
+    fs::rename(&new, folder)
+}
+
 /// What was found at the start.
 pub(super) struct Loaded<T> {
     /// None where there is no such file, or none that can be read.
@@ -218,6 +241,19 @@ mod tests {
                 assert!(unharmed(read(&flipped)), "bit {bit} of byte {at}");
             }
         }
+    }
+
+    #[test]
+    fn a_folder_that_a_killed_process_began_is_readable_when_it_is_there() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("a/b");
+        fs::create_dir_all(root.path().join("a/b.new")).unwrap();
+        let closed = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(root.path().join("a/b.new"), closed).unwrap();
+        make_readable(&folder).unwrap();
+        assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o755);
+        assert!(!root.path().join("a/b.new").exists());
+        make_readable(&folder).unwrap();
     }
 
     #[test]

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::context::Context;
 use super::say;
+use crate::failpoint;
 use crate::registry;
 
 /// How long a collection waits for releases that push or pull.
@@ -45,10 +46,12 @@ pub async fn collect(context: &Context, told: &mut (dyn FnMut(&str) + Send)) -> 
             say::time(began.elapsed())
         );
     };
+    failpoint::at("collection.locked");
     let handed_on = lock
         .try_clone()
         .context("the registry's lock cannot be handed on")?;
     let collected = registry::collect(command, handed_on).await;
+    failpoint::at("collection.ended");
     // Also where the command failed: what it stopped may not have come back.
     let answered = answers(context).await;
     drop(lock);

@@ -4,7 +4,6 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddrV4;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -313,9 +312,10 @@ impl Configuration<'_> {
         }
     }
 
-    fn write(&self, text: &str) -> Result<(), ProxyError> {
+    /// Puts `text` into its place, unchecked.
+    pub(super) fn write(&self, text: &str) -> Result<(), ProxyError> {
         let folder = self.file.parent().unwrap_or(Path::new("/"));
-        make_readable(folder).map_err(|error| self.failed("written", &error))?;
+        file::make_readable(folder).map_err(|error| self.failed("written", &error))?;
         // Of a deployer that was killed while the program was tried without.
         let _ = fs::remove_file(self.away());
         self.make_beside()?;
@@ -363,16 +363,4 @@ fn missed(check: &[String], why: &str) -> String {
         true => String::new(),
         false => format!(" ({})", places.join(", ")),
     }
-}
-
-/// Makes `folder`, and its parents, readable by everybody whatever the umask says.
-pub(super) fn make_readable(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = folder.parent() {
-        make_readable(parent)?;
-    }
-    fs::DirBuilder::new().mode(0o755).create(folder)?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
 }

@@ -14,10 +14,10 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::configuration::make_readable;
 use super::kept::Choice;
 use crate::failpoint;
 use crate::model::{AppName, Lane, Slot};
+use crate::proxy::file::make_readable;
 
 /// The markers of a program.
 #[derive(Debug, Clone)]

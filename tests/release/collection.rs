@@ -122,7 +122,7 @@ fn a_prune_that_is_killed_anywhere_is_finished_by_the_next_one() {
         world.deployer(&["prune"]).good();
     });
     assert_eq!(tags(&world), (2, 2));
-    let is_once = |point: &&Point| !point.name.contains('#');
+    let is_once = |point: &&Point| point.kind == Kind::Command && !point.name.contains('#');
     let points: Vec<Point> = points.iter().filter(is_once).cloned().collect();
     assert!(points.len() >= 4, "{points:?}");
     println!("{points:?}");

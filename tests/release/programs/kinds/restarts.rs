@@ -2,9 +2,9 @@
 
 use std::net::TcpListener;
 
-use super::{is_well, users_own_site_is_untouched, world};
+use super::{DEADLINE, is_well, users_own_site_is_untouched, world};
 use crate::support::programs::Kind;
-use crate::support::{App, World};
+use crate::support::{App, World, wait_for};
 
 /// While it is away, `status` and `recover` say so, and a release ends before its flip.
 pub(super) fn serve_what_was_live(kind: Kind) {
@@ -63,7 +63,9 @@ fn starts_without_a_port_that_is_taken(world: &mut World, kind: Kind, shop: &App
     is_well(world);
 
     world.kill_who_serves(kind);
-    let stranger = TcpListener::bind(shop.green).expect("the port is free");
+    let stranger = wait_for("the port to be free", DEADLINE, || {
+        TcpListener::bind(shop.green).ok()
+    });
     let told = before_start(world);
     world.start_who_serves(kind);
 

@@ -116,12 +116,18 @@ fn a_wrong_configuration_keeps_nobody_from_uninstalling() {
 fn two_at_a_time_go_one_after_the_other() {
     let root = Root::new();
     let said = root.sh(&format!(
-        "(flock 9; touch /run/held; sleep 1; touch /run/over) 9</etc &
+        "(flock 9; touch /run/held; until [ -e /run/go ]; do sleep 0.05; done; touch /run/over) 9</etc &
          until [ -e /run/held ]; do sleep 0.05; done
          {DEPLOYER} install --dry-run >/run/dry
-         [ ! -e /run/over ]
-         {DEPLOYER} install
-         [ -e /run/over ]"
+         {DEPLOYER} install >/run/said &
+         install=$!
+         until grep -q '^waits for another' /run/said; do sleep 0.05; done
+         sleep 0.3
+         [ $(wc -l </run/said) = 1 ]
+         touch /run/go
+         wait $install
+         [ -e /run/over ]
+         cat /run/said"
     ));
     let said = said.good();
     assert!(

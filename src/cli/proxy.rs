@@ -110,7 +110,7 @@ fn before_start(context: &Context, program: Option<Program>) -> Result {
     let told = closed
         .into_iter()
         .map(|closed| format!("left out: {}", closed.reason));
-    Ok(output::lines(told)?)
+    output::lines(told)
 }
 
 /// Where the embedded proxy is in use, it serves. Where it is only wanted, it waits without a port for `deployer proxy

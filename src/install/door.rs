@@ -96,7 +96,8 @@ impl Door {
         }
         match self.file() {
             Some(file) => file.make()?,
-            None => gone().make()?,
+            None if gone().look()?.is_to_do() => gone().make()?,
+            None => None,
         };
         failpoint::at("sshd.rules");
         reload()

@@ -1,7 +1,7 @@
 //! SIGKILL of install and uninstall at every fail point (`src/failpoint.rs`): before and after each thing is made or goes,
 //! and within those that take several steps.
 //!
-//! A chain kills at one point after the other, each time going on from where the one before was killed: at every third,
+//! A chain kills at one point after the other, each time going on from where the one before was killed: at every fifth,
 //! and at each with `DEPLOYER_KILL=all`. Beside that a sample of points is tried with the other command after the kill.
 
 use std::collections::BTreeMap;
@@ -16,6 +16,9 @@ const POINTS: &str = "/run/points";
 
 /// More points than there are.
 const POINTS_MAX: usize = 500;
+
+/// One of so many points is tried, unless all are.
+const PART: usize = 5;
 
 /// Points that are tried with the other command after the kill, unless all are.
 const SAMPLE: usize = 2;
@@ -78,7 +81,7 @@ fn configure_and_install(root: &Root) {
 }
 
 /// The points of an undisturbed install at which nothing is killed: pages of the manual but one, since they differ from each
-/// other by their name alone; and, unless all are wanted, two of three others.
+/// other by their name alone; and, unless all are wanted, all but every fifth other one.
 fn left_out(root: &Root) -> Vec<String> {
     root.sh(&format!("touch {POINTS}/trace")).good();
     let folder = format!("DEPLOYER_FAILPOINTS={POINTS}");
@@ -86,10 +89,10 @@ fn left_out(root: &Root) -> Vec<String> {
     let trace = root.read(&format!("{POINTS}/trace"));
     let points = trace.lines().filter_map(|line| line.strip_prefix("command "));
     let chance = std::process::id() as usize;
-    println!("every third point from {} on", chance % 3);
+    println!("every {PART}th point, the {}th first", chance % PART);
     let is_left_out = |index: usize, point: &str| {
         let is_page = point.contains("deployer-") && point.contains(".1.");
-        is_page || !(is_everything_wanted() || (index + chance).is_multiple_of(3))
+        is_page || !(is_everything_wanted() || (index + chance).is_multiple_of(PART))
     };
     let left_out = points
         .enumerate()

@@ -11,10 +11,10 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 
 use super::files::{File, Gone, Owner};
+use super::found::{Found, Verb};
 use super::sshd::{self, InForce, ORIGINS, RUN};
-use super::thing::{Found, Verb};
 use super::{tool, units};
-use crate::failpoint;
+use crate::ground::failpoint;
 
 /// sshd's own configuration.
 const SSHD_CONFIG: &str = "/etc/ssh/sshd_config";
@@ -47,13 +47,7 @@ impl Door {
     }
 
     fn file(&self) -> Option<File> {
-        self.rules.as_ref().map(|rules| File {
-            path: path(),
-            text: rules.text().into_bytes(),
-            mode: 0o644,
-            owner: Owner::root(),
-            kept_for: None,
-        })
+        self.rules.as_ref().map(|rules| file(rules.text().into_bytes()))
     }
 
     pub(super) fn look(&self) -> Result<Found> {
@@ -107,6 +101,16 @@ impl Door {
 /// Where the rules are.
 pub(super) fn path() -> PathBuf {
     Path::new(FOLDER).join("50-deployer.conf")
+}
+
+fn file(text: Vec<u8>) -> File {
+    File {
+        path: path(),
+        text,
+        mode: 0o644,
+        owner: Owner::root(),
+        kept_for: None,
+    }
 }
 
 fn gone() -> Gone {

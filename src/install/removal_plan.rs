@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::account::NoUser;
+use super::account::{NoUser, SHELL_NAME};
 use super::door::Door;
 use super::files::{EmptyFolder, Gone, Tree};
 use super::installed::{self, Entry};
@@ -13,7 +13,7 @@ use super::plan::{
 };
 use super::program::{self, NGINX_INCLUDES, NoArguments, SUDOERS};
 use super::reserved::Unreserved;
-use super::server::{SHELL_NAME, Server};
+use super::server::Server;
 use super::thing::{Set, Thing};
 use super::units::{AtBoot, LOCAL_UNITS, Stopped, UnitsRead};
 use crate::config;

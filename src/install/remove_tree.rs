@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, Dev};
 use rustix::io::Errno;
 
 use super::open_folder::OpenFolder;
-use crate::failpoint;
+use crate::ground::failpoint;
 
 /// Folders within folders that are open at once. What is deeper is moved up first.
 const DEPTH_MAX: usize = 64;

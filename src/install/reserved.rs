@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::files::{File, Owner};
-use super::thing::{Found, Verb};
-use crate::failpoint;
+use super::found::{Found, Verb};
+use crate::ground::failpoint;
 use crate::model::PortSet;
 use crate::proxy::local_ports::{self, RESERVED};
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::fs::MemfdFlags;
 
-use crate::child::{self, Ended};
-use crate::failpoint;
+use crate::ground::child::{self, Ended};
+use crate::ground::failpoint;
 use crate::model::escaped;
 
 /// Where the tools are, on every system with a merged or a split /usr.

@@ -1,13 +1,14 @@
 //! One install or uninstall at a time: so what one finds half made is nobody's work under way.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{FlockOperation, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags};
+
+use crate::ground::lock;
 
 /// A folder that is on every server and that neither makes: the lock leaves no file behind.
 const FOLDER: &str = "/etc";
@@ -17,7 +18,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Held as long as this is not dropped. A process that is killed holds it no longer than it lives, or a tool that it ran.
 #[derive(Debug)]
-pub struct Turn(#[expect(dead_code, reason = "its end is the lock's end")] OwnedFd);
+pub struct Turn(#[expect(dead_code, reason = "its end is the lock's end")] File);
 
 /// Waits until no other install or uninstall is under way; `say` is given a line if one is.
 ///
@@ -26,18 +27,14 @@ pub struct Turn(#[expect(dead_code, reason = "its end is the lock's end")] Owned
 pub fn turn(mut say: impl FnMut(String) -> Result<()>) -> Result<Turn> {
     // Not closed in the tools that are run: one that goes on after its install was killed is waited for too.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-    let folder = rustix::fs::open(FOLDER, flags, Mode::empty())
-        .map_err(io::Error::from)
-        .with_context(|| format!("cannot open {FOLDER}"))?;
+    let folder = rustix::fs::open(FOLDER, flags, Mode::empty()).map_err(io::Error::from);
+    let folder = File::from(folder.with_context(|| format!("cannot open {FOLDER}"))?);
     let begun = Instant::now();
     let mut told = false;
     loop {
-        match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(Turn(folder)),
-            Err(Errno::WOULDBLOCK | Errno::INTR) => {}
-            Err(error) => {
-                return Err(io::Error::from(error)).with_context(|| format!("cannot lock {FOLDER}"));
-            }
+        let is_ours = lock::try_lock(&folder).with_context(|| format!("cannot lock {FOLDER}"))?;
+        if is_ours {
+            return Ok(Turn(folder));
         }
         if !std::mem::replace(&mut told, true) {
             say("waits for another `deployer install` or `deployer uninstall` to end".to_owned())?;

@@ -1,8 +1,7 @@
-//! Files that must survive a crash, the routes above all: sealed, written whole, and never in place.
+//! The routes' file: sealed, written whole, and put aside where it cannot be read.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -12,37 +11,14 @@ use serde::de::DeserializeOwned;
 
 use super::error::ProxyError;
 use super::say;
-use crate::failpoint;
-use crate::model::sealed::{self, Unopened};
+use crate::ground::durable;
+use crate::ground::sealed::{self, Unopened};
 
 /// The format that this program writes.
 const FORMAT: u32 = 1;
 
 /// A larger file is none of ours.
 const MAX: u64 = 64 << 20;
-
-/// What a folder is called until it has its mode.
-const NEW_FOLDER: &str = ".new";
-
-/// Makes `folder`, and its parents, readable by everybody whatever the umask says. Each appears with its mode: nobody looks
-/// at that again.
-pub(super) fn make_readable(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = folder.parent() {
-        make_readable(parent)?;
-    }
-    let mut new = folder.as_os_str().to_owned();
-    new.push(NEW_FOLDER);
-    match fs::create_dir(&new) {
-        // Of a process that was killed.
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    fs::set_permissions(&new, fs::Permissions::from_mode(0o755))?;
-    fs::rename(&new, folder)
-}
 
 /// What was found at the start.
 pub(super) struct Loaded<T> {
@@ -119,12 +95,6 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Removes what a process that was killed had half written of the file `name`: it never came into force. Only for whoever
-/// alone writes the file: another one's would be lost.
-pub(super) fn sweep(folder: &Path, name: &str) {
-    let _ = fs::remove_file(new(&folder.join(name)));
-}
-
 /// Moves `path` to a name that no other file has, whatever the clock says.
 fn put_aside(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().unwrap_or_default().display();
@@ -143,41 +113,7 @@ fn put_aside(path: &Path) -> io::Result<PathBuf> {
 
 /// Writes the routes; when this returns they survive a crash. When it fails the former ones are still there.
 pub(super) fn store<T: Serialize>(folder: &Path, name: &str, routes: &T) -> io::Result<()> {
-    replace(&folder.join(name), &sealed::seal(FORMAT, routes), 0o600)
-}
-
-/// Replaces `path` by `text`, with these permissions; when this returns the file survives a crash. When it fails the
-/// former one is still there.
-pub(super) fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
-    let name = path.file_name().unwrap_or_default().display();
-    let (folder, new) = (path.parent().unwrap_or(Path::new("/")), new(path));
-    failpoint::at(format_args!("{name}.begun"));
-    let written = write(&new, text, mode).and_then(|()| {
-        failpoint::at(format_args!("{name}.written"));
-        fs::rename(&new, path)
-    });
-    if let Err(error) = written {
-        let _ = fs::remove_file(&new);
-        return Err(error);
-    }
-    failpoint::at(format_args!("{name}.renamed"));
-    File::open(folder)?.sync_all()?;
-    failpoint::at(format_args!("{name}.durable"));
-    Ok(())
-}
-
-/// What is not in the place of `path` yet.
-fn new(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    path.with_file_name(name)
-}
-
-fn write(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
-    file.write_all(text)?;
-    file.sync_all()
+    durable::replace(&folder.join(name), 0o600, &sealed::seal(FORMAT, routes))
 }
 
 #[cfg(test)]
@@ -241,19 +177,6 @@ mod tests {
                 assert!(unharmed(read(&flipped)), "bit {bit} of byte {at}");
             }
         }
-    }
-
-    #[test]
-    fn a_folder_that_a_killed_process_began_is_readable_when_it_is_there() {
-        let root = tempfile::tempdir().unwrap();
-        let folder = root.path().join("a/b");
-        fs::create_dir_all(root.path().join("a/b.new")).unwrap();
-        let closed = fs::Permissions::from_mode(0o700);
-        fs::set_permissions(root.path().join("a/b.new"), closed).unwrap();
-        make_readable(&folder).unwrap();
-        assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o755);
-        assert!(!root.path().join("a/b.new").exists());
-        make_readable(&folder).unwrap();
     }
 
     #[test]

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::context::Context;
 use super::say;
-use crate::failpoint;
+use crate::ground::failpoint;
 use crate::registry;
 
 /// How long a collection waits for releases that push or pull.

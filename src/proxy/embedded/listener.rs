@@ -16,7 +16,7 @@ use rustix::net::{
 };
 use rustix::process::{Pid, getpid};
 
-use crate::proxy::file;
+use crate::ground::durable;
 use crate::proxy::holder;
 
 /// Connections that may wait to be accepted; the kernel caps it by net.core.somaxconn.
@@ -229,7 +229,7 @@ fn bind_path(path: &Path) -> io::Result<UnixListener> {
     }
     // The program in front must get through, whoever that runs as.
     if let Some(folder) = path.parent() {
-        file::make_readable(folder)?;
+        durable::make_folder(folder, 0o755)?;
     }
     let mut new = path.as_os_str().to_owned();
     new.push(NEW);

@@ -55,7 +55,8 @@ mod on {
                 && fs::rename(folder.join("order"), folder.join(done)).is_ok()
         };
         let is_next = || add_new(&folder.join("tried"), point) && is_meant("kill", "killed", "*");
-        if is_meant("kill", "killed", point) || (order.trim_end().ends_with(" *") && is_next()) {
+        let is_for_the_next = order.trim_end() == format!("kill {kind} *");
+        if is_meant("kill", "killed", point) || (is_for_the_next && is_next()) {
             let _ = kill_process(getpid(), Signal::KILL);
         } else if is_meant("hold", "held", point) {
             while folder.join("held").exists() {

@@ -73,6 +73,7 @@ impl Command {
             Command::Audit(_) => admin("see who did what"),
             Command::Completions(_) => Access::Everybody,
             Command::Proxy(proxy::Command::Run { .. }) => Access::Never("proxy run"),
+            Command::Proxy(proxy::Command::BeforeStart { .. }) => Access::Never("proxy before-start"),
             Command::Hook(
                 hook::Command::PreReceive { .. }
                 | hook::Command::Update { .. }

@@ -23,7 +23,9 @@ impl Command {
             // A worker's release was accepted already: it uses the settings in force, not a later edit.
             Command::Worker(_)
             // The proxy keeps serving.
-            | Command::Proxy(proxy::Command::Run { .. } | proxy::Command::Routes { .. })
+            | Command::Proxy(
+                proxy::Command::Run { .. } | proxy::Command::BeforeStart { .. } | proxy::Command::Routes { .. },
+            )
             | Command::App(app::Command::List { .. } | app::Command::Show { .. })
             | Command::Status(_)
             | Command::Releases(_)

@@ -9,7 +9,7 @@ use super::runtime::block_on;
 use super::{audited, output};
 use crate::config::units::duration;
 use crate::model::{Program, ProxyKind, Slot};
-use crate::proxy::{self, AppRoute, Ended, ServerOptions};
+use crate::proxy::{self, AppRoute, Ended, External, ServerOptions};
 use crate::release::switch::{self, Terms};
 use crate::release::{Context, identity};
 
@@ -21,6 +21,12 @@ pub(super) enum Command {
         /// Take the listening sockets over from the proxy that runs, without refusing a connection
         #[arg(long)]
         upgrade: bool,
+    },
+    /// What the unit of nginx, HAProxy or Caddy runs before it starts: leave out slot ports that somebody else has
+    #[command(hide = true)]
+    BeforeStart {
+        /// The program that is about to start
+        kind: KindName,
     },
     /// Show every app's route
     Routes {
@@ -77,6 +83,7 @@ impl Command {
     pub(super) fn run(self, context: &Context) -> Result {
         match self {
             Command::Run { upgrade } => run(context, upgrade),
+            Command::BeforeStart { kind } => before_start(context, kind.program()),
             Command::Routes { json } => routes(context, json),
             Command::Switch {
                 kind,
@@ -92,6 +99,20 @@ impl Command {
             }
         }
     }
+}
+
+/// Nothing, unless `program` is the proxy, and is to stay it.
+fn before_start(context: &Context, program: Option<Program>) -> Result {
+    let (used, wanted) = (context.proxy.in_use()?.kind, context.proxy.wanted().kind);
+    let Some(program) = program.filter(|program| used.program() == Some(*program) && used == wanted) else {
+        return Ok(());
+    };
+    let external = External::new(program, &context.settings, &context.store.proxy());
+    let closed = block_on(external.before_start())??;
+    let told = closed
+        .into_iter()
+        .map(|closed| format!("left out: {}", closed.reason));
+    output::lines(told)
 }
 
 /// Where the embedded proxy is in use, it serves. Where it is only wanted, it waits without a port for `deployer proxy

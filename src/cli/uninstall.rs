@@ -62,12 +62,13 @@ impl Args {
         }
         let things = install::uninstall(&server, &texts::texts(command)?, self.purge);
         let last = install::uninstall_last(&server, self.purge);
-        // Which network it is stands in what goes.
+        // Which network it is stands in what goes last.
         let network = self.purge.then(|| context(path)).flatten();
         install::take_away(&things, &last, self.dry_run, say)?;
         if let Some(context) = network {
             output::lines(block_on(network_goes(&context, self.dry_run))?)?;
         }
+        install::carry_out(&last, self.dry_run, say)?;
         match self.dry_run {
             true => output::lines(["nothing was touched".to_owned()]),
             false if self.purge => Ok(()),

@@ -1,5 +1,5 @@
-//! Contexts of builds in BuildKit's cache. Each build leaves its whole context there, and no later build uses it, since
-//! BuildKit takes the next context for a different one.
+//! BuildKit's cache, as far as deployer fills it: each build leaves its whole context there, which no later build
+//! ever uses, because the next context is another one to BuildKit; and its layers, also when their image was pruned.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -71,6 +71,23 @@ impl Engine {
             forgotten += pruned.caches_deleted.map_or(0, |deleted| deleted.len());
         }
         Ok(forgotten)
+    }
+
+    /// Removes from BuildKit's cache what no build has used for `unused` and no image needs, whoever built it: BuildKit does
+    /// not tell that apart. Gives up after a few seconds; what is left is for the next call.
+    ///
+    /// # Errors
+    /// The Engine's.
+    pub async fn forget_builds(&self, unused: Duration) -> Result<(), EngineError> {
+        let until = vec![format!("{}s", unused.as_secs())];
+        let options = PruneBuildOptions {
+            filters: Some(HashMap::from([("until".to_owned(), until)])),
+            ..PruneBuildOptions::default()
+        };
+        match tokio::time::timeout(WITHIN, self.docker.prune_build(Some(options))).await {
+            Ok(Err(api)) => Err(self.call("prune the build cache").error(api)),
+            Ok(Ok(_)) | Err(_) => Ok(()),
+        }
     }
 
     async fn build_cache(&self) -> Result<Vec<CacheRecord>, EngineError> {

@@ -11,7 +11,7 @@ use super::installed::{Entry, Listed};
 use super::key_file::KeyFile;
 use super::leftovers::Leftovers;
 use super::login::Login;
-use super::program::{HAPROXY_DIFFERENCE, NGINX_INCLUDES, SUDOERS, Sudo};
+use super::program::{self, NGINX_INCLUDES, SUDOERS, Sudo};
 use super::reserved::Reserved;
 use super::server::Server;
 use super::thing::Thing;
@@ -42,8 +42,8 @@ pub(super) const UNITS: [(&str, &str); 4] = [
         include_str!("../../templates/systemd/deployer-prune.timer"),
     ),
 ];
-/// HAProxy's unit, which a drop-in of deployer's may be for.
-pub(super) const HAPROXY: &str = "haproxy.service";
+/// Units of other programs, which a drop-in of deployer's may be for.
+pub(super) const PROGRAMS: [&str; 3] = ["nginx.service", "haproxy.service", "caddy.service"];
 /// What stands in the units for what may differ.
 const UNITS_PROGRAM: &str = "/usr/local/bin/deployer";
 const UNITS_USER: &str = "deploy";
@@ -140,13 +140,16 @@ pub fn install(server: &Server, texts: &Texts) -> Vec<Thing> {
         ports: server.proxy.ports.clone(),
     }));
     if let Some(other) = &server.proxy.other {
-        things.extend(other.things(&server.user));
+        things.extend(other.things(&server.user, &server.place.program));
     }
     things.extend(server.collection.unit());
     things.extend(sudo(server));
     things.extend(left_by_others(server));
     things.push(Thing::UnitsRead(UnitsRead {
-        units: vec![RECOVER, HAPROXY, PRUNE, PRUNE_TIMER, COLLECT_UNIT],
+        units: [RECOVER, PRUNE, PRUNE_TIMER, COLLECT_UNIT]
+            .into_iter()
+            .chain(PROGRAMS)
+            .collect(),
     }));
     things.extend(
         server
@@ -171,7 +174,7 @@ pub fn install(server: &Server, texts: &Texts) -> Vec<Thing> {
     }
     things.extend(server.collection.timer(&server.place.program));
     let listed = listed(server, &things);
-    things.push(leftovers(listed.entries.union(&server.installed)));
+    things.push(leftovers(server, listed.entries.union(&server.installed)));
     things.insert(is_listed_here, Thing::Listed(listed));
     things
 }
@@ -191,14 +194,17 @@ fn sudo(server: &Server) -> Option<Thing> {
     })
 }
 
-/// No new files in the folders of these.
-pub(super) fn leftovers<'a>(entries: impl Iterator<Item = &'a Entry>) -> Thing {
+/// No new files in the folders of these, and in that of the file of keys.
+pub(super) fn leftovers<'a>(server: &Server, entries: impl Iterator<Item = &'a Entry>) -> Thing {
     let folders = entries.filter_map(|entry| match entry {
         Entry::File(path) => path.parent().map(Path::to_owned),
         Entry::Part(_) => None,
     });
     Thing::Leftovers(Leftovers {
-        folders: folders.chain([configuration_folder()]).collect(),
+        folders: folders
+            .chain([configuration_folder()])
+            .chain(server.key_file().parent().map(Path::to_owned))
+            .collect(),
     })
 }
 
@@ -235,17 +241,15 @@ fn left_by_others(server: &Server) -> Vec<Thing> {
         (SUDOERS, needs_root),
         (NGINX_INCLUDES[0], is_needed(Program::Nginx)),
         (NGINX_INCLUDES[1], is_needed(Program::Nginx)),
-        (HAPROXY_DIFFERENCE, is_needed(Program::Haproxy)),
     ];
-    let left = files.into_iter().filter(|(_, is_needed)| !is_needed);
+    let files = files.map(|(path, is_needed)| (path.into(), is_needed));
+    let units = Program::ALL.map(|program| (program::difference(program), is_needed(program)));
+    let left = files.into_iter().chain(units).filter(|(_, is_needed)| !is_needed);
     left.map(|(path, _)| rarely_gone(path)).collect()
 }
 
-pub(super) fn rarely_gone(path: &str) -> Thing {
-    Thing::Gone(Gone {
-        path: path.into(),
-        is_rare: true,
-    })
+pub(super) fn rarely_gone(path: PathBuf) -> Thing {
+    Thing::Gone(Gone { path, is_rare: true })
 }
 
 fn user(server: &Server) -> Vec<Thing> {

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::context::Context;
 use super::{registry_here, say};
+use crate::ground::failpoint;
 use crate::registry;
 
 /// Where `deployer install` puts what frees the disk of a registry on this host.
@@ -43,10 +44,12 @@ pub async fn collect(context: &Context, told: &mut (dyn FnMut(&str) + Send)) -> 
             say::time(began.elapsed())
         );
     };
+    failpoint::at("collection.locked");
     let handed_on = lock
         .try_clone()
         .context("the registry's lock cannot be handed on")?;
     let collected = registry::collect(&command, handed_on).await;
+    failpoint::at("collection.ended");
     // Also where the command failed: what it stopped may not have come back.
     let answered = answers(context).await;
     if collected.is_ok() {

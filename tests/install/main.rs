@@ -8,6 +8,7 @@ mod durable;
 mod durable_calls;
 mod engine;
 mod install;
+mod kill;
 mod owner;
 mod package;
 mod planted;

@@ -305,23 +305,11 @@ fn collecting_frees_the_registrys_disk_while_no_release_uses_it() {
     );
 
     // The command stops the registry, collects, and starts it again: here by the hand of the test.
-    let at = |name: &str| world.path(name);
-    let script = format!(
-        "touch {stop:?}; while [ ! -e {stopped:?} ]; do sleep 0.02; done; docker-registry garbage-collect {config:?} && \
-         touch {start:?}",
-        stop = at("stop"),
-        stopped = at("stopped"),
-        config = at("registry.yml"),
-        start = at("start"),
-    );
-    let collect = format!("[registry]\ncollect = [\"sh\", \"-c\", {script:?}]\n");
-    world.reconfigure("[registry]\n", &collect);
+    world.configure_collection();
     let mut collecting = world.command();
     collecting.args(["prune", "--registry"]).stdout(Stdio::null());
     let mut collecting = collecting.spawn().expect("deployer starts");
-    wait_for("the command to begin", DEADLINE, || {
-        at("stop").exists().then_some(())
-    });
+    world.await_collection();
     let mut releasing = world.command();
     releasing.args(["redeploy", "green"]).stdout(Stdio::null());
     let mut releasing = releasing.spawn().expect("deployer starts");
@@ -331,11 +319,7 @@ fn collecting_frees_the_registrys_disk_while_no_release_uses_it() {
     });
     let under_way = world.json(&["status"])["apps"][0]["under_way"][0].clone();
     assert_eq!(under_way["step"], "push", "{under_way}");
-    world.stop_registry();
-    File::create(world.path("stopped")).unwrap();
-    wait_for("the command to collect", DEADLINE, || {
-        world.path("start").exists().then_some(())
-    });
+    world.let_collect();
     assert!(
         releasing.try_wait().unwrap().is_none(),
         "the release did not wait"

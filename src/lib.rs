@@ -17,6 +17,8 @@ pub mod git;
 pub mod install;
 pub mod model;
 pub mod proxy;
+#[cfg(test)]
+mod reference;
 pub mod registry;
 pub mod release;
 pub mod ssh;

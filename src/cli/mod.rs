@@ -24,6 +24,8 @@ mod proxy;
 mod prune;
 mod recover;
 mod redeploy;
+#[cfg(test)]
+mod reference_tests;
 mod releases;
 mod rollback;
 mod select;
@@ -55,7 +57,7 @@ type Result<T = ()> = std::result::Result<T, Failure>;
 ///
 /// A slot is written `green` or `blue`; `shop/green` where there is more than one app.
 #[derive(Debug, Parser)]
-#[command(name = "deployer", version, after_help = EXIT_CODES, propagate_version = true)]
+#[command(name = "deployer", version, after_help = exit_codes(), propagate_version = true)]
 pub struct Cli {
     /// The configuration file [default: $DEPLOYER_CONFIG, else /etc/deployer/deployer.toml]
     #[arg(long, global = true, value_name = "FILE")]
@@ -67,7 +69,16 @@ pub struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 the release did not become good (failed, cancelled, superseded), 4 busy, 5 not found, 6 not allowed over ssh, 7 the embedded proxy is not in use.";
+/// The exit codes, as the help tells them.
+fn exit_codes() -> String {
+    let lines = Code::meanings().map(|(code, meaning)| {
+        format!(
+            "
+  {code}  {meaning}"
+        )
+    });
+    format!("Exit codes:{}", lines.collect::<String>())
+}
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -8,6 +8,8 @@ mod error;
 mod fault;
 mod file;
 mod parse;
+#[cfg(test)]
+mod reference_tests;
 pub mod units;
 mod validate;
 

@@ -30,7 +30,7 @@ pub async fn collect(context: &Context, told: &mut (dyn FnMut(&str) + Send)) -> 
     let settings = &context.settings.registry;
     let Some(command) = &settings.collect else {
         bail!(
-            "`registry.collect` names no command that frees the registry's disk. Hint: docs/registry.md has one"
+            "`registry.collect` names no command that frees the registry's disk. Hint: docs/guides/registry.md has one"
         );
     };
     let began = Instant::now();

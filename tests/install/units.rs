@@ -184,7 +184,7 @@ fn the_documents_unit_collects_the_registry_and_starts_it_again_also_after_a_fai
     .good();
     let unit = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/docs/docker-registry-collect.service"
+        "/docs/guides/docker-registry-collect.service"
     );
     root.run(&["cp", unit, "/etc/systemd/system/"]).good();
     let pid = || {

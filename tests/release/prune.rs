@@ -232,7 +232,7 @@ fn collecting_frees_the_registrys_disk_while_no_release_uses_it() {
     let before = size(&world);
     let unconfigured = world.deployer(&["prune", "--registry"]);
     assert!(
-        unconfigured.code == Some(1) && unconfigured.stderr.contains("docs/registry.md"),
+        unconfigured.code == Some(1) && unconfigured.stderr.contains("docs/guides/registry.md"),
         "{}",
         unconfigured.stderr
     );

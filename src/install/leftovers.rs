@@ -59,15 +59,11 @@ fn left_in(path: &Path) -> Result<Option<(OpenFolder, Vec<OsString>)>> {
     Ok(Some((folder, names)))
 }
 
-/// Whether it is a new file's name of a process that is gone.
+/// Whether it is a new file's name. Its process is gone: [`super::turn`] lets only one work at a time.
 fn is_left(name: &OsStr) -> bool {
     let numbers = name.to_str().and_then(|name| name.strip_prefix(NEW_PREFIX));
-    let process = numbers.and_then(|numbers| {
-        let (process, number) = numbers.split_once('-')?;
-        number.parse::<u32>().ok()?;
-        process.parse::<u32>().ok()
-    });
-    process.is_some_and(|process| !Path::new("/proc").join(process.to_string()).exists())
+    let numbers = numbers.and_then(|numbers| numbers.split_once('-'));
+    numbers.is_some_and(|(process, number)| process.parse::<u32>().is_ok() && number.parse::<u32>().is_ok())
 }
 
 #[cfg(test)]
@@ -75,11 +71,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_files_of_processes_that_are_gone_are_left() {
-        let own = format!(".deployer-{}-0", std::process::id());
+    fn what_is_left_is_told_by_its_name() {
         for (name, left) in [
             (".deployer-4194999-0", true),
-            (own.as_str(), false),
             (".deployer-4194999", false),
             (".deployer-4194999-x", false),
             ("deployer-4194999-0", false),

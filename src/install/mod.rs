@@ -24,6 +24,7 @@ mod server;
 mod sshd;
 mod thing;
 mod tool;
+mod turn;
 mod units;
 mod verify;
 
@@ -36,6 +37,7 @@ pub use program::Other;
 pub use removal_plan::{uninstall, uninstall_last};
 pub use server::{Place, ProxyPlan, Server};
 pub use thing::{Found, Thing, Verb};
+pub use turn::{Turn, turn};
 pub use verify::verify;
 
 /// Brings every thing to how it should be, in order, and gives `say` a line for each. With `dry`, only says what

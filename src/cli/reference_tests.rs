@@ -44,6 +44,92 @@ fn the_reference_names_every_command_that_prints_json() {
     }
 }
 
+/// Documents whose commands have to be right.
+const DOCUMENTS: &[&str] = &[
+    include_str!("../../README.md"),
+    include_str!("../../SECURITY.md"),
+    include_str!("../../docs/start.md"),
+    include_str!("../../docs/concepts.md"),
+    include_str!("../../docs/limits.md"),
+    include_str!("../../docs/troubleshooting.md"),
+    include_str!("../../docs/guides/push.md"),
+    include_str!("../../docs/guides/keys.md"),
+    include_str!("../../docs/guides/proxies.md"),
+    include_str!("../../docs/guides/registry.md"),
+    include_str!("../../docs/guides/upgrade.md"),
+    include_str!("../../docs/guides/disaster.md"),
+    include_str!("../../docs/guides/from-a-hook.md"),
+    include_str!("../../docs/guides/from-dokku.md"),
+    include_str!("../../docs/guides/from-kamal.md"),
+];
+
+#[test]
+fn the_documents_name_no_command_and_no_option_that_is_not_there() {
+    let mut root = super::Cli::command();
+    root.build();
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for document in DOCUMENTS {
+        for command in commands(document) {
+            seen += 1;
+            wrong.extend(fault(&root, command).map(|word| format!("{word} in: deployer {command}")));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(seen > 100, "only {seen} commands were found");
+}
+
+/// What follows `deployer` or `ssh deploy@server` in code.
+fn commands(document: &str) -> impl Iterator<Item = &str> {
+    let mut is_fenced = false;
+    document.lines().flat_map(move |line| {
+        if line.trim_start().starts_with("```") {
+            is_fenced = !is_fenced;
+        }
+        let code: Vec<&str> = match is_fenced {
+            true => vec![line.trim_start().trim_start_matches(['$', '#']).trim_start()],
+            false => line.split('`').skip(1).step_by(2).collect(),
+        };
+        let begins = [
+            "deployer ",
+            "./deployer ",
+            "target/release/deployer ",
+            "ssh deploy@server ",
+        ];
+        code.into_iter().filter_map(move |code| {
+            let rest = begins.iter().find_map(|begin| code.strip_prefix(begin))?;
+            rest.split([';', '<', '|', '#', '…', '(']).next()
+        })
+    })
+}
+
+/// The first word of a command that means nothing. Words in capitals stand for others.
+fn fault<'a>(root: &Command, words: &'a str) -> Option<&'a str> {
+    let mut command = root;
+    for word in words.split_whitespace() {
+        let flag = word.split('=').next().unwrap_or(word);
+        if let Some(long) = flag.strip_prefix("--") {
+            let is_there = command.get_arguments().any(|arg| arg.get_long() == Some(long));
+            if !is_there && !["help", "version"].contains(&long) {
+                return Some(word);
+            }
+        } else if let Some(short) = flag.strip_prefix('-') {
+            if !command
+                .get_arguments()
+                .any(|arg| arg.get_short().is_some_and(|known| short.starts_with(known)))
+            {
+                return Some(word);
+            }
+        } else if command.has_subcommands() && !word.chars().all(char::is_uppercase) {
+            match command.find_subcommand(word) {
+                Some(sub) => command = sub,
+                None => return Some(word),
+            }
+        }
+    }
+    None
+}
+
 /// The commands that do something, each with its whole name.
 fn leaves<'a>(command: &'a Command, name: &str) -> Vec<(String, &'a Command)> {
     let mut subs = command

@@ -15,6 +15,7 @@ mod history;
 mod hostile;
 mod identity;
 mod instances;
+mod json;
 mod kill;
 mod programs;
 mod prune;

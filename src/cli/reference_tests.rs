@@ -1,5 +1,8 @@
 //! docs/reference/commands.md and exit-codes.md: what the command line says of itself.
 
+use std::fs;
+use std::path::Path;
+
 use clap::{Arg, Command, CommandFactory};
 
 use super::exit::Code;
@@ -44,39 +47,34 @@ fn the_reference_names_every_command_that_prints_json() {
     }
 }
 
-/// Documents whose commands have to be right.
-const DOCUMENTS: &[&str] = &[
-    include_str!("../../README.md"),
-    include_str!("../../SECURITY.md"),
-    include_str!("../../docs/start.md"),
-    include_str!("../../docs/concepts.md"),
-    include_str!("../../docs/limits.md"),
-    include_str!("../../docs/troubleshooting.md"),
-    include_str!("../../docs/guides/push.md"),
-    include_str!("../../docs/guides/keys.md"),
-    include_str!("../../docs/guides/proxies.md"),
-    include_str!("../../docs/guides/registry.md"),
-    include_str!("../../docs/guides/upgrade.md"),
-    include_str!("../../docs/guides/disaster.md"),
-    include_str!("../../docs/guides/from-a-hook.md"),
-    include_str!("../../docs/guides/from-dokku.md"),
-    include_str!("../../docs/guides/from-kamal.md"),
-];
-
 #[test]
 fn the_documents_name_no_command_and_no_option_that_is_not_there() {
     let mut root = super::Cli::command();
     root.build();
     let mut wrong = Vec::new();
     let mut seen = 0;
-    for document in DOCUMENTS {
-        for command in commands(document) {
+    for document in documents() {
+        for command in commands(&document) {
             seen += 1;
             wrong.extend(fault(&root, command).map(|word| format!("{word} in: deployer {command}")));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(seen > 100, "only {seen} commands were found");
+}
+
+/// The pages that people read from the beginning to the end.
+fn documents() -> impl Iterator<Item = String> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["docs", "docs/guides"].into_iter();
+    let pages =
+        folders.flat_map(move |folder| fs::read_dir(top.join(folder)).expect("a folder of documents"));
+    let pages = pages.map(|page| page.expect("an entry").path());
+    let pages = pages.filter(|page| page.extension().is_some_and(|end| end == "md"));
+    let others = ["README.md", "SECURITY.md"].map(|page| top.join(page));
+    pages
+        .chain(others)
+        .map(|page| fs::read_to_string(page).expect("a page"))
 }
 
 /// What follows `deployer` or `ssh deploy@server` in code.

@@ -13,8 +13,9 @@ use crate::release::{Context, apps};
 pub(super) enum Command {
     /// Make an app: its two repositories with their hooks, its slot ports and its addresses
     ///
-    /// Its settings are the section [app.NAME] of the configuration, or the defaults where it has none. Doing it
-    /// again writes the hooks anew, as after the program has moved.
+    /// Its settings are the section [app.NAME] of the configuration, or the defaults where it has none. The remotes are
+    /// printed. Run again, it writes the hooks anew, as after the program has moved, and puts a changed `gate` or
+    /// `max_push` in force.
     Create {
         /// a-z, 0-9 and -, beginning with a letter
         name: AppName,
@@ -25,7 +26,7 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show an app's remotes, ports and settings
+    /// Show an app: its address, hosts, branch, slot ports, remotes and image repository
     Show {
         /// The app
         name: Option<AppName>,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use super::failure::Code;
 use super::{
     app, audit, cancel, completions, config, files, hook, install, key, log, logs, output, promote, proxy,
     prune, recover, redeploy, releases, rollback, ssh, status, uninstall, worker,
@@ -16,7 +17,7 @@ use super::{
 ///
 /// A slot is written `green` or `blue`; `shop/green` where there is more than one app.
 #[derive(Debug, Parser)]
-#[command(name = "deployer", version, after_help = EXIT_CODES, propagate_version = true)]
+#[command(name = "deployer", version, after_help = exit_codes(), propagate_version = true)]
 pub(super) struct Cli {
     /// The configuration file [default: $DEPLOYER_CONFIG, else /etc/deployer/deployer.toml]
     #[arg(long, global = true, value_name = "FILE")]
@@ -28,7 +29,11 @@ pub(super) struct Cli {
     pub(super) command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 the release did not become good (failed, cancelled, superseded), 4 busy, 5 not found, 6 not allowed over ssh, 7 the embedded proxy is not in use.";
+/// The exit codes, as the help tells them.
+fn exit_codes() -> String {
+    let lines = Code::meanings().map(|(code, meaning)| format!("\n  {code}  {meaning}"));
+    format!("Exit codes:{}", lines.collect::<String>())
+}
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -27,7 +27,36 @@ pub(super) enum Code {
     NotInUse = 7,
 }
 
-/// A command's failure: its exit code and its message.
+impl Code {
+    /// Every exit code, 0 included, with what it means.
+    pub(super) fn meanings() -> impl Iterator<Item = (u8, &'static str)> {
+        let all = [
+            Self::Failed,
+            Self::Usage,
+            Self::ReleaseFailed,
+            Self::Busy,
+            Self::NotFound,
+            Self::NotAllowed,
+            Self::NotInUse,
+        ];
+        let all = all.into_iter().map(|code| (code as u8, code.meaning()));
+        std::iter::once((0, "done")).chain(all)
+    }
+
+    fn meaning(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Usage => "the command line is wrong",
+            Self::ReleaseFailed => "the release failed, or was superseded, cancelled or interrupted",
+            Self::Busy => "another release or command works on the app, and did not end within 5 s",
+            Self::NotFound => "no such app, slot or release",
+            Self::NotAllowed => "not allowed: the key that came over ssh may not do this",
+            Self::NotInUse => "`proxy run`: another program is the proxy, and there is nothing to do",
+        }
+    }
+}
+
+/// A command's failure: the code that it ends with, and what is said.
 #[derive(Debug)]
 pub(super) struct Failure {
     code: Code,

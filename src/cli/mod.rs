@@ -26,6 +26,8 @@ mod proxy;
 mod prune;
 mod recover;
 mod redeploy;
+#[cfg(test)]
+mod reference_tests;
 mod releases;
 mod rollback;
 mod runtime;

@@ -7,6 +7,8 @@ use crate::model::AppName;
 use crate::release::{Context, busy, recover, switch};
 
 /// Bring what a killed run left to its end, and make state, containers and routes agree
+///
+/// Safe at any time: where everything agrees it changes nothing.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The app; all of them when it is left out

@@ -8,6 +8,8 @@ mod error;
 mod fault;
 mod file;
 mod parse;
+#[cfg(test)]
+mod reference_tests;
 mod refusal;
 pub mod units;
 mod validate;

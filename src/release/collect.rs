@@ -69,7 +69,7 @@ fn command(context: &Context) -> Result<Vec<String>> {
     if let Some(command) = &settings.collect {
         if command.is_empty() {
             bail!(
-                "`registry.collect = []` says that nothing is to free the registry's disk. Hint: docs/registry.md"
+                "`registry.collect = []` says that nothing is to free the registry's disk. Hint: docs/guides/registry.md"
             );
         }
         return Ok(command.clone());
@@ -77,7 +77,7 @@ fn command(context: &Context) -> Result<Vec<String>> {
     let Ok(unit) = std::fs::read_to_string(Path::new(UNITS).join(registry::COLLECT_UNIT)) else {
         bail!(
             "nothing is known that frees the disk of the registry {}: `deployer install`, as root, makes it for a registry on \
-             this host, and `registry.collect` names the command for any other. Hint: docs/registry.md",
+             this host, and `registry.collect` names the command for any other. Hint: docs/guides/registry.md",
             settings.address
         );
     };

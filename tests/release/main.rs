@@ -20,6 +20,7 @@ mod history;
 mod hostile;
 mod identity;
 mod instances;
+mod json;
 mod kill;
 mod programs;
 mod prune;

@@ -299,7 +299,7 @@ fn collecting_frees_the_registrys_disk_while_no_release_uses_it() {
     assert_eq!(status["collected"], serde_json::Value::Null, "{status}");
     let unconfigured = world.deployer(&["prune", "--registry"]);
     assert!(
-        unconfigured.code == Some(1) && unconfigured.stderr.contains("docs/registry.md"),
+        unconfigured.code == Some(1) && unconfigured.stderr.contains("docs/guides/registry.md"),
         "{}",
         unconfigured.stderr
     );

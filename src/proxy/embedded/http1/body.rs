@@ -7,10 +7,10 @@ use super::malformed::Malformed;
 use super::trailers::Trailers;
 
 /// Longest line with a chunk's size, in bytes, extensions included.
-const SIZE_LINE_MAX: usize = 1 << 10;
+pub(super) const SIZE_LINE_MAX: usize = 1 << 10;
 
 /// Most bytes of trailers.
-const TRAILERS_MAX: usize = 8 << 10;
+pub(super) const TRAILERS_MAX: usize = 8 << 10;
 
 /// A body that is followed to its end.
 #[derive(Debug)]

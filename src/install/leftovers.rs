@@ -1,13 +1,14 @@
 //! Files that an install which was killed had not put into their places yet.
 
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::open_folder::{NEW_PREFIX, OpenFolder};
-use super::thing::{Found, Verb};
+use super::found::{Found, Verb};
+use super::open_folder::OpenFolder;
+use crate::ground::durable::is_new;
 
 /// The most names that are looked at in a folder.
 const NAMES_MAX: usize = 4096;
@@ -55,30 +56,7 @@ fn left_in(path: &Path) -> Result<Option<(OpenFolder, Vec<OsString>)>> {
         return Ok(None);
     };
     let mut names = folder.names(NAMES_MAX)?;
-    names.retain(|name| is_left(name));
+    // Its process is gone, whatever its number says: [`super::turn`] lets only one work at a time.
+    names.retain(|name| is_new(name));
     Ok(Some((folder, names)))
-}
-
-/// Whether it is a new file's name. Its process is gone: [`super::turn`] lets only one work at a time.
-fn is_left(name: &OsStr) -> bool {
-    let numbers = name.to_str().and_then(|name| name.strip_prefix(NEW_PREFIX));
-    let numbers = numbers.and_then(|numbers| numbers.split_once('-'));
-    numbers.is_some_and(|(process, number)| process.parse::<u32>().is_ok() && number.parse::<u32>().is_ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_left_is_told_by_its_name() {
-        for (name, left) in [
-            (".deployer-4194999-0", true),
-            (".deployer-4194999", false),
-            (".deployer-4194999-x", false),
-            ("deployer-4194999-0", false),
-        ] {
-            assert_eq!(is_left(OsStr::new(name)), left, "{name}");
-        }
-    }
 }

@@ -1,13 +1,12 @@
 //! One install or uninstall at a time: so what one finds half made is nobody's work under way.
 
-use std::io;
-use std::os::fd::OwnedFd;
+use std::fs::File;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{FlockOperation, Mode, OFlags};
-use rustix::io::Errno;
+
+use crate::ground::lock;
 
 /// A folder that is on every server and that neither makes: the lock leaves no file behind.
 const FOLDER: &str = "/etc";
@@ -17,26 +16,20 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Held as long as this is not dropped, also by a process that is killed no longer than it lives.
 #[derive(Debug)]
-pub struct Turn(#[expect(dead_code, reason = "its end is the lock's end")] OwnedFd);
+pub struct Turn(#[expect(dead_code, reason = "its end is the lock's end")] File);
 
 /// Waits until no other install or uninstall is under way; `say` is given a line if one is.
 ///
 /// # Errors
 /// When another one takes more than two minutes.
 pub fn turn(mut say: impl FnMut(String) -> Result<()>) -> Result<Turn> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = rustix::fs::open(FOLDER, flags, Mode::empty())
-        .map_err(io::Error::from)
-        .with_context(|| format!("cannot open {FOLDER}"))?;
+    let folder = File::open(FOLDER).with_context(|| format!("cannot open {FOLDER}"))?;
     let begun = Instant::now();
     let mut told = false;
     loop {
-        match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(Turn(folder)),
-            Err(Errno::WOULDBLOCK | Errno::INTR) => {}
-            Err(error) => {
-                return Err(io::Error::from(error)).with_context(|| format!("cannot lock {FOLDER}"));
-            }
+        let is_ours = lock::try_lock(&folder).with_context(|| format!("cannot lock {FOLDER}"))?;
+        if is_ours {
+            return Ok(Turn(folder));
         }
         if !std::mem::replace(&mut told, true) {
             say("waits for another `deployer install` or `deployer uninstall` to end".to_owned())?;

@@ -8,7 +8,6 @@ mod key;
 mod network;
 mod ports;
 mod release;
-pub mod sealed;
 mod settings;
 mod slot;
 mod text;

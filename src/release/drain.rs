@@ -18,6 +18,7 @@ pub(super) async fn drain(run: &mut Run<'_>) -> Done {
     let drained = run
         .context
         .proxy
+        .current()?
         .drain(&left, run.app.settings.drain_deadline)
         .await?;
     let (finished, cut) = (drained.finished, drained.cut);

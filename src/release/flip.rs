@@ -13,7 +13,7 @@ use super::say;
 use super::say::VisitorsSee;
 use super::start::{instances_of, settle};
 use super::visitor;
-use crate::failpoint;
+use crate::ground::failpoint;
 use crate::proxy::{AppRoute, Applied, ProxyError};
 
 /// How long a proxy that went away after the intent was written is waited for: its supervisor starts it again
@@ -31,7 +31,7 @@ pub(super) async fn proxy_answers(run: &mut Run<'_>) -> anyhow::Result<()> {
     if let Some(differs) = run.context.proxy.differs() {
         run.log.line(&format!(" note: {differs}"));
     }
-    run.context.proxy.ready().await?;
+    run.context.proxy.current()?.ready().await?;
     Ok(())
 }
 
@@ -75,12 +75,14 @@ pub(super) async fn flip(run: &mut Run<'_>) -> Done {
 /// there was anything to do.
 pub(super) async fn flip_back(run: &mut Run<'_>) -> anyhow::Result<Option<String>> {
     let wanted = route_of(run.context, &run.app, &run.before)?;
-    let routes = patiently(|| run.context.proxy.routes()).await?;
+    let routes = patiently(async || run.context.proxy.current()?.routes().await).await?;
     let in_force = routes.into_iter().find(|route| route.app == run.app.name);
     match in_force {
         None if run.before.slots.is_empty() => return Ok(None),
         Some(route) if goes_to_the_same(&route, &wanted) => return Ok(None),
-        Some(_) if run.before.slots.is_empty() => run.context.proxy.remove_route(&run.app.name).await?,
+        Some(_) if run.before.slots.is_empty() => {
+            run.context.proxy.current()?.remove_route(&run.app.name).await?;
+        }
         _ => drop(put(run, &wanted).await?),
     }
     Ok(Some("traffic goes where it went before".to_owned()))
@@ -123,8 +125,8 @@ async fn patiently<T>(ask: impl AsyncFn() -> Result<T, ProxyError>) -> Result<T,
 
 /// A rule of the user's in front of the app is told, and stops nothing: what proves the flip was asked behind it.
 async fn what_visitors_see(run: &Run<'_>) -> Option<VisitorsSee> {
-    let side = run.context.proxy.current().ok().filter(|_| run.promotes())?;
-    visitor::sees(run.context, &side, &run.app, VISIT).await
+    let proxy = run.context.proxy.current().ok().filter(|_| run.promotes())?;
+    visitor::sees(run.context, proxy.as_ref(), &run.app, VISIT).await
 }
 
 /// A request by the choice that the public port goes by must be answered by the release that the route names, when it
@@ -139,6 +141,7 @@ async fn shows_the_new_release(run: &Run<'_>, applied: &Applied) -> anyhow::Resu
     let checked = run
         .context
         .proxy
+        .current()?
         .check(&run.app.name, &host, path, &applied.check)
         .await
         .with_context(|| format!("no answer from the proxy of {public}"))?;

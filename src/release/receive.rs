@@ -10,8 +10,8 @@ use super::context::{App, Context};
 use super::gate;
 use super::history;
 use super::say;
-use crate::failpoint;
 use crate::git::{ObjectId, Pushed, RefUpdate, SlotRepository, what_was_pushed};
+use crate::ground::failpoint;
 use crate::model::{AppName, Asked, Commit, Origin, Promote, ReleaseId, Slot};
 use crate::store::{
     AppState, Gated, Live, Meant, Moment, Numbers, Process, PushNote, Record, ReleaseDir, Running,

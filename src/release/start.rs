@@ -121,7 +121,7 @@ async fn clear_lane(run: &Run<'_>, running: &Running, ground: &Ground<'_>) -> an
     if strays.is_empty() {
         return Ok(());
     }
-    let routes = run.context.proxy.routes().await?;
+    let routes = run.context.proxy.current()?.routes().await?;
     if let Some(routed) = strays.iter().find(|stray| is_routed(&routes, stray)) {
         bail!(say::lane_is_routed(&run.app.name, running.lane, routed.release));
     }
@@ -312,17 +312,22 @@ pub(super) async fn take_back(run: &mut Run<'_>) -> anyhow::Result<Option<String
 /// Lets requests end that came while the release was live, where it was for a moment.
 async fn let_end(run: &Run<'_>) {
     let Ok(running) = run.running() else { return };
-    if let Ok(left) = route::upstreams(run.context, &run.app, run.slot(), &running) {
+    if let Ok(left) = route::upstreams(run.context, &run.app, run.slot(), &running)
+        && let Ok(proxy) = run.context.proxy.current()
+    {
         let deadline = run.app.settings.drain_deadline;
         // A proxy that does not answer has nothing in flight.
-        let _ = run.context.proxy.drain(&left, deadline).await;
+        let _ = proxy.drain(&left, deadline).await;
     }
 }
 
 /// Makes sure that no route names instances that are about to go. The journal says so already; this is for the
 /// journal whose last line was damaged.
 async fn leave_route(run: &Run<'_>) -> anyhow::Result<()> {
-    let Ok(routes) = run.context.proxy.routes().await else {
+    let Ok(proxy) = run.context.proxy.current() else {
+        return Ok(());
+    };
+    let Ok(routes) = proxy.routes().await else {
         return Ok(());
     };
     let targets = routes

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Moment;
 use super::journal;
-use crate::model::sealed::{self, checksum};
+use crate::ground::sealed::{self, checksum};
 
 const FORMAT: u32 = 1;
 

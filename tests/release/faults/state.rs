@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use deployer::model::sealed;
+use deployer::ground::sealed;
 
 use super::Random;
 use crate::failures::live;

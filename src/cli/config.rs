@@ -2,7 +2,9 @@
 
 use clap::Subcommand;
 
-use super::{Code, Failure, Result, output, wait};
+use super::failure::{Code, Failure, Result};
+use super::output;
+use super::runtime::block_on;
 use crate::model::{AppName, PortSet};
 use crate::proxy::local_ports;
 use crate::release::{Context, hopeless, identity};
@@ -17,7 +19,7 @@ pub(super) enum Command {
 impl Command {
     pub(super) fn run(self, context: &Context) -> Result {
         let Command::Check = self;
-        if let Some(refusal) = wait(identity::refusal(context))? {
+        if let Some(refusal) = block_on(identity::refusal(context))? {
             return Err(Failure::new(Code::Failed, refusal));
         }
         let created = context.store.apps()?;

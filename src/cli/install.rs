@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use clap::Command;
 
-use super::{Code, Failure, Result, output, texts, wait};
+use super::failure::{Code, Failure, Result};
+use super::runtime::block_on;
+use super::{output, texts};
 use crate::config;
 use crate::install::{self, Other, ProxyPlan, Server, Turn};
 use crate::model::{By, ProxyKind, Scope, Settings};
@@ -31,8 +34,8 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// `path` is the configuration that is asked for.
-    pub(super) fn run(self, path: &Path) -> Result {
+    /// `path` is the configuration that is asked for, `command` the whole command line's definition.
+    pub(super) fn run(self, path: &Path, command: &Command) -> Result {
         need_root("install")?;
         need_default(path)?;
         let _turn = turn(self.dry_run)?;
@@ -55,7 +58,7 @@ impl Args {
         let server = Server::find(&running()?, &self.user, &state, keys.as_deref(), proxy)?;
         server.check_state(false)?;
         server.check_alone()?;
-        let things = install::install(&server, &texts::texts()?);
+        let things = install::install(&server, &texts::texts(command)?);
         install::carry_out(&things, self.dry_run, say)?;
         if self.verify {
             let at = install::verify(&server)?;
@@ -79,7 +82,7 @@ fn goes_on(settings: &Settings, path: &Path) -> Result {
         from: None,
     };
     let context = Context::new(settings.clone(), path.to_owned(), root, Scope::default());
-    match wait(identity::refusal(&context))? {
+    match block_on(identity::refusal(&context))? {
         Some(refusal) => Err(Failure::new(Code::Failed, refusal)),
         None => Ok(()),
     }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::{Code, Failure, Result, audited, output, wait};
+use super::failure::{Code, Failure, Result};
+use super::runtime::block_on;
+use super::{audited, output};
 use crate::config::units::duration;
 use crate::model::{Program, ProxyKind, Slot};
 use crate::proxy::{self, AppRoute, Ended, ServerOptions};
@@ -85,7 +87,7 @@ impl Command {
                 // A reader that has gone does not end a switch.
                 let say = |line| drop(output::lines([line]));
                 audited::audited(context, |_| {
-                    Ok(wait(switch::switch(context, kind.program(), terms, say))??)
+                    Ok(block_on(switch::switch(context, kind.program(), terms, say))??)
                 })
             }
         }
@@ -97,7 +99,7 @@ impl Command {
 fn run(context: &Context, upgrade: bool) -> Result {
     // A folder without an app may be another one than what runs was made under: it would answer 503 for all of it.
     if context.store.apps()?.is_empty()
-        && let Some(refusal) = wait(identity::refusal(context))?
+        && let Some(refusal) = block_on(identity::refusal(context))?
     {
         return Err(Failure::new(Code::Failed, refusal));
     }
@@ -145,7 +147,7 @@ fn not_in_use(used: ProxyKind) -> Failure {
 
 fn routes(context: &Context, json: bool) -> Result {
     let proxy = context.proxy.current()?;
-    let routes = wait(proxy.routes())??;
+    let routes = block_on(proxy.routes())??;
     if json {
         return output::json("routes", &routes);
     }
@@ -156,7 +158,7 @@ fn routes(context: &Context, json: bool) -> Result {
         .into_iter()
         .chain(routes.iter().flat_map(rows_of))
         .collect();
-    let closed = wait(proxy.closed_ports())??;
+    let closed = block_on(proxy.closed_ports())??;
     let closed = closed
         .into_iter()
         .map(|closed| output::bad(&format!("closed: {}", closed.reason)));

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use anyhow::anyhow;
 
-use super::{Result, audited, output, select, wait};
+use super::failure::Result;
+use super::runtime::block_on;
+use super::{audited, output, select};
 use crate::model::{AppName, ReleaseId};
 use crate::release::collect::collect;
 use crate::release::prune::{Mode, Pruned, prune};
@@ -41,7 +43,7 @@ impl Args {
             self.tell(&all)?;
             answered(context, &all)?;
             if self.registry {
-                wait(collect(context, &mut |told: &str| eprintln!("{told}")))??;
+                block_on(collect(context, &mut |told: &str| eprintln!("{told}")))??;
             }
             Ok(())
         })
@@ -103,7 +105,7 @@ fn said(app: &AppName, pruned: &Pruned, verb: &str) -> Vec<String> {
 fn prune_all(context: &Context, named: Option<&AppName>, mode: Mode) -> Result<BTreeMap<AppName, Pruned>> {
     let mut all = BTreeMap::new();
     for app in select::apps(context, named)? {
-        let pruned = wait(prune_one(context, &app, mode))??;
+        let pruned = block_on(prune_one(context, &app, mode))??;
         all.insert(app, pruned);
     }
     Ok(all)

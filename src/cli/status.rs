@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Result, output, select, wait};
+use super::failure::Result;
+use super::runtime::block_on;
+use super::{output, select};
 use crate::model::{AppName, By, printable};
 use crate::release::identity;
 use crate::release::status::{self, AppStatus, SlotStatus, UnderWay};
@@ -23,7 +25,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
-        wait(async {
+        block_on(async {
             loop {
                 let apps = select::apps(context, self.app.as_ref())?;
                 let shown = status::of(context, &apps).await?;

@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::Command;
 use tokio::time::timeout;
 
+use super::failure::{Code, Failure, Result};
 use super::install::{default_state, need_default, need_root, proxy, running, say, turn};
-use super::{Code, Failure, Result, output, texts, wait};
+use super::runtime::block_on;
+use super::{output, texts};
 use crate::config;
 use crate::engine::NetworkEnd;
 use crate::install::{self, ProxyPlan, Server};
@@ -38,8 +41,8 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// `path` is the configuration that is asked for.
-    pub(super) fn run(self, path: &Path) -> Result {
+    /// `path` is the configuration that is asked for, `command` the whole command line's definition.
+    pub(super) fn run(self, path: &Path, command: &Command) -> Result {
         need_root("uninstall")?;
         need_default(path)?;
         let _turn = turn(self.dry_run)?;
@@ -50,13 +53,13 @@ impl Args {
         if self.purge {
             server.check_state(true)?;
         }
-        let things = install::uninstall(&server, &texts::texts()?, self.purge);
+        let things = install::uninstall(&server, &texts::texts(command)?, self.purge);
         let last = install::uninstall_last(&server, self.purge);
         // Which network it is stands in what goes.
         let network = self.purge.then(|| context(path)).flatten();
         install::take_away(&things, &last, self.dry_run, say)?;
         if let Some(context) = network {
-            output::lines(wait(network_goes(&context, self.dry_run))?)?;
+            output::lines(block_on(network_goes(&context, self.dry_run))?)?;
         }
         match self.dry_run {
             true => output::lines(["nothing was touched".to_owned()]),

@@ -7,7 +7,7 @@ use super::output;
 use super::runtime::block_on;
 use crate::model::{AppName, PortSet};
 use crate::proxy::local_ports;
-use crate::release::{Context, hopeless, identity};
+use crate::release::{Context, disks, hopeless, identity};
 
 /// Look at the configuration
 #[derive(Debug, Subcommand)]
@@ -36,7 +36,8 @@ impl Command {
             local_ports::warning(&ports),
         ];
         let proxy = proxy.into_iter().flatten().map(|what| format!("note: {what}"));
-        let hopeless = hopeless::in_configuration(&context.settings);
+        let mut hopeless = hopeless::in_configuration(&context.settings);
+        hopeless.extend(block_on(disks::problems(context))?);
         let hopeless = hopeless.into_iter().map(|what| format!("note: {what}"));
         let good = format!("{} is good", context.config.display());
         output::lines(notes.chain(proxy).chain(hopeless).chain([good]))

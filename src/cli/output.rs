@@ -71,8 +71,12 @@ pub(super) fn lines(lines: impl IntoIterator<Item = String>) -> Result {
 
 /// Prints `{"version": 1, NAME: content}`.
 pub(super) fn json(name: &str, content: &impl Serialize) -> Result {
-    let shape = serde_json::json!({ "version": JSON_VERSION, name: content });
-    lines([serde_json::to_string_pretty(&shape).map_err(anyhow::Error::from)?])
+    shape(&serde_json::json!({ "version": JSON_VERSION, name: content }))
+}
+
+/// Prints `shape`, which has [`JSON_VERSION`] as its `version`.
+pub(super) fn shape(shape: &serde_json::Value) -> Result {
+    lines([serde_json::to_string_pretty(shape).map_err(anyhow::Error::from)?])
 }
 
 /// Rows as aligned columns.

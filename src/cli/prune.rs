@@ -10,6 +10,7 @@ use super::{audited, output, select};
 use crate::model::{AppName, ReleaseId};
 use crate::release::collect::collect;
 use crate::release::prune::{Mode, Pruned, prune};
+use crate::release::registry_here::measure;
 use crate::release::{Context, busy, say};
 
 /// Remove images and logs that are past their keeping
@@ -23,7 +24,7 @@ pub(super) struct Args {
     /// Only say what would be removed
     #[arg(long)]
     dry_run: bool,
-    /// Have the registry free its disk too, with the command `registry.collect`, while no release uses it
+    /// Have the registry free its disk too, while no release uses it
     #[arg(long, conflicts_with = "dry_run")]
     registry: bool,
     /// Print JSON
@@ -41,6 +42,7 @@ impl Args {
             subject.app = named.cloned();
             let all = prune_all(context, named, Mode::Remove)?;
             self.tell(&all)?;
+            block_on(measure(context, false))?;
             answered(context, &all)?;
             if self.registry {
                 block_on(collect(context, &mut |told: &str| eprintln!("{told}")))??;

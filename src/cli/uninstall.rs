@@ -7,13 +7,13 @@ use clap::Command;
 use tokio::time::timeout;
 
 use super::failure::{Code, Failure, Result};
-use super::install::{default_state, need_default, need_root, proxy, running, say, turn};
+use super::install::{default_state, need_default, need_root, proxy, roots, running, say, turn};
 use super::runtime::block_on;
 use super::{output, texts};
 use crate::config;
 use crate::engine::NetworkEnd;
-use crate::install::{self, ProxyPlan, Server};
-use crate::model::{AppName, By, Scope};
+use crate::install::{self, Collection, ProxyPlan, Server};
+use crate::model::AppName;
 use crate::release::Context;
 use crate::store::Store;
 
@@ -49,7 +49,14 @@ impl Args {
         let state = self.state(path)?;
         let apps = Store::new(&state).apps()?;
         self.may_go(&apps)?;
-        let server = Server::find(&running()?, &self.user, &state, None, proxy_of(path))?;
+        let server = Server::find(
+            &running()?,
+            &self.user,
+            &state,
+            None,
+            proxy_of(path),
+            Collection::None,
+        )?;
         if self.purge {
             server.check_state(true)?;
         }
@@ -107,13 +114,7 @@ fn proxy_of(path: &Path) -> ProxyPlan {
 
 /// What is known of the Engine's side; nothing without a configuration.
 fn context(path: &Path) -> Option<Context> {
-    let settings = config::load(path).ok()?;
-    let root = By {
-        key: None,
-        user: "root".to_owned(),
-        from: None,
-    };
-    Some(Context::new(settings, path.to_owned(), root, Scope::default()))
+    Some(roots(config::load(path).ok()?, path))
 }
 
 /// Has the Engine remove deployer's network, and tells what became of it. An Engine that does not answer keeps nobody from

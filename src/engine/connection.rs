@@ -1,5 +1,6 @@
 //! The connection to the Docker Engine, which every call goes by.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use bollard::errors::Error as Api;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, ClientVersion, Docker};
+use tokio::sync::OnceCell;
 
 use super::EngineError;
 use super::about::{self, BuilderKind};
@@ -26,6 +28,8 @@ pub struct Engine {
     pub(super) builder: BuilderKind,
     /// Whether it runs a HEALTHCHECK more often while a container starts.
     has_start_interval: bool,
+    /// Where it keeps everything, once it was asked.
+    pub(super) data_root: Arc<OnceCell<PathBuf>>,
 }
 
 impl Engine {
@@ -49,6 +53,7 @@ impl Engine {
             settings: Arc::new(settings.clone()),
             builder: about.builder,
             has_start_interval: about.has_start_interval(),
+            data_root: Arc::default(),
         })
     }
 

@@ -27,6 +27,7 @@ mod logs;
 mod network;
 mod plain_http;
 mod progress;
+mod published;
 mod sockets;
 
 pub use about::BuilderKind;
@@ -42,3 +43,4 @@ pub use instance::{Ending, Health, HealthStatus, Instance, InstanceState, Status
 pub use instance_spec::InstanceSpec;
 pub use logs::LogRange;
 pub use network::NetworkEnd;
+pub use published::Published;

@@ -5,6 +5,7 @@
 //! the making it is what `--dry-run` shows.
 
 mod account;
+mod collection;
 mod door;
 mod files;
 mod found;
@@ -27,12 +28,14 @@ mod sshd;
 mod thing;
 mod tool;
 mod turn;
+mod uncollected;
 mod units;
 mod verify;
 
 use anyhow::{Result, bail};
 
 pub use account::Account;
+pub use collection::{Collection, RegistryContainer};
 pub use found::{Found, Verb};
 pub use open_folder::OpenFolder;
 pub use other::Other;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::files::{File, Folder, Owner};
-use super::program::{Arguments, HAPROXY_DIFFERENCE, Line, NGINX_INCLUDES, Present, Sudo};
+use super::program::{Arguments, HAPROXY_DIFFERENCE, Line, NGINX_INCLUDES, Present};
 use super::thing::Thing;
 use crate::model::Program;
 
@@ -23,8 +23,6 @@ pub struct Other {
     pub folder: PathBuf,
     /// The folder of the embedded proxy's socket, where the program stands in front of that.
     pub socket_folder: Option<PathBuf>,
-    /// The commands that deployer gives it as root, where the configuration names no others.
-    pub commands: Vec<Vec<String>>,
 }
 
 impl Other {
@@ -49,12 +47,6 @@ impl Other {
             folder(self.folder.clone()),
             folder(self.own()),
         ];
-        if !self.commands.is_empty() {
-            things.push(Thing::Sudo(Sudo {
-                user: user.to_owned(),
-                commands: self.commands.clone(),
-            }));
-        }
         things.push(self.include(user));
         things
     }

@@ -110,7 +110,8 @@ impl Sudo {
 
     fn text(&self) -> String {
         let mut text =
-            "# Written by `deployer install`: deployer has its proxy check and read its configuration.\n"
+            "# Written by `deployer install`: deployer has its proxy check and read its configuration, and the registry's disk \
+             freed.\n"
                 .to_owned();
         // Some systems have sudo want a terminal; deployer never has one.
         text += &format!("Defaults:{} !requiretty\n", self.user);

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::account::{NoUser, SHELL_NAME};
+use super::collection::{self, PRUNE, PRUNE_TIMER, TIMER_STAMP};
 use super::door::Door;
 use super::files::{EmptyFolder, Gone, Tree};
 use super::installed::{self, Entry};
@@ -16,22 +17,23 @@ use super::program::{HAPROXY_DIFFERENCE, NGINX_INCLUDES, NoArguments, SUDOERS};
 use super::reserved::Unreserved;
 use super::server::Server;
 use super::thing::{Set, Thing};
+use super::uncollected;
 use super::units::{AtBoot, LOCAL_UNITS, Stopped, UnitsRead};
 use crate::config;
 use crate::model::Program;
+use crate::registry::COLLECT_UNIT;
 
 /// Everything that [`super::plan::install`] put there and is no data, in the order in which it can go. With `purge`, then the data
 /// and the user too. What is a package's stays: that goes with the package.
 pub fn uninstall(server: &Server, texts: &Texts, purge: bool) -> Vec<Thing> {
-    let mut things: Vec<Thing> = [RECOVER, PROXY]
-        .into_iter()
-        .flat_map(|unit| {
-            [
-                Thing::Stopped(Stopped { unit }),
-                Thing::AtBoot(AtBoot { unit, starts: false }),
-            ]
-        })
-        .collect();
+    let mut things = collection::stopped();
+    let units = [RECOVER, PROXY].into_iter().flat_map(|unit| {
+        [
+            Thing::Stopped(Stopped { unit }),
+            Thing::AtBoot(AtBoot { unit, starts: false }),
+        ]
+    });
+    things.extend(units);
     things.push(Thing::Door(Door { rules: None }));
     things.push(Thing::Unreserved(Unreserved {
         ports: server.proxy.ports.clone(),
@@ -42,6 +44,11 @@ pub fn uninstall(server: &Server, texts: &Texts, purge: bool) -> Vec<Thing> {
             things.push(gone(Path::new(LOCAL_UNITS).join(unit)));
         }
     }
+    things.push(rarely_gone(TIMER_STAMP));
+    things.push(Thing::Gone(Gone {
+        path: uncollected::path(),
+        is_rare: true,
+    }));
     things.extend(no_program(server));
     things.push(gone(server.place.shell.clone()));
     things.push(empty(
@@ -60,7 +67,7 @@ pub fn uninstall(server: &Server, texts: &Texts, purge: bool) -> Vec<Thing> {
     things.extend(listed_files(server));
     things.push(leftovers(server.installed.iter()));
     things.push(Thing::UnitsRead(UnitsRead {
-        units: vec![PROXY, RECOVER, HAPROXY],
+        units: vec![PROXY, RECOVER, HAPROXY, PRUNE, PRUNE_TIMER, COLLECT_UNIT],
     }));
     things.push(Thing::NoArguments(NoArguments {
         folders: server.parts.clone(),

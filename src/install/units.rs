@@ -164,7 +164,7 @@ impl Running {
         }
         let told = tool::must(
             "systemctl",
-            &["show", "--property=ActiveState,MainPID", self.unit],
+            &["show", "--property=LoadState,ActiveState,MainPID", self.unit],
         )?;
         let property = |name: &str| {
             let of = told.out.lines().filter_map(|line| line.split_once('='));
@@ -172,6 +172,9 @@ impl Running {
                 .find(|(key, _)| *key == name)
                 .map_or("", |(_, value)| value)
         };
+        if property("LoadState") == "masked" {
+            return Ok(Found::LeftOut("it is masked".into()));
+        }
         if property("ActiveState") != "active" {
             return Ok(Found::ToDo(Verb::Start, String::new()));
         }

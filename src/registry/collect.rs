@@ -14,6 +14,16 @@ const LINE_MAX: usize = 300;
 /// Where programs are looked for.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The unit that `deployer install` makes for a registry on this host.
+pub const COLLECT_UNIT: &str = "deployer-registry-collect.service";
+
+/// The command that starts [`COLLECT_UNIT`], which sudo lets deployer's user give.
+pub fn usual_command() -> Vec<String> {
+    ["sudo", "-n", "systemctl", "start", COLLECT_UNIT]
+        .map(str::to_owned)
+        .to_vec()
+}
+
 /// Runs the command `words` to its end, at most 30 minutes. `lock` stays open in it, whatever becomes of this process.
 ///
 /// # Errors

@@ -9,9 +9,11 @@ mod auth;
 mod client;
 mod collect;
 mod error;
+mod local;
 mod transport;
 
 pub use auth::{credentials, logins};
 pub use client::{Deleted, Registry};
-pub use collect::collect;
+pub use collect::{COLLECT_UNIT, collect, usual_command};
 pub use error::RegistryError;
+pub use local::{LocalRegistry, STORAGE_LAYOUT, config_of, local_registry, size_on_disk};

@@ -8,6 +8,7 @@ use super::audit;
 use super::context::Context;
 use super::entry::{Entry, Facts, Outcome};
 use super::recover;
+use super::registry_here;
 use super::run::Run;
 use super::say;
 use super::turn::{self, Turn};
@@ -40,6 +41,7 @@ pub async fn work(context: &Context, app: &AppName, id: ReleaseId, lock: &Worker
     if record.origin.builds() {
         tidy(context).await;
     }
+    registry_here::measure(context, false).await;
     failpoint::at("worker.ended");
     Ok(())
 }

@@ -82,8 +82,9 @@ fn registry(check: &mut Check<'_>, to: &mut RegistrySettings, from: &Registry) {
         &from.transfer_timeout,
         duration_above_zero,
     );
+    // An empty one: nothing is to be run.
     check.set_some(&mut to.collect, &from.collect, |words: &Vec<String>| {
-        proxy::command(words)
+        words.iter().map(|word| words::one_line(word)).collect()
     });
 }
 

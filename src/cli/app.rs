@@ -2,7 +2,9 @@
 
 use clap::Subcommand;
 
-use super::{Code, Failure, Result, audited, output, select, wait};
+use super::failure::{Code, Failure, Result};
+use super::runtime::block_on;
+use super::{audited, output, select};
 use crate::model::{AppName, Slot};
 use crate::release::{Context, apps};
 
@@ -139,7 +141,7 @@ fn remove(context: &Context, name: &AppName, yes: bool) -> Result {
     }
     let told = audited::audited(context, |subject| {
         subject.is_about(&name, None);
-        Ok(wait(apps::remove(context, &name))??)
+        Ok(block_on(apps::remove(context, &name))??)
     })?;
     output::lines(told)
 }

@@ -1,6 +1,7 @@
 //! `deployer rollback`
 
-use super::{Result, audited, redeploy};
+use super::failure::Result;
+use super::{audited, redeploy};
 use crate::model::{AppName, ReleaseId, SlotName};
 use crate::release::{Context, receive};
 

@@ -23,7 +23,7 @@ pub use release::{Asked, Origin, ReleaseId};
 pub use settings::{
     AppSettings, BuildSettings, Builder, Credentials, EngineSettings, Gate, LoginSettings, Probe, ProbeKind,
     Program, ProgramSettings, Promote, ProxyKind, ProxySettings, RegistrySettings, Restart, RunSettings,
-    Settings, SlotPorts, SshSettings, Standby, Volume, is_loopback_registry,
+    Settings, SlotPorts, SshSettings, Standby, Volume, is_loopback_registry, loopback_registry_port,
 };
 pub use slot::{Lane, Slot, SlotName};
 pub(crate) use text::hidden_told;

@@ -63,7 +63,8 @@ pub(super) async fn pull(run: &mut Run<'_>) -> Done {
     let goes_back = matches!(run.record.origin, Origin::Rollback { .. });
     if goes_back && engine.image(&image.to_string()).await?.is_some() {
         hopeless::look_at_image(run, &image.to_string()).await?;
-        return Ok((Learned::Image { image }, "on this host already".to_owned()));
+        let what = format!("{image}, on this host already");
+        return Ok((Learned::Image { image }, what));
     }
     let settings = run.context.settings.registry_at(image.registry());
     let credentials = registry::credentials(&settings)?;

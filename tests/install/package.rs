@@ -48,6 +48,7 @@ fn the_package_installs_upgrades_removes_and_purges() {
     for path in [
         "/usr/bin/deployer",
         "/usr/lib/systemd/system/deployer-proxy.service",
+        "/usr/lib/systemd/system/deployer-prune.timer",
         "/usr/share/man/man1/deployer-rollback.1.gz",
         "/usr/share/bash-completion/completions/deployer",
         "/usr/share/zsh/vendor-completions/_deployer",

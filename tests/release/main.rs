@@ -3,6 +3,7 @@
 mod audit;
 mod base_images;
 mod ci;
+mod collection;
 mod commands;
 mod crash;
 mod door;

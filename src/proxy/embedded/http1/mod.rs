@@ -8,15 +8,17 @@ mod answer;
 mod body;
 mod fault;
 mod fields;
+mod malformed;
 mod request;
 mod sender;
 mod target;
 mod trailers;
 
 pub(super) use answer::{Answer, Begun};
-pub(super) use body::{Body, Malformed, put_size};
+pub(super) use body::{Body, put_size};
 pub(super) use fault::{Fault, Unreadable};
 pub(super) use fields::{put, put_date};
+pub(super) use malformed::Malformed;
 pub(super) use request::{Refused, Request};
 pub(super) use sender::Peer;
 

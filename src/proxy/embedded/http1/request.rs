@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 use super::body::Body;
-use super::fields::{Coding, Field, Fields, put, put_framing};
+use super::fields::{Coding, Field, Fields, put};
 use super::sender::{Peer, put_fields};
 use super::target::Target;
 use super::trailers::Trailers;
@@ -135,7 +135,7 @@ impl Line<'_> {
         put(&mut head, "host", host);
         let takes_trailers = put_fields(&mut head, fields, host, peer, self.is_http_10);
         if body.length() != Some(0) || fields.values(Field::ContentLength).next().is_some() {
-            put_framing(&mut head, &body);
+            body.put_framing(&mut head);
         }
         if let Some(protocol) = upgrade {
             put(&mut head, "upgrade", protocol);

@@ -72,14 +72,14 @@ pub enum ContextError {
 
 /// A context that was looked at and found good to send.
 #[derive(Debug)]
-pub(super) struct Context {
+pub(super) struct BuildContext {
     root: PathBuf,
     /// Relative to the context, without `.` and `..`.
     dockerfile: PathBuf,
     ignore: Ignore,
 }
 
-impl Context {
+impl BuildContext {
     /// Looks at the context folder `context` inside the tree `root`: its Dockerfile and its ignore file.
     pub(super) fn open(root: &Path, context: &Path, dockerfile: &str) -> Result<Self, ContextError> {
         let root = fs::canonicalize(root).map_err(|reason| unreadable(root, reason))?;

@@ -1,15 +1,18 @@
-//! How a command ends when it does not end well.
+//! A command's failure and its exit code.
 
 use std::process::ExitCode;
 
 use crate::release::{Busy, NotFound};
 
+/// What a command gives, or why it failed.
+pub(super) type Result<T = ()> = std::result::Result<T, Failure>;
+
 /// The exit codes beside 0, done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Code {
+pub(super) enum Code {
     /// Something failed.
     Failed = 1,
-    /// The arguments make no sense; clap ends with the same code.
+    /// A usage error; clap exits with the same code.
     Usage = 2,
     /// The release failed, was cancelled or was superseded.
     ReleaseFailed = 3,
@@ -19,49 +22,49 @@ pub enum Code {
     NotFound = 5,
     /// The key that came over ssh may not do this.
     NotAllowed = 6,
-    /// The embedded proxy is not in use: another kind flips. The proxy's unit names this code, so that it is not started
-    /// again.
+    /// The embedded proxy is not in use: another kind flips. The proxy's unit names this code, so that systemd does not
+    /// restart it.
     NotInUse = 7,
 }
 
-/// A command's failure: the code that it ends with, and what is said.
+/// A command's failure: its exit code and its message.
 #[derive(Debug)]
-pub struct Failure {
+pub(super) struct Failure {
     code: Code,
     message: Option<String>,
 }
 
 impl Failure {
-    /// A failure with something to say.
-    pub fn new(code: Code, message: impl Into<String>) -> Self {
+    /// A failure with a message.
+    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,
             message: Some(message.into()),
         }
     }
 
-    /// A failure about which everything was said.
-    pub fn silent(code: Code) -> Self {
+    /// A failure whose message was printed already.
+    pub(super) fn silent(code: Code) -> Self {
         Self { code, message: None }
     }
 
-    /// The code that the command ends with.
+    /// The exit code.
     pub(super) fn code(&self) -> Code {
         self.code
     }
 
-    /// Whether the command line made no sense.
+    /// Whether it is a usage error.
     pub(super) fn is_usage(&self) -> bool {
         self.code == Code::Usage
     }
 
-    /// What is said.
+    /// The message.
     pub(super) fn message(&self) -> Option<&str> {
         self.message.as_deref()
     }
 
-    /// Says it on standard error, and gives the exit code.
-    pub fn report(self) -> ExitCode {
+    /// Prints the message on standard error, and gives the exit code.
+    pub(super) fn report(self) -> ExitCode {
         if let Some(message) = self.message {
             eprintln!("deployer: {message}");
         }

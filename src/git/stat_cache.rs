@@ -1,4 +1,4 @@
-//! What was seen of each file of a worktree when it was last known to be right.
+//! The stat cache of a worktree: what `stat` gave for each file when its content was last known to be right.
 //!
 //! A file that still looks the same, down to its inode and the time of its last change, is right without being
 //! read. That is sound because every change moves a file's ctime, with two exceptions that are left out:
@@ -33,9 +33,9 @@ const TICK_MAX: u32 = 20;
 /// A point in time of the file system's clock: seconds and nanoseconds.
 type Time = (i64, u32);
 
-/// What was seen of one file.
+/// One file in the cache.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Record {
+pub(super) struct CachedFile {
     /// The content that it holds.
     pub(super) id: Oid,
     /// What it is.
@@ -47,8 +47,8 @@ pub(super) struct Record {
     changed: Time,
 }
 
-impl Record {
-    /// The record for a file that holds `id` and looks like `stat`.
+impl CachedFile {
+    /// A file that holds `id` and has the status `stat`.
     #[allow(
         clippy::unnecessary_cast,
         reason = "the types in Stat differ between processors"
@@ -74,15 +74,15 @@ fn changed(stat: &Stat) -> Time {
     (stat.st_ctime as i64, stat.st_ctime_nsec as u32)
 }
 
-/// The records of the last checkout, by path.
+/// The files of the last checkout, by path.
 #[derive(Default)]
-pub(super) struct Seen {
-    records: HashMap<Vec<u8>, Record>,
+pub(super) struct StatCache {
+    records: HashMap<Vec<u8>, CachedFile>,
     taken: Time,
 }
 
-impl Seen {
-    /// The records in the file `path`; none where it is missing, damaged, or from before a reboot.
+impl StatCache {
+    /// The cache in the file `path`; empty where that is missing, damaged, or from before a reboot.
     pub(super) fn load(path: &Path) -> Self {
         let read = || {
             let size = std::fs::metadata(path).ok()?.len();
@@ -96,15 +96,15 @@ impl Seen {
         read().unwrap_or_default()
     }
 
-    /// How many files were seen.
+    /// How many files it has.
     pub(super) fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// The record for the file at `path`, if it is the same as `now` and was old enough to tell.
-    pub(super) fn same(&self, path: &[u8], now: &Record) -> Option<Record> {
+    /// The cached file at `path`, if it equals `now` and is older than the cache itself.
+    pub(super) fn same(&self, path: &[u8], now: &CachedFile) -> Option<CachedFile> {
         let record = self.records.get(path).copied()?;
-        let then = Record {
+        let then = CachedFile {
             pointer: now.pointer,
             ..record
         };
@@ -130,17 +130,17 @@ impl Seen {
     }
 }
 
-/// Records being gathered, to be saved at the end of a checkout.
+/// The cache that a checkout writes for the next one.
 #[derive(Default)]
-pub(super) struct Seeing {
+pub(super) struct StatCacheWriter {
     body: Vec<u8>,
     /// When the last of the large files changed.
     large_changed: Time,
 }
 
-impl Seeing {
-    /// Adds the record of the file at `path`.
-    pub(super) fn add(&mut self, path: &[u8], record: &Record) {
+impl StatCacheWriter {
+    /// Adds the file at `path`.
+    pub(super) fn add(&mut self, path: &[u8], record: &CachedFile) {
         if record.size > LARGE {
             self.large_changed = self.large_changed.max(record.changed);
         }
@@ -157,7 +157,7 @@ impl Seeing {
         self.time(record.changed);
     }
 
-    /// Saves the records as the file `path`, in one step: what a killed process leaves of it has a name that the store
+    /// Saves the cache as the file `path`, in one step: what a killed process leaves of it has a name that the store
     /// sweeps. Not synced: a file from before a power loss is not believed anyway.
     pub(super) fn save(self, path: &Path) -> io::Result<()> {
         let new = path.with_file_name(durable::new_name(0));
@@ -228,9 +228,9 @@ impl<'a> Fields<'a> {
         Some((i64::from_le_bytes(self.take()?), u32::from_le_bytes(self.take()?)))
     }
 
-    fn record(&mut self) -> Option<Record> {
+    fn record(&mut self) -> Option<CachedFile> {
         let [kind] = self.take()?;
-        Some(Record {
+        Some(CachedFile {
             kind: match kind & 0x7f {
                 0 => Kind::File,
                 1 => Kind::Executable,
@@ -259,7 +259,7 @@ mod tests {
 
     /// A saved file of two records, taken at (10, 0).
     fn saved(boot: &[u8]) -> Vec<u8> {
-        let mut all = Seeing::default();
+        let mut all = StatCacheWriter::default();
         all.body.extend(MAGIC);
         all.text(boot);
         all.time((10, 0));
@@ -270,8 +270,8 @@ mod tests {
         all.body
     }
 
-    fn record(changed: Time) -> Record {
-        Record {
+    fn record(changed: Time) -> CachedFile {
+        CachedFile {
             id: Oid::hash_object(git2::ObjectType::Blob, b"x").unwrap(),
             kind: Kind::Executable,
             pointer: true,
@@ -283,42 +283,42 @@ mod tests {
 
     #[test]
     fn only_records_older_than_their_file_are_believed() {
-        let seen = Seen::parse(&saved(b"boot"), b"boot").unwrap();
-        assert_eq!(seen.len(), 2);
+        let cache = StatCache::parse(&saved(b"boot"), b"boot").unwrap();
+        assert_eq!(cache.len(), 2);
         let (old, young) = (record((9, 999_999_999)), record((10, 0)));
-        assert!(seen.same(b"a/b", &old).unwrap().pointer);
-        assert!(seen.same(b"\xff\n", &young).is_none());
-        assert!(seen.same(b"a", &old).is_none());
+        assert!(cache.same(b"a/b", &old).unwrap().pointer);
+        assert!(cache.same(b"\xff\n", &young).is_none());
+        assert!(cache.same(b"a", &old).is_none());
         let other = Oid::hash_object(git2::ObjectType::Blob, b"y").unwrap();
         for changed in [
-            Record { id: other, ..old },
-            Record {
+            CachedFile { id: other, ..old },
+            CachedFile {
                 kind: Kind::File,
                 ..old
             },
-            Record { size: 5, ..old },
-            Record { inode: 1, ..old },
-            Record {
+            CachedFile { size: 5, ..old },
+            CachedFile { inode: 1, ..old },
+            CachedFile {
                 changed: (9, 999_999_998),
                 ..old
             },
         ] {
-            assert!(seen.same(b"a/b", &changed).is_none());
+            assert!(cache.same(b"a/b", &changed).is_none());
         }
     }
 
     #[test]
     fn nothing_is_believed_after_a_reboot_or_from_a_damaged_file() {
         let data = saved(b"boot");
-        assert!(Seen::parse(&data, b"other boot").is_none());
-        assert!(Seen::parse(&saved(b""), b"").is_none());
+        assert!(StatCache::parse(&data, b"other boot").is_none());
+        assert!(StatCache::parse(&saved(b""), b"").is_none());
         for length in 0..data.len() {
-            assert!(Seen::parse(&data[..length], b"boot").is_none());
+            assert!(StatCache::parse(&data[..length], b"boot").is_none());
         }
         for bit in 0..data.len() * 8 {
             let mut damaged = data.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(Seen::parse(&damaged, b"boot").is_none());
+            assert!(StatCache::parse(&damaged, b"boot").is_none());
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A plain request to the Engine, on a connection of its own: for what bollard does not give, as the headers of an
-//! answer or a body in an older API's shape.
+//! A plain HTTP request to the Engine on its own connection, for what bollard does not give: the headers of an answer,
+//! or a body of an older API.
 
 use std::io;
 
@@ -12,21 +12,21 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-/// Where an Engine listens.
+/// The address of an Engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place<'a> {
+pub(super) enum EngineAddress<'a> {
     /// A unix socket, by its path.
     Socket(&'a str),
     /// `HOST:PORT`.
-    Address(&'a str),
+    Tcp(&'a str),
 }
 
-impl<'a> Place<'a> {
-    /// The place that `engine.host` names. `None` when it is none.
+impl<'a> EngineAddress<'a> {
+    /// The address that `engine.host` names; none where it names none.
     pub(super) fn of(host: &'a str) -> Option<Self> {
         match host.split_once("://")? {
             ("unix", path) if path.starts_with('/') => Some(Self::Socket(path)),
-            ("tcp" | "http", address) if !address.is_empty() => Some(Self::Address(address)),
+            ("tcp" | "http", address) if !address.is_empty() => Some(Self::Tcp(address)),
             _ => None,
         }
     }
@@ -38,7 +38,7 @@ impl<'a> Place<'a> {
     pub(super) async fn get(self, path: &str) -> io::Result<Response<Incoming>> {
         match self {
             Self::Socket(socket) => exchange(UnixStream::connect(socket).await?, path).await,
-            Self::Address(address) => exchange(TcpStream::connect(address).await?, path).await,
+            Self::Tcp(address) => exchange(TcpStream::connect(address).await?, path).await,
         }
     }
 }
@@ -61,17 +61,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_a_socket_or_an_address() {
+    fn an_address_is_a_socket_or_a_host_with_its_port() {
         assert_eq!(
-            Place::of("unix:///run/d.sock"),
-            Some(Place::Socket("/run/d.sock"))
+            EngineAddress::of("unix:///run/d.sock"),
+            Some(EngineAddress::Socket("/run/d.sock"))
         );
         assert_eq!(
-            Place::of("tcp://127.0.0.1:2375"),
-            Some(Place::Address("127.0.0.1:2375"))
+            EngineAddress::of("tcp://127.0.0.1:2375"),
+            Some(EngineAddress::Tcp("127.0.0.1:2375"))
         );
         for none in ["", "unix://run", "tcp://", "ssh://host", "/run/d.sock"] {
-            assert_eq!(Place::of(none), None, "{none}");
+            assert_eq!(EngineAddress::of(none), None, "{none}");
         }
     }
 }

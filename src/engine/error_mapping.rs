@@ -1,4 +1,4 @@
-//! What the Engine says when something failed, and which error that is.
+//! Which error an answer of the Engine stands for.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ impl Call<'_> {
             Api::RequestTimeoutError => return self.timeout("the Docker Engine did not answer in time"),
             transport => return self.transport_error(&transport),
         };
-        self.engine_said(status, &text)
+        self.engine_error(status, &text)
     }
 
     /// The error for a wait that was given up.
@@ -91,8 +91,8 @@ impl Call<'_> {
         }
     }
 
-    /// The Engine answered that it failed; what it says is often what a registry said to it.
-    fn engine_said(self, status: Option<u16>, text: &str) -> EngineError {
+    /// The error for a failure that the Engine reports; its text often quotes a registry.
+    fn engine_error(self, status: Option<u16>, text: &str) -> EngineError {
         let what = self.what.to_owned();
         let reason = one_line(text, REASON_MAX);
         let registry = registry_of(self.image.unwrap_or_default()).to_owned();
@@ -149,7 +149,8 @@ enum Kind {
     Other,
 }
 
-/// What a lower-case text of the Engine means. The order matters: a text can hold several of these words.
+/// The kind of error that a lower-case text of the Engine stands for. The order matters: a text can hold several of these
+/// words.
 fn kind_of(text: &str) -> Kind {
     let words: &[(Kind, &[&str])] = &[
         (

@@ -1,15 +1,17 @@
-//! Who gives a command, and to which apps: what the front door says of a key, else the user of the operating system.
+//! Who gives a command, and for which apps: the key that came through the front door, else the user of the operating
+//! system.
 
 use std::ffi::OsString;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Code, Failure, Result, passwd};
+use super::failure::{Code, Failure, Result};
+use super::passwd;
 use crate::model::{AppName, By, Grant, KeyName, Scope, Slot, escaped};
 
-/// Where a program that came through the front door finds whose key it was. `deployer ssh` alone sets it, after it has
-/// cleared the environment.
+/// The environment variable that names the key of a command over ssh. Only `deployer ssh` sets it, after it has cleared
+/// the environment.
 const VARIABLE: &str = "DEPLOYER_BY";
 
 /// Set by `sudo`: who called it.
@@ -18,19 +20,19 @@ const SUDO: &str = "SUDO_USER";
 /// The most characters of a user's name that are kept; the system allows 32.
 const NAME_MAX: usize = 64;
 
-/// Who gives a command, and which apps and slots it may be about.
+/// Who gives a command, and the apps and slots that they can see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Caller {
     /// Who.
     pub(super) by: By,
-    /// Which apps and slots there are for them.
+    /// Which apps and slots they can see.
     pub(super) scope: Scope,
 }
 
-/// What the front door says, as JSON.
+/// The value of [`VARIABLE`], as JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Said {
+struct KeyVariable {
     key: KeyName,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     from: Option<IpAddr>,
@@ -40,9 +42,9 @@ struct Said {
     slots: Vec<Slot>,
 }
 
-/// What the front door puts into the environment of a program that it lets `key` run.
-pub(super) fn say(key: &KeyName, from: Option<IpAddr>, grant: &Grant) -> (&'static str, OsString) {
-    let said = Said {
+/// The variable that the front door sets for a program that it lets `key` run.
+pub(super) fn variable(key: &KeyName, from: Option<IpAddr>, grant: &Grant) -> (&'static str, OsString) {
+    let said = KeyVariable {
         key: key.clone(),
         from,
         apps: grant.apps.clone(),
@@ -55,8 +57,8 @@ pub(super) fn say(key: &KeyName, from: Option<IpAddr>, grant: &Grant) -> (&'stat
 /// Whoever gives this command.
 ///
 /// # Errors
-/// When the environment says something of a key that the front door would not say: nothing is done then, since it
-/// would be done in nobody's name, or without the key's limits.
+/// When the variable is set to something that the front door would not set. Nothing is done then: it would be done in
+/// nobody's name, or without the key's limits.
 pub(super) fn caller() -> Result<Caller> {
     let user = user();
     let Some(said) = std::env::var_os(VARIABLE) else {
@@ -68,7 +70,7 @@ pub(super) fn caller() -> Result<Caller> {
 }
 
 fn parse(said: &[u8], user: String) -> Result<Caller> {
-    let Said {
+    let KeyVariable {
         key,
         from,
         apps,

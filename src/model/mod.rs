@@ -11,6 +11,7 @@ mod release;
 pub mod sealed;
 mod settings;
 mod slot;
+mod source;
 mod text;
 
 pub use address::{AddressPlan, AddressPlanError, INSTANCES_MAX, Subnet};
@@ -20,13 +21,14 @@ pub use image::{Commit, DOCKER_HUB, Digest, ImageRef, is_docker_hub, registry_an
 pub use key::{Grant, KeyName, Role};
 pub use network::Network;
 pub use ports::PortSet;
-pub use release::{Asked, Origin, ReleaseId};
+pub use release::{Asked, ReleaseId};
 pub use settings::{
     AppSettings, BuildSettings, Builder, Credentials, EngineSettings, Gate, LoginSettings, Probe, ProbeKind,
     Program, ProgramSettings, Promote, ProxyKind, ProxySettings, RegistrySettings, Restart, RunSettings,
     Settings, SlotPorts, SshSettings, Standby, Volume, is_loopback_registry,
 };
 pub use slot::{Lane, Slot, SlotName};
+pub use source::{Intent, Promotion, Source};
 pub(crate) use text::hidden_told;
 pub use text::{
     BYTE_ORDER_MARK, Hidden, NotText, escaped, hidden, is_hidden, is_utf16, printable, text_of_file,

@@ -18,7 +18,7 @@ use crate::store::Record;
 pub(super) async fn build(run: &mut Run<'_>) -> Done {
     let root = run.context.store.worktree(&run.app.name, run.slot());
     let settings = &run.app.settings.build;
-    let tag = tag_of(run.context, &run.app.name, &run.record).context("the release has no commit")?;
+    let tag = tag_of(run.context, &run.app.name, &run.record).context("the release builds no image")?;
     let commit = commit_facts(run)?;
     let request = BuildRequest {
         context: root.join(&settings.context),
@@ -64,11 +64,11 @@ async fn with_what_helps(run: &Run<'_>, engine: &Engine, error: EngineError) -> 
 }
 
 /// The tag of the image that a release builds: known beforehand, so that a build whose worker was killed before it
-/// could write the tag down is found again. None where there is no commit to build.
+/// could write the tag down is found again. None where it builds none.
 pub(super) fn tag_of(context: &Context, app: &AppName, record: &Record) -> Option<String> {
     let repository = context.settings.registry.repository(app);
-    let commit = record.commit.as_ref().filter(|_| record.origin.builds())?;
-    Some(format!("{repository}:{}-{}", commit.short(), record.id))
+    let tag = record.source.tag_for(record.id).filter(|_| record.builds())?;
+    Some(format!("{repository}:{tag}"))
 }
 
 fn commit_facts(run: &Run<'_>) -> anyhow::Result<CommitFacts> {

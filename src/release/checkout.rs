@@ -13,7 +13,7 @@ pub(super) async fn checkout(run: &mut Run<'_>) -> Done {
     }
     if let Some(running) = run
         .ran_before()
-        .filter(|running| running.commit == run.record.commit)
+        .filter(|running| running.commit.as_ref() == run.record.source.commit())
     {
         let line = say::runs_already(run.commit()?, running.release);
         run.log.line(&line);

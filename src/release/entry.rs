@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Digest, ImageRef, Lane, Origin, ReleaseId};
+use crate::model::{Digest, ImageRef, Intent, Lane, ReleaseId, Source};
 
 /// One step of the way, after `receive`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,8 +56,8 @@ impl fmt::Display for Step {
     }
 }
 
-/// The way of a push or a redeploy.
-const FROM_COMMIT: &[Step] = &[
+/// The way of a release whose image is built.
+const WHOLE: &[Step] = &[
     Step::Checkout,
     Step::Build,
     Step::Push,
@@ -70,13 +70,13 @@ const FROM_COMMIT: &[Step] = &[
     Step::Record,
 ];
 
-/// The steps that a release of this origin takes: a push all of them, a rollback those from `pull` on, a
-/// promotion those from `start` on.
-pub fn way(origin: &Origin) -> &'static [Step] {
-    match origin {
-        Origin::Push { .. } | Origin::Redeploy { .. } => FROM_COMMIT,
-        Origin::Rollback { .. } => &FROM_COMMIT[3..],
-        Origin::Promote { .. } => &FROM_COMMIT[4..],
+/// The steps that a release takes: all of them where its image is built, those from `pull` on where there is one, and
+/// those from `start` on where the slot runs it already.
+pub fn way(source: &Source, intent: &Intent) -> &'static [Step] {
+    match intent {
+        Intent::Promote { .. } => &WHOLE[4..],
+        Intent::Deploy { .. } if source.builds() => WHOLE,
+        Intent::Deploy { .. } => &WHOLE[3..],
     }
 }
 

@@ -11,7 +11,7 @@ use super::context::App;
 use super::run::Run;
 use super::say;
 use crate::engine::{self, ImageFacts};
-use crate::model::{AppName, AppSettings, Origin, ProbeKind, RunSettings, Settings};
+use crate::model::{AppName, AppSettings, Intent, ProbeKind, RunSettings, Settings};
 
 /// The processors that are there, as the kernel lists them: `0-3,6`.
 const PROCESSORS: &str = "/sys/devices/system/cpu/online";
@@ -41,9 +41,9 @@ pub fn in_configuration(settings: &Settings) -> Vec<String> {
 ///
 /// # Errors
 /// With the first thing that is missing.
-pub(super) fn refuse_what_this_host_has_not(app: &App, origin: &Origin) -> Result<()> {
+pub(super) fn refuse_what_this_host_has_not(app: &App, intent: &Intent) -> Result<()> {
     // What a promotion makes live runs already, or did.
-    if matches!(origin, Origin::Promote { .. }) {
+    if intent.keeps_what_runs() {
         return Ok(());
     }
     match missing_here(&app.name, &app.settings.run).into_iter().next() {

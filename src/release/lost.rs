@@ -96,6 +96,6 @@ async fn whereabouts(
 /// The commit that `redeploy` would build.
 fn last_commit(context: &Context, app: &App, slot: Slot) -> Option<Commit> {
     let mut releases = history::newest_first(context, &app.name).ok()?;
-    let last = releases.find(|past| past.record.slot == slot && past.record.origin.builds());
-    last?.record.commit
+    let last = releases.find(|past| past.record.slot == slot && past.record.builds());
+    last?.record.source.commit().cloned()
 }

@@ -1,6 +1,6 @@
 //! `receive → checkout → build → push → pull → start → probe → flip → drain → retire → record`
 //!
-//! Each word is a file of this folder. [`receive`] gives a push its number and starts a [`worker`], which
+//! Each word is a file of this folder, and receive is [`intake`], which gives a push its number and starts a [`worker`], which
 //! waits for its `turn` and then takes the steps in a `run`; after each of them [`next()`] decides, from the
 //! journal alone, what is done, taken back or finished. A run that was killed is taken up by [`recover`] with
 //! the same decision. The pusher only reads along ([`follow`]), in the words of [`say`].
@@ -19,11 +19,11 @@ mod endings;
 mod entry;
 mod flip;
 pub mod follow;
-pub mod gate;
 mod given;
 pub mod history;
 pub mod hopeless;
 pub mod identity;
+pub mod intake;
 mod lost;
 mod meant;
 mod next;
@@ -34,7 +34,6 @@ mod probe;
 pub mod prune;
 mod pull;
 mod push;
-pub mod receive;
 mod record;
 pub mod recover;
 mod registries;

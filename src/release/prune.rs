@@ -3,16 +3,16 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::Serialize;
 
 use super::build::tag_of;
 use super::context::{App, Context};
 use super::entry::Step;
-use super::history::{self, Past, RECORDS_KEPT};
+use super::history::{self, Past, RECORDS_KEPT, Unread};
 use super::registries::{Registries, Unanswered};
 use crate::git::SlotRepository;
-use crate::model::{AppName, ImageRef, Origin, ReleaseId, Slot, registry_and_path};
+use crate::model::{AppName, ImageRef, ReleaseId, Slot, registry_and_path};
 use crate::registry::{Deleted, Registry};
 use crate::store::{AppLock, AppState, ReleaseDir};
 
@@ -81,12 +81,17 @@ impl Pruned {
 /// delete is put off; what one of before has not deleted when the release's record goes is left behind.
 ///
 /// # Errors
-/// When the store or the engine does not do its part; what was pruned until then stays pruned.
+/// When the store or the engine does not do its part; what was pruned until then stays pruned. When a newer deployer has
+/// written what would have to be read: nothing is then pruned.
 pub async fn prune(context: &Context, app: &App, lock: &AppLock, mode: Mode) -> Result<Pruned> {
     let releases = context.store.releases(lock.app())?;
     // What was pruned has nothing left but its record and log, and is not read again.
     let (mut gone, rest): (Vec<_>, Vec<_>) = releases.iter().cloned().partition(ReleaseDir::is_pruned);
-    let (mut goes, _) = history::read_those(rest);
+    let (mut goes, unread) = history::read_those(rest);
+    if let Some(newer) = Unread::newer(&unread) {
+        // An image may be one that it keeps.
+        bail!(newer);
+    }
     let state = context.store.state(lock.app())?;
     let keeping = Keeping::of(&goes, &state, app.settings.keep);
     goes.retain(|past| !keeping.releases.contains(&past.record.id));
@@ -185,10 +190,7 @@ impl Keeping {
         releases.extend(
             all.iter()
                 .filter(|past| past.outcome.is_none())
-                .filter_map(|past| match past.record.origin {
-                    Origin::Rollback { to } => Some(to),
-                    _ => None,
-                }),
+                .filter_map(|past| past.record.goes_back_to()),
         );
         for slot in Slot::BOTH {
             let runs = state.slots.get(&slot).map(|running| running.release);

@@ -13,7 +13,7 @@ use super::run::{Done, Run};
 use super::say;
 use super::start::{create_ahead, created_ahead};
 use crate::engine::{EngineError, Transfer};
-use crate::model::{ImageRef, Origin, Slot};
+use crate::model::{ImageRef, Slot};
 use crate::registry;
 use crate::store::Running;
 
@@ -60,7 +60,7 @@ fn of_its_registry(context: &Context, image: &ImageRef, error: EngineError) -> a
 pub(super) async fn pull(run: &mut Run<'_>) -> Done {
     let image = run.image()?;
     let engine = run.context.engine().await?;
-    let goes_back = matches!(run.record.origin, Origin::Rollback { .. });
+    let goes_back = run.record.goes_back_to().is_some();
     if goes_back && engine.image(&image.to_string()).await?.is_some() {
         hopeless::look_at_image(run, &image.to_string()).await?;
         return Ok((Learned::Image { image }, "on this host already".to_owned()));
@@ -72,7 +72,7 @@ pub(super) async fn pull(run: &mut Run<'_>) -> Done {
         timeout: settings.transfer_timeout,
     };
     // The Engine that has built an image has it: nothing of it waits for the pull but that it is started.
-    let new = run.record.origin.builds().then(|| created_ahead(run, &image));
+    let new = run.record.builds().then(|| created_ahead(run, &image));
     let (slot, log) = (run.slot(), &mut run.log);
     let _kept_off = collect::kept_off(run.context, &mut |line: &str| log.output(line)).await?;
     let pulls = retrying(log, async |log| {
@@ -85,7 +85,7 @@ pub(super) async fn pull(run: &mut Run<'_>) -> Done {
         None => pulls.await,
     };
     if let (true, Err(EngineError::Unknown { .. })) = (goes_back, &pulled) {
-        let commit = run.record.commit.as_ref();
+        let commit = run.record.source.commit();
         return Err(Lost::of(run.context, &run.app, slot, &image, commit).await.into());
     }
     pulled.map_err(|error| of_its_registry(run.context, &image, error))?;

@@ -9,7 +9,7 @@ use super::audit;
 use super::context::{App, Context};
 use super::entry::Outcome;
 use super::given;
-use super::history::{self, Past};
+use super::history::{self, Past, Unread};
 use super::probe;
 use super::prune;
 use super::route::{goes_to_the_same, route_of};
@@ -83,7 +83,8 @@ async fn take_over(past: &Past) -> Result<Option<WorkerLock>> {
 /// and what the proxy routes. Gives a sentence for everything that was done.
 ///
 /// # Errors
-/// When the engine or the proxy, which tell what is so, do not answer.
+/// When the engine or the proxy, which tell what is so, do not answer, or a newer deployer has written what state may not
+/// know of.
 pub async fn state(context: &Context, lock: &AppLock) -> Result<Vec<String>> {
     let app = context.app(lock.app())?;
     let wrong = match context.store.state(&app.name) {
@@ -100,19 +101,23 @@ pub async fn state(context: &Context, lock: &AppLock) -> Result<Vec<String>> {
 /// Why a state that can be read is not what is so: it was lost, or a flip that it does not know of stands in a
 /// release that cannot be read.
 async fn doubt(context: &Context, app: &App, state: &AppState) -> Result<Option<String>> {
-    let (all, damaged) = history::unsettled(context, &app.name, state)?;
+    let (all, unread) = history::unsettled(context, &app.name, state)?;
+    if let Some(newer) = Unread::newer(&unread) {
+        // What it has begun, or flipped, only that one knows.
+        bail!(newer);
+    }
     if let Some(release) = history::forgotten(&all, state) {
         return Ok(Some(say::state_is_lost(release)));
     }
-    let Some(damage) = damaged.first() else {
+    let Some((_, damage)) = Unread::damaged(&unread).next() else {
         return Ok(None);
     };
     let wanted = route_of(context, app, state)?;
-    let agrees = match routed(context, app).await.with_context(|| damage.to_string())? {
+    let agrees = match routed(context, app).await.with_context(|| damage.to_owned())? {
         Some(route) => goes_to_the_same(&route, &wanted),
         None => state.slots.is_empty(),
     };
-    Ok((!agrees).then(|| damage.to_string()))
+    Ok((!agrees).then(|| damage.to_owned()))
 }
 
 /// The app's route at the proxy.
@@ -130,10 +135,12 @@ pub async fn recover(context: &Context, lock: &mut AppLock) -> Result<Vec<String
     let mut told = given::readable(context, lock).await?;
     let app = context.app(lock.app())?;
     told.extend(state(context, lock).await?);
-    for damage in history::read(context, &app.name)?.1 {
-        let aside = context.store.keep_aside(lock, &damage.path)?;
+    let unread = history::read(context, &app.name)?.1;
+    for (file, damage) in Unread::damaged(&unread) {
+        let aside = context.store.keep_aside(lock, file)?;
         told.push(format!("{damage}; it is kept as {}", aside.display()));
     }
+    told.extend(Unread::newer(&unread));
     told.extend(orphans(context, lock).await?);
     lock.says("recover", None, None);
     context.store.sweep(lock)?;
@@ -349,7 +356,7 @@ fn gone(slot: Slot, release: ReleaseId, all: &[Past]) -> Result<Running> {
         instances,
         port,
         image,
-        commit: past.record.commit.clone(),
+        commit: past.record.source.commit().cloned(),
         stopped: false,
     })
 }

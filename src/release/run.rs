@@ -12,7 +12,7 @@ use super::next::{Next, next};
 use super::{
     audit, build, checkout, drain, flip, hopeless, meant, probe, pull, push, record, retire, say, start,
 };
-use crate::model::{Commit, ImageRef, Lane, Origin, Slot};
+use crate::model::{Commit, ImageRef, Intent, Lane, Slot};
 use crate::store::{
     AppLock, AppState, FLIPS_KEPT, Flip, Journal, Live, Log, Moment, Record, ReleaseDir, Running, WorkerLock,
 };
@@ -96,7 +96,7 @@ impl<'a> Run<'a> {
     }
 
     fn next(&self) -> Next {
-        next(way(&self.record.origin), self.promotes(), self.entries())
+        next(self.way(), self.promotes(), self.entries())
     }
 
     fn entries(&self) -> impl Iterator<Item = &Entry> {
@@ -127,11 +127,11 @@ impl<'a> Run<'a> {
         if step <= Step::Flip && self.release.is_cancelled() {
             return Err(Why::Cancelled);
         }
-        if way(&self.record.origin).first() == Some(&step) {
+        if self.way().first() == Some(&step) {
             meant::is_still_so(&self.record, &self.before).map_err(as_why)?;
             let branch = meant::branch_may_move(self.context, &self.app.name, &self.record);
             branch.await.map_err(as_why)?;
-            hopeless::refuse_what_this_host_has_not(&self.app, &self.record.origin).map_err(as_why)?;
+            hopeless::refuse_what_this_host_has_not(&self.app, &self.record.intent).map_err(as_why)?;
         }
         if step == Step::Flip {
             flip::proxy_answers(self).await.map_err(as_why)?;
@@ -180,7 +180,7 @@ impl<'a> Run<'a> {
             Step::Build => settings.build.deadline,
             Step::Push | Step::Pull => minutes(15),
             // What a promotion runs may have to be pulled again.
-            Step::Start if matches!(self.record.origin, Origin::Promote { .. }) => minutes(15),
+            Step::Start if self.record.intent.keeps_what_runs() => minutes(15),
             Step::Start => minutes(2),
             Step::Probe => settings.probe.deadline + Duration::from_secs(30),
             Step::Flip => Duration::from_secs(40),
@@ -248,14 +248,16 @@ impl<'a> Run<'a> {
         Facts::of(self.entries())
     }
 
-    /// Whether the release goes live: a push as it was asked to, a promotion always, a rollback when its slot
-    /// is the live one.
+    /// The steps that the release takes.
+    fn way(&self) -> &'static [Step] {
+        way(&self.record.source, &self.record.intent)
+    }
+
+    /// Whether the release goes live.
     pub(super) fn promotes(&self) -> bool {
-        match self.record.origin {
-            Origin::Push { .. } | Origin::Redeploy { .. } => self.record.promote,
-            Origin::Promote { .. } => true,
-            Origin::Rollback { .. } => self.before.live == Some(self.record.slot),
-        }
+        self.record
+            .intent
+            .promotes(self.before.live == Some(self.record.slot))
     }
 
     /// What the slot ran before.
@@ -273,20 +275,20 @@ impl<'a> Run<'a> {
         if let Some(image) = self.facts().image {
             return Ok(image);
         }
-        let image = match self.record.origin {
-            Origin::Rollback { to } => {
+        let image = match (self.record.intent, self.record.goes_back_to()) {
+            (Intent::Promote { .. }, _) => self.ran_before().map(|running| running.image.clone()),
+            (Intent::Deploy { .. }, Some(to)) => {
                 let entries = Journal::entries_of(&self.context.store.release(&self.app.name, to))?;
                 Facts::of(entries.iter().map(|(_, entry)| entry)).image
             }
-            Origin::Promote { .. } => self.ran_before().map(|running| running.image.clone()),
-            Origin::Push { .. } | Origin::Redeploy { .. } => None,
+            (Intent::Deploy { .. }, None) => None,
         };
         image.context("the release has no image")
     }
 
     /// What the slot runs once this release has started.
     pub(super) fn running(&self) -> anyhow::Result<Running> {
-        if let (Origin::Promote { .. }, Some(running)) = (&self.record.origin, self.ran_before()) {
+        if let (Intent::Promote { .. }, Some(running)) = (self.record.intent, self.ran_before()) {
             return Ok(Running {
                 stopped: false,
                 ..running.clone()
@@ -299,7 +301,7 @@ impl<'a> Run<'a> {
             instances,
             port,
             image: self.image()?,
-            commit: self.record.commit.clone(),
+            commit: self.record.source.commit().cloned(),
             stopped: false,
         })
     }
@@ -336,9 +338,10 @@ impl<'a> Run<'a> {
         self.before.live()
     }
 
-    /// The commit, which a release from a tree always has.
+    /// The commit, where the release is of one.
     pub(super) fn commit(&self) -> anyhow::Result<&Commit> {
-        self.record.commit.as_ref().context("the release has no commit")
+        let commit = self.record.source.commit();
+        commit.context("the release is not of a commit")
     }
 
     /// The slot.

@@ -14,7 +14,7 @@ use super::route::{self, route_of};
 use super::run::{Done, Run};
 use super::say;
 use crate::engine::{Engine, Instance, InstanceSpec, NetworkId};
-use crate::model::{AddressPlan, ImageRef, Origin, ProbeKind, ReleaseId, Restart, Slot};
+use crate::model::{AddressPlan, ImageRef, Intent, ProbeKind, ReleaseId, Restart, Slot};
 use crate::proxy::AppRoute;
 use crate::store::Running;
 
@@ -59,9 +59,9 @@ pub(super) async fn create_ahead(
 }
 
 async fn to_run(run: &Run<'_>) -> anyhow::Result<Running> {
-    match run.record.origin {
-        Origin::Promote { .. } => to_promote(run).await,
-        _ => planned(run).await,
+    match run.record.intent {
+        Intent::Promote { .. } => to_promote(run).await,
+        Intent::Deploy { .. } => planned(run).await,
     }
 }
 
@@ -83,7 +83,7 @@ fn new_of(run: &Run<'_>, image: ImageRef, port: u16) -> Running {
         instances: run.app.settings.instances,
         port,
         image,
-        commit: run.record.commit.clone(),
+        commit: run.record.source.commit().cloned(),
         stopped: false,
     }
 }
@@ -286,8 +286,8 @@ fn instances_among<'a>(
 pub(super) async fn take_back(run: &mut Run<'_>) -> anyhow::Result<Option<String>> {
     let mut gone = 0;
     let engine = engine_that_answers(run.context).await?;
-    match (&run.record.origin, run.ran_before()) {
-        (Origin::Promote { .. }, Some(running)) => {
+    match (run.record.intent, run.ran_before()) {
+        (Intent::Promote { .. }, Some(running)) => {
             if running.stopped {
                 let_end(run).await;
                 for instance in instances_of(engine, &run.app, run.slot(), running).await? {

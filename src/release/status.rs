@@ -11,7 +11,7 @@ use super::context::{App, Context};
 use super::disks;
 use super::endings::InstanceEndings;
 use super::entry::{Outcome, Step};
-use super::history::{self, Past};
+use super::history::{self, Past, Unread};
 use super::route::{route_of, serves_the_same};
 use super::say::VisitorsSee;
 use super::{say, unwell, visitor};
@@ -181,7 +181,7 @@ fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
         AppState::default()
     });
     let is_read = problems.len() == context.differs.iter().len();
-    let (unsettled, damaged) = history::unsettled(context, &app.name, &state)?;
+    let (unsettled, unread) = history::unsettled(context, &app.name, &state)?;
     let is_moving = is_moving(
         unsettled.iter().chain(&newest_running(context, app, &state)),
         &seen.asked,
@@ -194,10 +194,10 @@ fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
         ));
     }
     problems.extend(
-        damaged
-            .iter()
-            .map(|damage| format!("{damage}: `deployer recover {}` puts it aside", app.name)),
+        Unread::damaged(&unread)
+            .map(|(_, damage)| format!("{damage}: `deployer recover {}` puts it aside", app.name)),
     );
+    problems.extend(Unread::newer(&unread));
     let under_way = under_way(&unsettled);
     for orphan in under_way.iter().filter(|under_way| !under_way.has_worker) {
         problems.push(format!(
@@ -267,7 +267,7 @@ fn branches_left(context: &Context, app: &App, state: &AppState) -> Vec<String> 
             Some(tip) => Some(repository.commit_facts(tip).ok()?.commit),
             None => None,
         };
-        Some(tip == before && tip != record.commit)
+        Some(tip == before && tip.as_ref() != record.source.commit())
     };
     let runs = state.slots.iter().map(|(slot, running)| (*slot, running.release));
     runs.filter(|(_, release)| held.iter().all(|push| push.release != Some(*release)))
@@ -363,7 +363,7 @@ fn slot_status(
         release,
         commit: running.and_then(|running| running.commit.clone()),
         by: record.as_ref().and_then(|record| record.by.clone()),
-        subject: record.and_then(|record| record.subject),
+        subject: record.and_then(|record| record.source.subject().map(str::to_owned)),
         digest: running.map(|running| running.image.digest.clone()),
         instances: running.map_or(0, |running| running.instances),
         running: seen.map(|seen| release.map_or(0, |release| up(app, &seen.instances, slot, release))),

@@ -37,7 +37,7 @@ pub async fn work(context: &Context, app: &AppName, id: ReleaseId, lock: &Worker
         log.line(&say::unfinished(app, id, &printable(&why)));
     }
     lock.release();
-    if record.origin.builds() {
+    if record.builds() {
         tidy(context).await;
     }
     failpoint::at("worker.ended");

@@ -297,7 +297,7 @@ impl Stage {
                 .ok()
                 .and_then(|text| serde_json::from_slice(&text).ok())
                 .unwrap_or_default();
-            let commit = record["content"]["commit"].as_str().unwrap_or_default();
+            let commit = record["content"]["source"]["commit"].as_str().unwrap_or_default();
             allowed.extend(self.versions.get(commit).cloned());
         }
         allowed

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Result, output, select};
-use crate::model::{AppName, By, Commit, Digest, Intent, ReleaseId, Slot, Source, printable};
+use crate::model::{AppName, By, ByService, Commit, Digest, Intent, ReleaseId, Slot, Source, printable};
 use crate::release::history::{self, Past};
 use crate::release::{Context, Outcome, Step};
 use crate::store::AppState;
@@ -32,7 +32,8 @@ struct Listed {
     redeploys: Option<ReleaseId>,
     commit: Option<Commit>,
     subject: Option<String>,
-    digest: Option<Digest>,
+    /// Of each service whose image was pushed.
+    digests: ByService<Digest>,
     /// live, standby, failed, cancelled, interrupted, superseded; null while it is under way
     outcome: Option<&'static str>,
     step: Option<Step>,
@@ -125,7 +126,12 @@ fn listed(past: Past) -> Listed {
         slot: past.record.slot,
         outcome: past.outcome.as_ref().map(|outcome| outcome.as_str()),
         kept: past.is_kept(),
-        digest: past.facts.digest().cloned(),
+        digests: past
+            .facts
+            .images
+            .iter()
+            .map(|(service, image)| (service.clone(), image.digest.clone()))
+            .collect(),
         drained: past.facts.drained.0,
         cut: past.facts.drained.1,
         steps: past

@@ -9,6 +9,7 @@ mod network;
 mod ports;
 mod release;
 pub mod sealed;
+mod service;
 mod settings;
 mod slot;
 mod source;
@@ -22,6 +23,7 @@ pub use key::{Grant, KeyName, Role};
 pub use network::Network;
 pub use ports::PortSet;
 pub use release::{Asked, ReleaseId};
+pub use service::{ByService, InstanceName, ServiceName};
 pub use settings::{
     AppSettings, BuildSettings, Builder, Credentials, EngineSettings, Gate, LoginSettings, Probe, ProbeKind,
     Program, ProgramSettings, Promote, ProxyKind, ProxySettings, RegistrySettings, Restart, RunSettings,

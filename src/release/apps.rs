@@ -208,9 +208,9 @@ pub async fn remove(context: &Context, name: &AppName) -> Result<Vec<String>> {
     for past in history::of(context, name)? {
         for image in past
             .facts
-            .tag
-            .into_iter()
-            .chain(past.facts.image.map(|image| image.to_string()))
+            .tags
+            .into_values()
+            .chain(past.facts.images.values().map(ToString::to_string))
         {
             engine.remove_image(&image).await?;
         }

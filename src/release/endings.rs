@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::say;
 use crate::engine::{ContainerId, Endings, InstanceState, OwnEnding, Status};
+use crate::model::InstanceName;
 
 /// For how long an ending is told: an instance that runs again may end again.
 const TOLD_FOR: SignedDuration = SignedDuration::from_hours(1);
@@ -19,6 +20,9 @@ const SAME: SignedDuration = SignedDuration::from_secs(1);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct InstanceEndings {
     /// The instance.
+    #[serde(skip)]
+    pub name: InstanceName,
+    /// Its number.
     pub instance: u8,
     /// How often it ended within the last hour.
     pub times: u64,
@@ -63,7 +67,7 @@ pub struct Way {
 
 /// What is known of an instance's own endings. None where it did not end within the last hour, and runs.
 pub(super) fn known(
-    instance: u8,
+    name: &InstanceName,
     id: &ContainerId,
     state: &InstanceState,
     remembered: &Endings,
@@ -103,7 +107,8 @@ pub(super) fn known(
         false => 0,
     };
     Some(InstanceEndings {
-        instance,
+        name: name.clone(),
+        instance: name.index,
         times: seen.max(again),
         exact: is_whole,
         last: at,

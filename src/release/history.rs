@@ -41,7 +41,7 @@ impl Past {
     }
 
     fn has_run(&self) -> bool {
-        self.outcome.as_ref().is_some_and(Outcome::is_good) && self.facts.image.is_some()
+        self.outcome.as_ref().is_some_and(Outcome::is_good) && !self.facts.images.is_empty()
     }
 }
 
@@ -218,7 +218,7 @@ pub fn lost_end(context: &Context, past: &Past) -> Result<Option<Outcome>, Store
     };
     Ok(match past.step {
         _ if runs && (never_flipped || is_overtaken) => Some(good),
-        Some(_) if is_overtaken && past.facts.flipped => Some(good),
+        Some(_) if is_overtaken && past.facts.flipped.is_some() => Some(good),
         Some(step) if is_overtaken => Some(Outcome::Failed {
             step,
             why: Why::Interrupted,
@@ -237,10 +237,9 @@ pub fn write_end(context: &Context, past: &Past, outcome: &Outcome) -> Result<()
     let mut journal = Journal::open(&past.dir)?;
     let running = state.slots.get(&past.record.slot);
     let running = running.filter(|running| running.release == past.record.id);
-    if let (Some(running), None) = (running, &past.facts.image) {
-        let learned = Learned::Image {
-            image: running.image.clone(),
-        };
+    if let Some(running) = running.filter(|_| past.facts.images.is_empty()) {
+        let images = running.images();
+        let learned = Learned::Images { images };
         let step = Step::Pull;
         journal.append(Entry::Done { step, learned })?;
     }
@@ -258,7 +257,7 @@ pub fn one(dir: ReleaseDir) -> Result<Option<Past>, StoreError> {
     };
     let entries = Journal::<Entry>::entries_of(&dir)?;
     Ok(Some(Past {
-        facts: Facts::of(entries.iter().map(|(_, entry)| entry)),
+        facts: Facts::of(&entries),
         outcome: entries.iter().find_map(|(_, entry)| match entry {
             Entry::Finished { outcome } => Some(outcome.clone()),
             _ => None,
@@ -324,7 +323,7 @@ pub fn rollback_target(all: &[Past], state: &AppState, slot: Slot, to: Option<Re
             && past.record.id < now
             && past.is_kept()
             && past.record.goes_back_to().is_none()
-            && past.facts.digest() != Some(&running.image.digest)
+            && past.facts.digests() != running.digests()
     });
     match before {
         Some(past) => Ok(past.clone()),

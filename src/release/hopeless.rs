@@ -8,8 +8,8 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use super::context::App;
-use super::run::Run;
 use super::say;
+use super::work::Work;
 use crate::engine::{self, ImageFacts};
 use crate::model::{AppName, AppSettings, Intent, ProbeKind, RunSettings, Settings};
 
@@ -92,19 +92,15 @@ fn processors(listed: &str) -> Option<u32> {
 ///
 /// # Errors
 /// With what the image lacks and what to do, or the engine's.
-pub(super) async fn look_at_image(run: &mut Run<'_>, reference: &str) -> Result<()> {
-    let engine = run.context.engine().await?;
+pub(super) async fn look_at_image(work: &mut Work<'_>, reference: &str) -> Result<()> {
+    let engine = work.context.engine().await?;
+    let app = &work.attempt.app;
     let Some(image) = engine.image(reference).await? else {
         return Ok(());
     };
-    refuse_image(
-        &run.app.name,
-        &run.app.settings,
-        &image,
-        engine.has_start_interval(),
-    )?;
-    for note in notes(&run.app.name, &run.app.settings, &image) {
-        run.log.line(&format!(" note: {note}"));
+    refuse_image(&app.name, &app.settings, &image, engine.has_start_interval())?;
+    for note in notes(&app.name, &app.settings, &image) {
+        work.log.line(&format!(" note: {note}"));
     }
     Ok(())
 }

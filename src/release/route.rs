@@ -1,58 +1,34 @@
 //! The route that follows from an app's state.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use super::context::{App, Context};
-use crate::model::{AddressPlan, AddressPlanError, AppSettings, ProbeKind, Slot};
+use super::context::App;
+use crate::model::{AppSettings, ProbeKind, Slot};
 use crate::proxy::{AppRoute, HttpProbe, SlotRoute, Target};
-use crate::store::{AppState, Running};
+use crate::store::AppState;
 
 /// The whole route of `app` in this state.
-///
-/// # Errors
-/// When the network has no addresses for the app.
-pub fn route_of(context: &Context, app: &App, state: &AppState) -> Result<AppRoute, AddressPlanError> {
-    let mut slots = BTreeMap::new();
-    for slot in Slot::BOTH {
+pub fn route_of(app: &App, state: &AppState) -> AppRoute {
+    let slots = Slot::BOTH.map(|slot| {
         let running = state.slots.get(&slot).filter(|running| !running.stopped);
-        let target = match running {
-            Some(running) => Some(Target {
-                release: running.release,
-                upstreams: upstreams(context, app, slot, running)?,
-                probe: probe_of(&app.settings),
-            }),
-            None => None,
-        };
+        let target = running.map(|running| Target {
+            release: running.release,
+            upstreams: running.upstreams().to_vec(),
+            probe: probe_of(&app.settings),
+        });
         let port = app.ports().of(slot);
-        slots.insert(slot, SlotRoute { port, target });
-    }
-    Ok(AppRoute {
+        (slot, SlotRoute { port, target })
+    });
+    AppRoute {
         app: app.name.clone(),
         hosts: app.settings.hosts.clone(),
         response_timeout: app.settings.response_timeout.map(milliseconds),
         body_timeout: app.settings.body_timeout.map(milliseconds),
         live: state.live,
-        slots,
+        slots: slots.into(),
         trailers: app.settings.trailers,
-    })
-}
-
-/// The addresses of what a slot runs.
-///
-/// # Errors
-/// When the network has no addresses for the app.
-pub fn upstreams(
-    context: &Context,
-    app: &App,
-    slot: Slot,
-    running: &Running,
-) -> Result<Vec<SocketAddrV4>, AddressPlanError> {
-    let plan = AddressPlan::new(context.settings.engine.subnet, app.file.index)?;
-    Ok((0..running.instances)
-        .map(|index| SocketAddrV4::new(plan.address(slot, running.lane, index), running.port))
-        .collect())
+    }
 }
 
 /// The upstreams that requests leave when `old` becomes `new`: those of a public or slot route that changed.

@@ -13,7 +13,9 @@ use jiff::Timestamp;
 
 use super::entry::{Facts, Outcome, Step, Why};
 use super::pause::Pause;
-use crate::model::{AppName, AppSettings, Commit, Digest, Intent, Lane, ReleaseId, Slot, Source};
+use crate::model::{
+    AppName, AppSettings, ByService, Commit, Digest, InstanceName, Intent, Lane, ReleaseId, Slot, Source,
+};
 use crate::proxy::{ClosedPort, OutInstance, Place};
 use crate::store::{Live, Record, StoreError};
 
@@ -169,7 +171,7 @@ pub struct Verdict<'a> {
 pub fn verdict(outcome: &Outcome, v: &Verdict<'_>) -> String {
     let name = format!("{}/{} release {}", v.app, v.record.slot, v.record.id);
     let took = time(v.took);
-    let made = made_of(v.record.source.commit(), v.facts.digest());
+    let made = made_of(v.record.source.commit(), &v.facts.digests());
     let (drained, cut) = v.facts.drained;
     match outcome {
         Outcome::Live => {
@@ -243,14 +245,13 @@ pub fn still(live: Option<Live>) -> String {
     }
 }
 
-fn made_of(commit: Option<&Commit>, digest: Option<&Digest>) -> String {
-    let parts: Vec<String> = [
-        commit.map(|commit| format!("commit {}", commit.short())),
-        digest.map(|digest| format!("image {}", digest.short())),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+fn made_of(commit: Option<&Commit>, digests: &ByService<&Digest>) -> String {
+    let images = digests.iter().map(|(service, digest)| match service.is_web() {
+        true => format!("image {}", digest.short()),
+        false => format!("image {} of {service}", digest.short()),
+    });
+    let commit = commit.map(|commit| format!("commit {}", commit.short()));
+    let parts: Vec<String> = commit.into_iter().chain(images).collect();
     if parts.is_empty() {
         String::new()
     } else {
@@ -279,8 +280,8 @@ pub fn another_is_live(live: Live, meant: Live) -> String {
 }
 
 /// An instance that recovery has started again does not answer as it should.
-pub fn not_ready_again(slot: Slot, index: u8, why: &anyhow::Error) -> String {
-    format!("{slot}: instance {index} was started again and is not ready: {why:#}")
+pub fn not_ready_again(slot: Slot, name: &InstanceName, why: &anyhow::Error) -> String {
+    format!("{slot}: instance {name} was started again and is not ready: {why:#}")
 }
 
 /// How to go on where a base image cannot be pulled anew: `is_here` where this host has it, `is_configured` where it is

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
-use crate::model::{ImageRef, Intent, Lane, Promotion, ReleaseId, SlotPorts, Source};
+use crate::model::{ImageRef, Intent, Lane, Promotion, ReleaseId, ServiceName, SlotPorts, Source};
 
 /// A state folder with an app in it that has a state and a release.
 struct Folder {
@@ -49,14 +49,16 @@ pub(super) fn green_runs_7() -> AppState {
         repository: "127.0.0.1:5000/shop".into(),
         digest: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
     };
+    let web = RunningService {
+        image,
+        endpoints: vec!["10.213.4.128:8080".parse().unwrap()],
+    };
     let running = Running {
         release: ReleaseId(7),
         lane: Lane::A,
-        instances: 1,
-        port: 8080,
-        image,
         commit: None,
         stopped: false,
+        services: [(ServiceName::web(), web)].into(),
     };
     AppState {
         live: Some(Slot::Green),

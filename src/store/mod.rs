@@ -50,7 +50,7 @@ pub use moment::Moment;
 pub use process::Process;
 pub use push::PushNote;
 pub use release::{Gated, Numbers, Record, ReleaseDir};
-pub use state::{AppState, FLIPS_KEPT, Flip, Live, Meant, Running};
+pub use state::{AppState, FLIPS_KEPT, Flip, Live, Meant, Running, RunningService};
 pub use watch::Watch;
 
 /// The state folder cannot give or keep what was asked of it.

@@ -121,9 +121,7 @@ impl Replay {
                         Entry::Finished { outcome } => Some(outcome.clone()),
                         _ => None,
                     }),
-                    digest: Facts::of(entries.iter().map(|(_, entry)| entry))
-                        .digest()
-                        .cloned(),
+                    digest: Facts::of(&entries).digests().into_values().next().cloned(),
                     pruned: folder.is_pruned(),
                     entries: entries.into_iter().map(|(at, entry)| (at.at, entry)).collect(),
                 };

@@ -10,6 +10,7 @@ mod ports;
 mod release;
 pub mod sealed;
 mod service;
+mod service_settings;
 mod settings;
 mod slot;
 mod source;
@@ -24,10 +25,11 @@ pub use network::Network;
 pub use ports::PortSet;
 pub use release::{Asked, ReleaseId};
 pub use service::{ByService, InstanceName, ServiceName};
+pub use service_settings::{BuildSettings, Probe, ProbeKind, Restart, RunSettings, ServiceSettings, Volume};
 pub use settings::{
-    AppSettings, BuildSettings, Builder, Credentials, EngineSettings, Gate, LoginSettings, Probe, ProbeKind,
-    Program, ProgramSettings, Promote, ProxyKind, ProxySettings, RegistrySettings, Restart, RunSettings,
-    Settings, SlotPorts, SshSettings, Standby, Volume, is_loopback_registry,
+    AppSettings, Builder, Credentials, EngineSettings, Gate, LoginSettings, Program, ProgramSettings,
+    Promote, ProxyKind, ProxySettings, RegistrySettings, Settings, SlotPorts, SshSettings, Standby,
+    is_loopback_registry,
 };
 pub use slot::{Lane, Slot, SlotName};
 pub use source::{Intent, Promotion, Source};

@@ -176,3 +176,124 @@ impl Attempt {
         after
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AppSettings, Lane, Promotion, ReleaseId, ServiceName, SlotPorts, Source};
+    use crate::release::entry::Learned;
+    use crate::store::AppFile;
+
+    fn image() -> ByService<ImageRef> {
+        let image = ImageRef {
+            repository: "127.0.0.1:5000/shop".into(),
+            digest: format!("sha256:{}", "a".repeat(64)).parse().unwrap(),
+        };
+        [(ServiceName::web(), image)].into()
+    }
+
+    fn started() -> Started {
+        let at = ["10.213.1.128:8080", "10.213.1.129:8080"].map(|at| at.parse().unwrap());
+        Started {
+            lane: Lane::A,
+            endpoints: [(ServiceName::web(), at.to_vec())].into(),
+        }
+    }
+
+    fn attempt(
+        intent: Intent,
+        before: AppState,
+        earlier: Result<ByService<ImageRef>, StoreError>,
+    ) -> Attempt {
+        let ports = SlotPorts {
+            green: 50100,
+            blue: 50101,
+        };
+        let app = App {
+            name: "shop".parse().unwrap(),
+            settings: AppSettings::default(),
+            file: AppFile { index: 0, ports },
+        };
+        let record = Record {
+            id: ReleaseId(7),
+            slot: Slot::Green,
+            source: Source::of_release(ReleaseId(3), None),
+            intent,
+            redeploys: None,
+            pull: false,
+            meant: None,
+            gated: None,
+            by: None,
+            command: None,
+            received: Moment::now(),
+        };
+        Attempt::new(app, record, before, earlier, &[])
+    }
+
+    fn done(step: Step, learned: Learned) -> Entry {
+        Entry::Done { step, learned }
+    }
+
+    #[test]
+    fn state_with_the_release_has_its_endpoints_and_the_time_of_the_flip_from_the_journal() {
+        let promote = Promotion::Yes;
+        let mut attempt = attempt(Intent::Deploy { promote }, AppState::default(), Ok(image()));
+        assert!(attempt.after().is_err());
+        attempt.learn(&Moment::now(), &done(Step::Start, Learned::Started(started())));
+        let running = attempt.running().unwrap();
+        assert_eq!(
+            running.upstreams(),
+            started().endpoints.into_values().next().unwrap()
+        );
+        assert!(attempt.after().unwrap().flips.is_empty());
+
+        let flipped = Moment::now();
+        attempt.learn(&flipped, &done(Step::Flip, Learned::Nothing));
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        attempt.learn(&Moment::now(), &done(Step::Retire, Learned::Nothing));
+        let after = attempt.after().unwrap();
+        let [flip] = after.flips.as_slice() else {
+            panic!("{after:?}")
+        };
+        assert_eq!((flip.at, flip.to.release), (flipped.at, ReleaseId(7)));
+
+        attempt.learn(&Moment::now(), &Entry::Undone { step: Step::Flip });
+        attempt.learn(&Moment::now(), &Entry::Undone { step: Step::Start });
+        assert!(attempt.after().is_err());
+    }
+
+    #[test]
+    fn a_rollback_waits_where_its_slot_does_and_tells_why_it_has_no_image() {
+        let unreadable = StoreError::Unreadable {
+            path: "journal".into(),
+            reason: "line 1 is damaged".into(),
+        };
+        let promote = Promotion::WhereLive;
+        let attempt = attempt(Intent::Deploy { promote }, AppState::default(), Err(unreadable));
+        assert!(!attempt.promotes());
+        let why = attempt.images().unwrap_err().to_string();
+        assert!(why.contains("line 1 is damaged"), "{why}");
+    }
+
+    #[test]
+    fn a_promotion_runs_what_the_slot_runs_whatever_it_was_when_it_was_asked_for() {
+        let running = |release| Running {
+            release: ReleaseId(release),
+            lane: Lane::B,
+            commit: None,
+            stopped: true,
+            services: ByService::new(),
+        };
+        let before = AppState {
+            live: Some(Slot::Blue),
+            slots: [(Slot::Green, running(5)), (Slot::Blue, running(6))].into(),
+            flips: Vec::new(),
+        };
+        let from = Some(Slot::Blue);
+        let attempt = attempt(Intent::Promote { from }, before, Ok(ByService::new()));
+        let after = attempt.after().unwrap();
+        assert_eq!(after.live, Some(Slot::Green));
+        assert_eq!(after.slots[&Slot::Green].release, ReleaseId(5));
+        assert!(!after.slots[&Slot::Green].stopped);
+    }
+}

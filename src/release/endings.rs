@@ -143,6 +143,7 @@ fn ways(own: &[OwnEnding]) -> Vec<Way> {
 mod tests {
     use super::*;
     use crate::engine::Ending;
+    use crate::model::ServiceName;
     use crate::model::Slot;
 
     /// The second at which the Engine is asked; what is told begins an hour before.
@@ -192,7 +193,11 @@ mod tests {
             });
             serde_json::from_value(event).unwrap()
         });
-        let known = known(0, &id, state, &Endings::of_events(events), second(NOW));
+        let name = InstanceName {
+            service: ServiceName::web(),
+            index: 0,
+        };
+        let known = known(&name, &id, state, &Endings::of_events(events), second(NOW));
         known.map_or(String::new(), |known| {
             let said = say::instance_ended(&"shop".parse().unwrap(), Slot::Green, &known, second(NOW));
             said.strip_prefix("green: instance 0 ended ").unwrap().to_owned()

@@ -15,9 +15,9 @@ use crate::store::{Record, Running};
 /// could write the tag down is found again. Empty where it builds none.
 pub(super) fn tags_of(context: &Context, app: &AppName, record: &Record) -> ByService<String> {
     let tag = record.source.tag_for(record.id).filter(|_| record.builds());
-    let service = ServiceName::web();
     let tag = tag.map(|tag| {
-        let repository = context.settings.registry.repository(app);
+        let service = ServiceName::web();
+        let repository = context.settings.registry.repository(app, &service);
         (service, format!("{repository}:{tag}"))
     });
     tag.into_iter().collect()

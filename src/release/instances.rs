@@ -96,7 +96,7 @@ impl<'a> Ground<'a> {
             state: self.context.store.root().to_owned(),
             image: service.image.clone(),
             endpoints: service.endpoints.clone(),
-            run: self.app.settings.run.clone(),
+            run: self.app.settings.service(&name.service).run.clone(),
             name,
         }
     }
@@ -139,12 +139,10 @@ pub(super) async fn instances_of(
 /// # Errors
 /// The engine's.
 pub(super) async fn settle(engine: &Engine, app: &App, instances: &[Instance]) -> Result<()> {
-    let restart = app.settings.run.restart;
-    try_join_all(
-        instances
-            .iter()
-            .map(|instance| engine.settle(&instance.id, restart)),
-    )
+    try_join_all(instances.iter().map(|instance| {
+        let restart = app.settings.service(&instance.name.service).run.restart;
+        engine.settle(&instance.id, restart)
+    }))
     .await?;
     Ok(())
 }
@@ -155,6 +153,7 @@ pub(super) async fn settle(engine: &Engine, app: &App, instances: &[Instance]) -
 /// The engine's.
 pub(super) async fn park(engine: &Engine, app: &App, instance: &Instance) -> Result<()> {
     engine.settle(&instance.id, Restart::No).await?;
-    engine.stop(&instance.id, app.settings.run.stop_grace).await?;
+    let grace = app.settings.service(&instance.name.service).run.stop_grace;
+    engine.stop(&instance.id, grace).await?;
     Ok(())
 }

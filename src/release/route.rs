@@ -78,14 +78,14 @@ pub(super) fn serves_the_same(one: &AppRoute, other: &AppRoute) -> bool {
 /// How the proxy asks an instance that it could not reach whether it is ready again. What only the Engine can ask is
 /// replaced by a connection.
 fn probe_of(settings: &AppSettings) -> Option<HttpProbe> {
-    let ProbeKind::Http { path, status, host } = &settings.probe.kind else {
+    let ProbeKind::Http { path, status, host } = &settings.public().probe.kind else {
         return None;
     };
     Some(HttpProbe {
         path: path.clone(),
         host: host.clone().unwrap_or_else(|| settings.own_host()),
         status: *status,
-        timeout: milliseconds(settings.probe.timeout),
+        timeout: milliseconds(settings.public().probe.timeout),
     })
 }
 
@@ -95,7 +95,7 @@ fn milliseconds(duration: Duration) -> u64 {
 
 /// The host and path that tell through the public port whether an app is served.
 pub(super) fn asked_for(settings: &AppSettings) -> (String, &str) {
-    let path = match &settings.probe.kind {
+    let path = match &settings.public().probe.kind {
         ProbeKind::Http { path, .. } => path,
         _ => "/",
     };

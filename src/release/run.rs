@@ -191,15 +191,15 @@ impl<'a> Run<'a> {
         let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
         match step {
             Step::Checkout => minutes(10),
-            Step::Build => settings.build.deadline,
+            Step::Build => settings.longest(|service| service.build.deadline),
             Step::Push | Step::Pull => minutes(15),
             // What a promotion runs may have to be pulled again.
             Step::Start if self.work.attempt.record.intent.keeps_what_runs() => minutes(15),
             Step::Start => minutes(2),
-            Step::Probe => settings.probe.deadline + Duration::from_secs(30),
+            Step::Probe => settings.longest(|service| service.probe.deadline) + Duration::from_secs(30),
             Step::Flip => Duration::from_secs(40),
             Step::Drain => settings.drain_deadline + Duration::from_secs(10),
-            Step::Retire => settings.run.stop_grace + minutes(1),
+            Step::Retire => settings.longest(|service| service.run.stop_grace) + minutes(1),
             Step::Record => minutes(2),
         }
     }

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use deployer::engine::{BuildRequest, Engine, EngineError, ImageId, InstanceSpec, Transfer};
 use deployer::model::{
-    AddressPlan, AppSettings, Builder, Credentials, Digest, EngineSettings, ImageRef, InstanceName, Lane,
-    ReleaseId, ServiceName, Slot,
+    AddressPlan, Builder, Credentials, Digest, EngineSettings, ImageRef, InstanceName, Lane, ReleaseId,
+    ServiceName, ServiceSettings, Slot,
 };
 
 use crate::lease::Lease;
@@ -90,7 +90,7 @@ impl Place {
             state: "/nowhere".into(),
             image: image.clone(),
             endpoints: self.endpoints(Slot::Green, Lane::A),
-            run: AppSettings::default().run,
+            run: ServiceSettings::default().run,
         }
     }
 

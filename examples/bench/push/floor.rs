@@ -88,7 +88,11 @@ impl<'a> Floor<'a> {
     }
 
     async fn calls(&self, tag: &str) -> Result<(Steps, ContainerId)> {
-        let repository = self.world.settings.registry.repository(&self.app);
+        let repository = self
+            .world
+            .settings
+            .registry
+            .repository(&self.app, &ServiceName::web());
         let tag = format!("{repository}:{tag}");
 
         let mut clock = Clock::start();
@@ -143,7 +147,7 @@ impl<'a> Floor<'a> {
             commit: None,
             image,
             endpoints: vec![SocketAddrV4::new(plan.address(Slot::Green, lane, 0), 8080)],
-            run: self.world.settings.app(&self.app).run,
+            run: self.world.settings.app(&self.app).public().run.clone(),
         })
     }
 

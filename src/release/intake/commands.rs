@@ -33,7 +33,7 @@ pub fn redeploy(context: &Context, app: &AppName, slot: Slot, asked: Asked) -> R
     }
     let draft = Draft {
         redeploys,
-        pull: app.settings.build.pull || asked.pull,
+        pull: app.settings.pulls_base_images() || asked.pull,
         ..Draft::new(slot, source, intent)
     };
     launch(context, &app, &numbers, draft)

@@ -15,7 +15,7 @@ use super::push;
 use crate::git::{
     self, Found, GitError, Obstacle, Pushed, RefUpdate, SlotRepository, is_shallow, what_was_pushed,
 };
-use crate::model::{AppName, Asked, Commit, Gate, Slot, printable};
+use crate::model::{AppName, Asked, BuildSettings, Commit, Gate, Slot, printable};
 use crate::release::context::{App, Context};
 use crate::release::say;
 use crate::store::{Process, PushNote, ReleaseDir};
@@ -212,19 +212,10 @@ fn fault(
         Err(error @ GitError::Repository { .. }) => return Err(error.into()),
         Err(error) => return Ok(Some(error.to_string())),
     };
-    let build = &app.settings.build;
-    let dockerfile = Path::new(&build.context).join(&build.dockerfile);
-    let shown = dockerfile
-        .strip_prefix(".")
-        .unwrap_or(&dockerfile)
-        .display()
-        .to_string();
-    match repository.find(new, &dockerfile)? {
-        Found::Nothing => return Ok(Some(say::no_dockerfile(&shown))),
-        Found::File(0) => return Ok(Some(say::empty_dockerfile(&shown))),
-        Found::Outside => return Ok(Some(say::dockerfile_outside(&shown))),
-        // A link inside the tree is the build's to follow.
-        Found::File(_) | Found::Link => {}
+    for service in app.settings.services.values() {
+        if let Some(fault) = dockerfile_fault(repository, new, &service.build)? {
+            return Ok(Some(fault));
+        }
     }
     // The worktree most likely holds what the branch was at.
     let had = old.and_then(|old| repository.weigh(old, &worktree).ok());
@@ -232,4 +223,22 @@ fn fault(
     let free = context.store.free(&app.name)?;
     let short = free.filter(|free| needs > *free);
     Ok(short.map(|free| say::no_space_for_tree(needs, free, &worktree)))
+}
+
+/// What is wrong with the Dockerfile of a service.
+fn dockerfile_fault(
+    repository: &SlotRepository,
+    commit: &Commit,
+    build: &BuildSettings,
+) -> Result<Option<String>> {
+    let dockerfile = Path::new(&build.context).join(&build.dockerfile);
+    let shown = dockerfile.strip_prefix(".").unwrap_or(&dockerfile);
+    let shown = shown.display().to_string();
+    Ok(match repository.find(commit, &dockerfile)? {
+        Found::Nothing => Some(say::no_dockerfile(&shown)),
+        Found::File(0) => Some(say::empty_dockerfile(&shown)),
+        Found::Outside => Some(say::dockerfile_outside(&shown)),
+        // A link inside the tree is the build's to follow.
+        Found::File(_) | Found::Link => None,
+    })
 }

@@ -62,7 +62,7 @@ pub fn push(
     }
     let draft = Draft {
         command: Some(push_command([reference.as_str()], asked)),
-        pull: app.settings.build.pull || asked.pull,
+        pull: app.settings.pulls_base_images() || asked.pull,
         ..Draft::new(
             slot,
             commit_source(repository.commit_facts(new)?, reference),
@@ -92,7 +92,7 @@ pub fn gated(
     let from = update.old.map(|old| repository.commit_facts(old)).transpose()?;
     let draft = Draft {
         command: Some(push_command([update.reference.as_str()], note.asked)),
-        pull: app.settings.build.pull || note.asked.pull,
+        pull: app.settings.pulls_base_images() || note.asked.pull,
         gated: Some(Held {
             gated: Gated {
                 from: from.map(|facts| facts.commit),

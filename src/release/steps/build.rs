@@ -18,13 +18,9 @@ pub(in crate::release) async fn build(work: &mut Work<'_>) -> Done {
         .context
         .store
         .worktree(&work.attempt.app.name, work.attempt.slot());
-    let settings = &work.attempt.app.settings.build;
     let tags = tags_of(work.context, &work.attempt.app.name, &work.attempt.record);
-    let tag = tags
-        .values()
-        .next()
-        .context("the release builds no image")?
-        .clone();
+    let (service, tag) = tags.iter().next().context("the release builds no image")?;
+    let settings = &work.attempt.app.settings.service(service).build;
     let commit = commit_facts(work)?;
     let request = BuildRequest {
         context: root.join(&settings.context),
@@ -45,7 +41,7 @@ pub(in crate::release) async fn build(work: &mut Work<'_>) -> Done {
     if let Err(error) = built {
         return Err(with_what_helps(work, engine, error).await);
     }
-    hopeless::look_at_image(work, &tag).await?;
+    hopeless::look_at_image(work, service, tag).await?;
     let anew = if work.attempt.record.pull {
         ", base images pulled anew"
     } else {
@@ -64,7 +60,10 @@ async fn with_what_helps(work: &Work<'_>, engine: &Engine, error: EngineError) -
         return error.into();
     }
     let is_here = engine.image(image).await.is_ok_and(|found| found.is_some());
-    let (app, is_configured) = (&work.attempt.app.name, work.attempt.app.settings.build.pull);
+    let (app, is_configured) = (
+        &work.attempt.app.name,
+        work.attempt.app.settings.pulls_base_images(),
+    );
     let hint = say::without_pull(app, work.attempt.slot(), is_here, is_configured);
     anyhow!("{error}. Hint: {hint}")
 }

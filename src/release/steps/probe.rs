@@ -11,7 +11,7 @@ use tokio::join;
 use tokio::sync::OnceCell;
 
 use crate::engine::{Engine, HealthStatus, Instance, InstanceState, Status};
-use crate::model::{InstanceName, ProbeKind, Slot, printable};
+use crate::model::{InstanceName, Probe, ProbeKind, Slot, printable};
 use crate::proxy::local_ports;
 use crate::release::context::{App, Context};
 use crate::release::entry::Learned;
@@ -92,12 +92,11 @@ async fn show_log(work: &mut Work<'_>, instance: &Instance) {
 }
 
 /// A client that asks an instance and nobody else: no proxy, no redirect, no TLS.
-fn client(timeout: Duration) -> anyhow::Result<reqwest::Client> {
+fn client() -> anyhow::Result<reqwest::Client> {
     Ok(reqwest::Client::builder()
         .no_proxy()
         .tls_certs_only([])
         .redirect(reqwest::redirect::Policy::none())
-        .timeout(timeout)
         .user_agent("deployer-probe")
         .build()?)
 }
@@ -127,7 +126,7 @@ impl<'a> Prober<'a> {
             running,
             there: OnceCell::new(),
             host: app.settings.own_host(),
-            client: client(app.settings.probe.timeout)?,
+            client: client()?,
         })
     }
 
@@ -136,6 +135,11 @@ impl<'a> Prober<'a> {
     async fn there(&self) -> anyhow::Result<&Vec<Instance>> {
         let look = || instances_of(self.engine, self.app, self.slot, self.running);
         self.there.get_or_try_init(look).await
+    }
+
+    /// When an instance is ready.
+    fn probe(&self, name: &InstanceName) -> &Probe {
+        &self.app.settings.service(&name.service).probe
     }
 
     /// How an instance is, as the Engine sees it.
@@ -148,7 +152,7 @@ impl<'a> Prober<'a> {
 
     /// Asks until the answer is good, and gives it. An instance that has ended is told at once.
     async fn until_ready(&self, name: InstanceName, upstream: SocketAddrV4) -> anyhow::Result<String> {
-        let probe = &self.app.settings.probe;
+        let probe = self.probe(&name);
         let began = Instant::now();
         // The first answers are worth waiting for closely; a slow start is asked at the set interval.
         let mut pause = FIRST_PAUSE.min(probe.interval);
@@ -196,12 +200,14 @@ impl<'a> Prober<'a> {
     }
 
     async fn ask(&self, name: &InstanceName, upstream: SocketAddrV4) -> Result<String, NotReady> {
-        match &self.app.settings.probe.kind {
+        let Probe { kind, timeout, .. } = self.probe(name);
+        let timeout = *timeout;
+        match kind {
             ProbeKind::Http { path, status, host } => {
                 let host = host.as_deref().unwrap_or(&self.host);
-                self.ask_http(upstream, path, *status, host).await
+                self.ask_http(upstream, path, *status, host, timeout).await
             }
-            ProbeKind::Tcp => self.ask_tcp(upstream).await,
+            ProbeKind::Tcp => self.ask_tcp(upstream, timeout).await,
             ProbeKind::Healthcheck => Ok(self.ask_healthcheck(name).await?),
         }
     }
@@ -212,15 +218,17 @@ impl<'a> Prober<'a> {
         path: &str,
         (from, to): (u16, u16),
         host: &str,
+        timeout: Duration,
     ) -> Result<String, NotReady> {
         let request = self
             .client
             .get(format!("http://{upstream}{path}"))
-            .header("host", host);
+            .header("host", host)
+            .timeout(timeout);
         let mut answer = request
             .send()
             .await
-            .map_err(|error| no_answer(&error, upstream, path, self.app.settings.probe.timeout))?;
+            .map_err(|error| no_answer(&error, upstream, path, timeout))?;
         let status = answer.status().as_u16();
         if (from..=to).contains(&status) {
             return Ok(format!("{status} on {path}"));
@@ -236,8 +244,7 @@ impl<'a> Prober<'a> {
         Err(told.into())
     }
 
-    async fn ask_tcp(&self, upstream: SocketAddrV4) -> Result<String, NotReady> {
-        let timeout = self.app.settings.probe.timeout;
+    async fn ask_tcp(&self, upstream: SocketAddrV4, timeout: Duration) -> Result<String, NotReady> {
         match tokio::time::timeout(timeout, local_ports::connect(upstream.into())).await {
             Ok(Ok(_)) => Ok(format!("port {} accepts", upstream.port())),
             Ok(Err(error)) => Err(NotReady {

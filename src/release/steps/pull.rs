@@ -51,8 +51,8 @@ pub(in crate::release) async fn pull(work: &mut Work<'_>) -> Done {
     };
     join!(pulls, creates).0?;
     if goes_back {
-        for image in images.values() {
-            hopeless::look_at_image(work, &image.to_string()).await?;
+        for (service, image) in &images {
+            hopeless::look_at_image(work, service, &image.to_string()).await?;
         }
     }
     Ok((Learned::Images { images }, what))

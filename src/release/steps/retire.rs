@@ -12,7 +12,6 @@ use crate::release::work::{Done, Work};
 pub(in crate::release) async fn retire(work: &mut Work<'_>) -> Done {
     let engine = engine_that_answers(work.context).await?;
     let after = work.attempt.after()?;
-    let grace = work.attempt.app.settings.run.stop_grace;
     let runs = |instance: &Instance| {
         after
             .slots
@@ -25,7 +24,8 @@ pub(in crate::release) async fn retire(work: &mut Work<'_>) -> Done {
         .iter()
         .filter(|instance| instance.slot == work.attempt.slot() && runs(instance).is_none());
     let gone = try_join_all(goes.map(async |instance| {
-        engine.stop(&instance.id, grace).await?;
+        let settings = work.attempt.app.settings.service(&instance.name.service);
+        engine.stop(&instance.id, settings.run.stop_grace).await?;
         engine.remove(&instance.id).await
     }))
     .await?;

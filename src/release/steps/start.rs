@@ -6,10 +6,10 @@ use anyhow::{Context as _, Result, bail};
 use tokio::try_join;
 
 use crate::engine::{Engine, Instance};
-use crate::model::{AddressPlan, ByService, ImageRef, Intent, Lane, ProbeKind};
+use crate::model::{AddressPlan, AppName, ByService, ImageRef, Intent, Lane, ProbeKind, ServiceSettings};
 use crate::proxy::AppRoute;
 use crate::release::attempt::Attempt;
-use crate::release::context::{App, Context};
+use crate::release::context::Context;
 use crate::release::entry::{Learned, Started};
 use crate::release::hopeless;
 use crate::release::instances::{Ground, instances_of, park};
@@ -79,38 +79,45 @@ async fn plan(context: &Context, attempt: &Attempt, images: &ByService<ImageRef>
     let mut addresses = (0..).map(|index| plan.address(attempt.slot(), lane, index));
     let mut endpoints = ByService::new();
     for (service, image) in images {
-        let port = match app.settings.container_port {
+        let settings = app.settings.service(service);
+        let port = match settings.container_port {
             Some(port) => port,
-            None => exposed_port(context.engine().await?, image, app).await?,
+            None => exposed_port(context.engine().await?, image, &app.name, settings).await?,
         };
-        let addresses = addresses.by_ref().take(app.settings.instances.into());
+        let addresses = addresses.by_ref().take(settings.instances.into());
         let at = addresses.map(|address| SocketAddrV4::new(address, port));
         endpoints.insert(service.clone(), at.collect());
     }
     Ok(Started { lane, endpoints })
 }
 
-async fn exposed_port(engine: &Engine, image: &ImageRef, app: &App) -> Result<u16> {
+async fn exposed_port(
+    engine: &Engine,
+    image: &ImageRef,
+    app: &AppName,
+    settings: &ServiceSettings,
+) -> Result<u16> {
     let facts = engine
         .image(&image.to_string())
         .await?
         .with_context(|| format!("the image {image} is not on this host"))?;
-    hopeless::port_of(&app.name, &app.settings, &facts)
+    hopeless::port_of(app, settings, &facts)
 }
 
 /// What a promotion makes live, refused where the probe is by now one that its image cannot pass. Others were looked at
 /// when their image came.
 async fn to_promote(work: &Work<'_>) -> Result<Running> {
     let (app, running) = (&work.attempt.app, work.attempt.running()?);
-    if app.settings.probe.kind == ProbeKind::Healthcheck {
+    for (service, image) in running.images() {
+        if app.settings.service(&service).probe.kind != ProbeKind::Healthcheck {
+            continue;
+        }
         let engine = work.context.engine().await?;
-        for image in running.images().values() {
-            // One that runs is healthy already, or will be by its own time.
-            if let Some(facts) = engine.image(&image.to_string()).await?
-                && facts.healthcheck.is_none()
-            {
-                bail!(say::image_without_healthcheck(&app.name));
-            }
+        // One that runs is healthy already, or will be by its own time.
+        if let Some(facts) = engine.image(&image.to_string()).await?
+            && facts.healthcheck.is_none()
+        {
+            bail!(say::image_without_healthcheck(&app.name));
         }
     }
     Ok(running.clone())

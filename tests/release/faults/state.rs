@@ -148,6 +148,30 @@ fn state_is_rebuilt_with_the_instances_that_are_gone() {
     assert_eq!(status["apps"][0]["problems"], serde_json::json!([]));
 }
 
+#[test]
+fn standby_that_is_stopped_is_rebuilt_from_the_labels_of_one_instance() {
+    let (world, _, repo) = live("rebuilt-standby", "instances = 2\nstandby = \"stopped\"");
+    repo.version("v2");
+    repo.push("blue").live();
+    let mut of_green = world.containers();
+    of_green.retain(|it| it.slot == "green");
+    of_green.sort_by(|one, other| one.name.cmp(&other.name));
+    docker(&["rm", "-f", &of_green[1].id]).good();
+    // Neither state nor the release's own files tell where its instances were, and no route does.
+    fs::write(world.state("apps/shop/state.json"), b"").unwrap();
+    fs::remove_dir_all(world.state("apps/shop/releases/1")).unwrap();
+
+    let said = world.deployer(&["recover"]).good();
+
+    assert!(said.contains("written anew"), "{said}");
+    world.deployer(&["promote", "green"]).good();
+    assert_eq!(world.version(), "v1");
+    let mut there = world.containers();
+    there.retain(|it| it.slot == "green" && it.state == "running");
+    assert_eq!(there.len(), 2);
+    assert_eq!(there[0].endpoints, of_green[0].endpoints);
+}
+
 /// A line of a journal as a newer deployer may write it.
 fn line_of_a_newer_deployer() -> String {
     let body = serde_json::json!({ "format": 2, "at": "later", "entry": { "entry": "observed" } });

@@ -2,18 +2,17 @@
 //! `deployer rollback green` takes it back.
 //!
 //! Dependencies point one way: [`cli`] → [`release`] → the edges ([`git`], [`engine`], [`registry`],
-//! [`proxy`], [`ssh`], [`store`]; none uses another) → [`model`]. [`config`] turns the file into the model.
+//! [`proxy`], [`ssh`], [`store`]; none uses another) → [`model`], [`ground`]. [`config`] turns the file into the model.
 //! What happens on a push is told by [`release`].
 
-mod child;
 pub mod cli;
 pub mod config;
 pub mod engine;
-mod failpoint;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod git;
+pub mod ground;
 pub mod install;
 pub mod model;
 pub mod proxy;

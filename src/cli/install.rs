@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use super::{Code, Failure, Result, output, texts, wait};
 use crate::config;
-use crate::install::{self, Other, ProxyPlan, Server};
+use crate::install::{self, Other, ProxyPlan, Server, Turn};
 use crate::model::{By, ProxyKind, Scope, Settings};
 use crate::proxy::{External, Proxy};
 use crate::release::{Context, identity};
@@ -35,6 +35,7 @@ impl Args {
     pub(super) fn run(self, path: &Path) -> Result {
         need_root("install")?;
         need_default(path)?;
+        let _turn = turn(self.dry_run)?;
         let settings = match path.exists() {
             true => Some(config::load(path)?),
             false => None,
@@ -138,6 +139,11 @@ fn next(server: &Server) -> [String; 4] {
 /// Prints one line of what is done.
 pub(super) fn say(line: String) -> anyhow::Result<()> {
     output::lines([line]).map_err(|_| anyhow::anyhow!("cannot write to standard output"))
+}
+
+/// Waits until this is the only install or uninstall; one that touches nothing waits for nobody.
+pub(super) fn turn(dry: bool) -> anyhow::Result<Option<Turn>> {
+    (!dry).then(|| install::turn(say)).transpose()
 }
 
 /// Refuses all users but root.

@@ -144,7 +144,8 @@ fn not_in_use(used: ProxyKind) -> Failure {
 }
 
 fn routes(context: &Context, json: bool) -> Result {
-    let routes = wait(context.proxy.routes())??;
+    let proxy = context.proxy.current()?;
+    let routes = wait(proxy.routes())??;
     if json {
         return output::json("routes", &routes);
     }
@@ -155,7 +156,7 @@ fn routes(context: &Context, json: bool) -> Result {
         .into_iter()
         .chain(routes.iter().flat_map(rows_of))
         .collect();
-    let closed = wait(context.proxy.closed_ports())??;
+    let closed = wait(proxy.closed_ports())??;
     let closed = closed
         .into_iter()
         .map(|closed| output::bad(&format!("closed: {}", closed.reason)));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::install::{default_state, need_default, need_root, proxy, running, say};
+use super::install::{default_state, need_default, need_root, proxy, running, say, turn};
 use super::{Code, Failure, Result, output, texts, wait};
 use crate::config;
 use crate::engine::NetworkEnd;
@@ -42,6 +42,7 @@ impl Args {
     pub(super) fn run(self, path: &Path) -> Result {
         need_root("uninstall")?;
         need_default(path)?;
+        let _turn = turn(self.dry_run)?;
         let state = self.state(path)?;
         let apps = Store::new(&state).apps()?;
         self.may_go(&apps)?;

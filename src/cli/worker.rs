@@ -3,7 +3,6 @@
 use super::{Result, wait};
 use crate::model::{AppName, ReleaseId};
 use crate::release::{Context, worker};
-use crate::store::WorkerLock;
 
 /// Bring a release to its end (started by the hook and the commands, with the worker's lock as standard input)
 #[derive(Debug, clap::Args)]
@@ -15,7 +14,7 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
         let release = context.store.release(&self.app, self.release);
-        let lock = WorkerLock::from_stdin(&release)?;
+        let lock = release.work_from_stdin()?;
         Ok(wait(worker::work(context, &self.app, self.release, &lock))??)
     }
 }

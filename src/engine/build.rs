@@ -22,7 +22,7 @@ use super::lines::one_line;
 use super::progress::Progress;
 use super::said::{registry_of, says_no_space, says_unauthorized};
 use super::{Engine, EngineError, ImageId};
-use crate::failpoint;
+use crate::ground::failpoint;
 use crate::model::{Builder, Credentials};
 
 /// How long the Engine may take to begin its answer to a build: the classic builder reads the whole context

@@ -11,7 +11,7 @@ use futures_util::{Stream, StreamExt};
 use super::lines::one_line;
 use super::said::{Call, is_gone};
 use super::{Engine, EngineError, ImageId};
-use crate::failpoint;
+use crate::ground::failpoint;
 use crate::model::{Credentials, Digest, ImageRef};
 
 /// How much longer the Engine may take to begin its answer than a registry to make progress, so that it is the

@@ -24,7 +24,7 @@ use super::instance_spec::{
 use super::lines::one_line;
 use super::said::is_gone;
 use super::{ContainerId, Engine, EngineError, NetworkId};
-use crate::failpoint;
+use crate::ground::failpoint;
 use crate::model::{AppName, Commit, ImageRef, InstanceName, Lane, ReleaseId, Restart, Slot};
 
 /// How much longer than its grace a stop may take: the Engine kills, and waits for the end.

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::instance_spec::LABEL_NETWORK;
 use super::{Engine, EngineError, NetworkId};
-use crate::failpoint;
+use crate::ground::failpoint;
 use crate::model::Subnet;
 
 /// Prefix of the part of the subnet that the Engine may give to strangers: the first 256 addresses, which no app

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use super::error::GitError;
 use super::repository::SlotRepository;
+use crate::ground::durable;
 
 /// How long nothing has changed in a leftover before it is taken for one. Git works on such a file without a pause; what
 /// waits for a slow client is found by its process.
@@ -91,8 +92,9 @@ fn candidates(path: &Path) -> io::Result<Vec<PathBuf>> {
                 .any(|begin| name.starts_with(begin))
         })?;
     }
-    // Our own writer of hooks names its unfinished files so.
-    take(&path.join("hooks"), &mut found, |name| name.starts_with(b".tmp"))?;
+    take(&path.join("hooks"), &mut found, |name| {
+        durable::is_new(OsStr::from_bytes(name))
+    })?;
     take(path, &mut found, is_lock)?;
     let mut refs = vec![path.join("refs")];
     while let Some(folder) = refs.pop() {

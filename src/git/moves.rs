@@ -12,7 +12,7 @@ use rustix::fs::{Access, access};
 use super::error::GitError;
 use super::push::RefUpdate;
 use super::repository::SlotRepository;
-use crate::child::{self, Ended};
+use crate::ground::child::{self, Ended};
 use crate::model::escaped;
 
 /// How long git may take: it waits for a lock for up to 5 seconds, as the repository's configuration says.

@@ -1,7 +1,6 @@
 //! A slot's repository: bare, with the configuration and the hooks that a release needs.
 
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use git2::{ConfigLevel, ErrorCode, ObjectType, Oid, Repository, RepositoryInitOptions};
@@ -15,6 +14,7 @@ use super::push::{ObjectId, whole_name};
 use super::references::HIDDEN;
 use super::weight::{self, Found, Weight};
 use super::worktree::{self, CheckedOut};
+use crate::ground::durable;
 use crate::model::escaped;
 use crate::model::{Commit, Gate, ReleaseId};
 
@@ -380,13 +380,8 @@ impl SlotRepository {
         let path = self.hook_path(hook);
         let folder = self.path.join("hooks");
         let write = || {
-            std::fs::create_dir_all(&folder)?;
-            let mut file = tempfile::NamedTempFile::new_in(&folder)?;
-            file.write_all(text.as_bytes())?;
-            file.as_file().set_permissions(PermissionsExt::from_mode(0o755))?;
-            file.as_file().sync_all()?;
-            file.persist(&path).map_err(|e| e.error)?;
-            std::fs::File::open(&folder)?.sync_all()
+            durable::make_folder(&folder, 0o755)?;
+            durable::replace(&path, 0o755, text.as_bytes())
         };
         write().map_err(|e| GitError::io("write", &path, e))
     }

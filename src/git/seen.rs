@@ -16,7 +16,7 @@ use rustix::fs::Stat;
 use sha2::{Digest, Sha256};
 
 use super::tree::Kind;
-use crate::failpoint;
+use crate::ground::{durable, failpoint};
 
 /// The first bytes of the file; the number goes up when its shape changes.
 const MAGIC: &[u8] = b"deployer worktree 1\n";
@@ -157,11 +157,10 @@ impl Seeing {
         self.time(record.changed);
     }
 
-    /// Saves the records as the file `path`, in one step: what a killed process leaves of it
-    /// begins with `.new-`, as everything does that the store sweeps. Not synced: a file from before a power loss is not
-    /// believed anyway.
+    /// Saves the records as the file `path`, in one step: what a killed process leaves of it has a name that the store
+    /// sweeps. Not synced: a file from before a power loss is not believed anyway.
     pub(super) fn save(self, path: &Path) -> io::Result<()> {
-        let new = path.with_file_name(format!(".new-{}", path.file_name().unwrap_or_default().display()));
+        let new = path.with_file_name(durable::new_name(0));
         let (mut file, taken) = self.create(&new)?;
         let mut head = Self::default();
         head.body.extend(MAGIC);

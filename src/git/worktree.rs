@@ -22,7 +22,7 @@ use super::disk::{self, Remover};
 use super::error::GitError;
 use super::seen::{Record, Seeing, Seen};
 use super::tree::{Entry, Folder, Kind, Tree, joined, shown};
-use crate::failpoint;
+use crate::ground::failpoint;
 
 /// Notes of one kind that are kept; the rest is only counted.
 const NOTES_MAX: u64 = 20;

@@ -5,11 +5,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
-use super::thing::{Found, Verb};
+use super::found::{Found, Verb};
 use super::tool;
 
+/// The file name of the login shell of deployer's user: a link to the program, which knows itself by it.
+pub(super) const SHELL_NAME: &str = "deployer-shell";
+
 /// What a user may do with shells like these is nothing: they may be replaced.
-const NO_SHELLS: [&str; 4] = ["nologin", "false", "git-shell", super::server::SHELL_NAME];
+const NO_SHELLS: [&str; 4] = ["nologin", "false", "git-shell", SHELL_NAME];
 
 /// What getent ends with when there is no such entry.
 const NOT_FOUND: i32 = 2;

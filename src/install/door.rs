@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::files::{File, Gone, Owner};
+use super::found::Found;
 use super::sshd::{self, InForce, ORIGINS, RUN};
-use super::thing::Found;
 use super::{tool, units};
 
 /// sshd's own configuration.
@@ -44,13 +44,7 @@ impl Door {
     }
 
     fn file(&self) -> Option<File> {
-        self.rules.as_ref().map(|rules| File {
-            path: path(),
-            text: rules.text().into_bytes(),
-            mode: 0o644,
-            owner: Owner::root(),
-            kept_for: None,
-        })
+        self.rules.as_ref().map(|rules| file(rules.text().into_bytes()))
     }
 
     pub(super) fn look(&self) -> Result<Found> {
@@ -100,6 +94,16 @@ pub(super) fn path() -> PathBuf {
     Path::new(FOLDER).join("50-deployer.conf")
 }
 
+fn file(text: Vec<u8>) -> File {
+    File {
+        path: path(),
+        text,
+        mode: 0o644,
+        owner: Owner::root(),
+        kept_for: None,
+    }
+}
+
 fn gone() -> Gone {
     Gone {
         path: path(),
@@ -109,10 +113,11 @@ fn gone() -> Gone {
 
 fn take_back(before: Option<Vec<u8>>) -> Result<()> {
     let put = match before {
-        Some(text) => fs::write(path(), text),
-        None => fs::remove_file(path()),
+        Some(text) => file(text).make(),
+        None => gone().make(),
     };
-    put.with_context(|| format!("cannot take {} back", path().display()))
+    put.map(drop)
+        .with_context(|| format!("cannot take {} back", path().display()))
 }
 
 impl Rules {

@@ -10,9 +10,9 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::FileType;
 
 use super::account::Account;
+use super::found::{Found, Verb};
 use super::open_folder::{Entry, OpenFolder};
 use super::remove_tree::remove_tree;
-use super::thing::{Found, Verb};
 use crate::model::escaped;
 
 /// What this process runs.

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::found::{Found, Verb};
 use super::open_folder::OpenFolder;
-use super::thing::{Found, Verb};
 
 pub(super) const PATH: &str = "/etc/deployer/installed";
 /// Its name in its folder.

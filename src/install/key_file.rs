@@ -12,8 +12,8 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::FileType;
 
 use super::account::Account;
+use super::found::{Found, Verb};
 use super::open_folder::{Entry, OpenFolder};
-use super::thing::{Found, Verb};
 use crate::ssh::AuthorizedKeys;
 
 /// The mode of a file that deployer writes.

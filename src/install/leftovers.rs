@@ -1,13 +1,14 @@
 //! Files that an install which was killed had not put into their places yet.
 
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::open_folder::{NEW_PREFIX, OpenFolder};
-use super::thing::{Found, Verb};
+use super::found::{Found, Verb};
+use super::open_folder::OpenFolder;
+use crate::ground::durable::is_new;
 
 /// The most names that are looked at in a folder.
 const NAMES_MAX: usize = 4096;
@@ -55,36 +56,7 @@ fn left_in(path: &Path) -> Result<Option<(OpenFolder, Vec<OsString>)>> {
         return Ok(None);
     };
     let mut names = folder.names(NAMES_MAX)?;
-    names.retain(|name| is_left(name));
+    // Its process is gone, whatever its number says: [`super::turn`] lets only one work at a time.
+    names.retain(|name| is_new(name));
     Ok(Some((folder, names)))
-}
-
-/// Whether it is a new file's name of a process that is gone.
-fn is_left(name: &OsStr) -> bool {
-    let numbers = name.to_str().and_then(|name| name.strip_prefix(NEW_PREFIX));
-    let process = numbers.and_then(|numbers| {
-        let (process, number) = numbers.split_once('-')?;
-        number.parse::<u32>().ok()?;
-        process.parse::<u32>().ok()
-    });
-    process.is_some_and(|process| !Path::new("/proc").join(process.to_string()).exists())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_files_of_processes_that_are_gone_are_left() {
-        let own = format!(".deployer-{}-0", std::process::id());
-        for (name, left) in [
-            (".deployer-4194999-0", true),
-            (own.as_str(), false),
-            (".deployer-4194999", false),
-            (".deployer-4194999-x", false),
-            ("deployer-4194999-0", false),
-        ] {
-            assert_eq!(is_left(OsStr::new(name)), left, "{name}");
-        }
-    }
 }

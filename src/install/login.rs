@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::account::{self, Account};
+use super::found::Found;
 use super::key_file;
 use super::pam::{self, Who};
 use super::sshd::{self, InForce, ORIGINS, RUN, matches};
-use super::thing::Found;
 use super::tool;
 
 /// Begins every further obstacle, below the first one.

@@ -7,6 +7,7 @@
 mod account;
 mod door;
 mod files;
+mod found;
 mod installed;
 mod key_file;
 mod leftovers;
@@ -14,6 +15,7 @@ mod login;
 mod open_folder;
 #[cfg(test)]
 mod open_folder_tests;
+mod other;
 mod pam;
 mod plan;
 mod program;
@@ -24,18 +26,21 @@ mod server;
 mod sshd;
 mod thing;
 mod tool;
+mod turn;
 mod units;
 mod verify;
 
 use anyhow::{Result, bail};
 
 pub use account::Account;
+pub use found::{Found, Verb};
 pub use open_folder::OpenFolder;
+pub use other::Other;
 pub use plan::{Texts, install, package};
-pub use program::Other;
 pub use removal_plan::{uninstall, uninstall_last};
 pub use server::{Place, ProxyPlan, Server};
-pub use thing::{Found, Thing, Verb};
+pub use thing::Thing;
+pub use turn::{Turn, turn};
 pub use verify::verify;
 
 /// Brings every thing to how it should be, in order, and gives `say` a line for each. With `dry`, only says what

@@ -18,6 +18,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 
 use super::account::Account;
+use crate::ground::durable;
 
 /// The mode of folders on the way to a thing, where there are none yet.
 const WAY_MODE: u32 = 0o755;
@@ -29,10 +30,6 @@ const OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
 /// As many links as the kernel follows on one path.
 const LINKS_MAX: usize = 40;
-/// How the name of a file begins that is not in its place yet: the process and a number follow.
-pub(super) const NEW_PREFIX: &str = ".deployer-";
-/// Names that are tried for a file that is not in its place yet.
-const NEW_NAMES: u32 = 100;
 
 /// How a folder is opened: itself, and no link in its place.
 const AS_FOLDER: OFlags = OFlags::RDONLY
@@ -267,52 +264,14 @@ impl OpenFolder {
         owner: (u32, u32),
         fill: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<()> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let (new, fd) =
-            self.under_new_name(|new| rustix::fs::openat(&self.fd, new, flags, Mode::RUSR | Mode::WUSR))?;
-        let mut file = File::from(fd);
-        let filled = fill(&mut file).and_then(|()| {
-            let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
-            rustix::fs::fchown(&file, Some(uid), Some(gid))?;
-            rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
-            file.sync_all()
-        });
-        self.put(&new, name, filled)
+        durable::replace_in(&self.fd, name, mode, Some(owner), fill)
             .with_context(|| format!("cannot write {}", self.path.join(name).display()))
     }
 
     /// Puts a link to `to` there as `name`, in one step.
     pub(super) fn replace_link(&self, name: &OsStr, to: &Path) -> Result<()> {
-        let (new, ()) = self.under_new_name(|new| rustix::fs::symlinkat(to, &self.fd, new))?;
-        self.put(&new, name, Ok(()))
+        durable::replace_link_in(&self.fd, name, to)
             .with_context(|| format!("cannot make the link {}", self.path.join(name).display()))
-    }
-
-    /// Makes something under a name that nothing has yet.
-    fn under_new_name<T>(&self, make: impl Fn(&OsStr) -> Result<T, Errno>) -> Result<(OsString, T)> {
-        for number in 0..NEW_NAMES {
-            let new = OsString::from(format!("{NEW_PREFIX}{}-{number}", std::process::id()));
-            match make(&new) {
-                Ok(made) => return Ok((new, made)),
-                Err(Errno::EXIST) => {}
-                Err(error) => return Err(self.failed("make", &new, error)),
-            }
-        }
-        bail!(
-            "{} is full of files named .deployer-…: remove them",
-            self.path.display()
-        );
-    }
-
-    /// Moves `new` into its place, unless it was not made whole.
-    fn put(&self, new: &OsStr, name: &OsStr, made: io::Result<()>) -> io::Result<()> {
-        let put = made
-            .and_then(|()| Ok(rustix::fs::renameat(&self.fd, new, &self.fd, name)?))
-            .and_then(|()| Ok(rustix::fs::fsync(&self.fd)?));
-        if put.is_err() {
-            let _ = rustix::fs::unlinkat(&self.fd, new, AtFlags::empty());
-        }
-        put
     }
 
     /// Removes the file or link `name`, and nothing that it leads to.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::files::{File, Folder, Owner};
-use super::thing::{Found, Thing};
+use super::files::{File, Owner};
+use super::found::Found;
 use super::{tool, units};
 use crate::model::Program;
 
@@ -24,129 +24,6 @@ pub(super) const NGINX_INCLUDES: [&str; 2] = [
 pub(super) const HAPROXY_DIFFERENCE: &str = "/etc/systemd/system/haproxy.service.d/deployer.conf";
 /// Files that win over [`HAPROXY_DIFFERENCE`], where they name extra options.
 const HAPROXY_DEFAULTS: [&str; 2] = ["/etc/default/haproxy", "/etc/sysconfig/haproxy"];
-/// The user's own configuration of Caddy.
-const CADDYFILE: &str = "/etc/caddy/Caddyfile";
-/// What Debian's HAProxy takes for its root once it has read its configuration.
-const HAPROXY_ROOT: &str = "/var/lib/haproxy";
-/// Debian's master socket, which commands reach HAProxy by.
-const HAPROXY_MASTER: &str = "/run/haproxy-master.sock";
-
-/// Another program on a server that is to be the proxy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Other {
-    /// Which.
-    pub program: Program,
-    /// `proxy.folder`.
-    pub folder: PathBuf,
-    /// The folder of the embedded proxy's socket, where the program stands in front of that.
-    pub socket_folder: Option<PathBuf>,
-    /// The commands that deployer gives it as root, where the configuration names no others.
-    pub commands: Vec<Vec<String>>,
-}
-
-impl Other {
-    pub(super) fn own(&self) -> PathBuf {
-        self.folder.join(self.program.as_str())
-    }
-
-    /// Everything that belongs on a server for it, for deployer's user `user`.
-    pub(super) fn things(&self, user: &str) -> Vec<Thing> {
-        let folder = |path: PathBuf| {
-            Thing::Folder(Folder {
-                path,
-                mode: 0o755,
-                owner: Owner::of(user),
-                keep: false,
-            })
-        };
-        let mut things = vec![
-            Thing::Present(Present {
-                program: self.program,
-            }),
-            folder(self.folder.clone()),
-            folder(self.own()),
-        ];
-        if !self.commands.is_empty() {
-            things.push(Thing::Sudo(Sudo {
-                user: user.to_owned(),
-                commands: self.commands.clone(),
-            }));
-        }
-        things.push(self.include(user));
-        things
-    }
-
-    /// What the running program is looked at for, once systemd has read its unit.
-    pub(super) fn running(&self, user: &str) -> Option<Thing> {
-        (self.program == Program::Haproxy).then(|| {
-            Thing::Arguments(Arguments {
-                options: self.options(user),
-            })
-        })
-    }
-
-    /// HAProxy's further arguments.
-    fn options(&self, user: &str) -> String {
-        format!(
-            "-S {HAPROXY_MASTER},mode,660,group,{user} -f {}",
-            self.own().display()
-        )
-    }
-
-    /// Lines of HAProxy's unit: Debian's HAProxy changes its root, and looks for the socket from there.
-    fn socket_within(&self) -> String {
-        let Some(folder) = &self.socket_folder else {
-            return String::new();
-        };
-        let folder = folder.display();
-        format!(
-            "BindReadOnlyPaths=-{folder}:{HAPROXY_ROOT}{folder}\n\n[Unit]\nWants=deployer-proxy.service\nAfter=deployer-proxy.service\n"
-        )
-    }
-
-    fn include(&self, user: &str) -> Thing {
-        let own = self.own();
-        let own = own.display();
-        match self.program {
-            Program::Nginx => roots_file(
-                nginx_include(),
-                format!("# Written by `deployer install`.\ninclude {own}/*.conf;\n"),
-            ),
-            Program::Haproxy => roots_file(
-                HAPROXY_DIFFERENCE,
-                format!(
-                    "# Written by `deployer install`: HAProxy reads deployer's part too, and can be told things.\n\
-                     [Service]\nEnvironment=\"EXTRAOPTS={}\"\n{}",
-                    self.options(user),
-                    self.socket_within()
-                ),
-            ),
-            Program::Caddy => Thing::Line(Line {
-                path: CADDYFILE.into(),
-                line: format!("import {own}/*.caddyfile"),
-            }),
-        }
-    }
-}
-
-/// The first of [`NGINX_INCLUDES`] that nginx reads here.
-fn nginx_include() -> &'static str {
-    let folder_is_there = |path: &&&str| Path::new(path).parent().is_some_and(Path::is_dir);
-    NGINX_INCLUDES
-        .iter()
-        .find(folder_is_there)
-        .unwrap_or(&NGINX_INCLUDES[1])
-}
-
-fn roots_file(path: &str, text: String) -> Thing {
-    Thing::File(File {
-        path: path.into(),
-        text: text.into_bytes(),
-        mode: 0o644,
-        owner: Owner::root(),
-        kept_for: None,
-    })
-}
 
 /// A program that somebody else installs.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::account::NoUser;
+use super::account::{NoUser, SHELL_NAME};
 use super::door::Door;
 use super::files::{EmptyFolder, Gone, Tree};
 use super::installed::{self, Entry};
@@ -14,7 +14,7 @@ use super::plan::{
 };
 use super::program::{HAPROXY_DIFFERENCE, NGINX_INCLUDES, NoArguments, SUDOERS};
 use super::reserved::Unreserved;
-use super::server::{SHELL_NAME, Server};
+use super::server::Server;
 use super::thing::{Set, Thing};
 use super::units::{AtBoot, LOCAL_UNITS, Stopped, UnitsRead};
 use crate::config;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::files::{File, Owner};
-use super::thing::{Found, Verb};
+use super::found::{Found, Verb};
 use crate::model::PortSet;
 use crate::proxy::local_ports::{self, RESERVED};
 

@@ -6,14 +6,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use super::account::Account;
+use super::account::{Account, SHELL_NAME};
 use super::installed::{self, Entry};
 use super::open_folder::OpenFolder;
-use super::program::Other;
+use super::other::Other;
 use crate::model::{PortSet, Program};
 
-/// The file name of the login shell of deployer's user: a link to the program, which knows itself by it.
-pub(super) const SHELL_NAME: &str = "deployer-shell";
 /// Where a Debian package has the program.
 const PACKAGED: &str = "/usr/bin/deployer";
 /// Where the program is copied to otherwise.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::child::{self, Ended};
+use crate::ground::child::{self, Ended};
 use crate::model::escaped;
 
 /// Where the tools are, on every system with a merged or a split /usr.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::thing::{Found, Verb};
+use super::found::{Found, Verb};
 use super::tool;
 
 /// There while systemd is what the machine was booted with.

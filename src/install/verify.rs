@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -16,6 +16,7 @@ use super::open_folder::OpenFolder;
 use super::server::Server;
 use super::sshd::{InForce, ORIGINS};
 use super::tool;
+use crate::ground::lock;
 use crate::model::{Grant, KeyName, Role};
 use crate::ssh::{AuthorizedKeys, ForcedCommand, PublicKey};
 
@@ -29,7 +30,6 @@ const EXPIRES: &str = "+60 seconds";
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long another writer of the file of keys is waited for.
 const LOCK_DEADLINE: Duration = Duration::from_secs(10);
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Logs in as the user by a key that is added for it and taken away again. Gives the address at which sshd was asked.
 ///
@@ -196,12 +196,8 @@ impl<'a> Added<'a> {
             return Ok(None);
         }
         let file = state.open_file(lock)?;
-        let begun = Instant::now();
-        while let Err(error) = file.try_lock() {
-            if begun.elapsed() > LOCK_DEADLINE {
-                return Err(error).context("another command changes the file of keys all the time");
-            }
-            std::thread::sleep(LOCK_PAUSE);
+        if !lock::take_within(&file, LOCK_DEADLINE) {
+            bail!("another command changes the file of keys all the time");
         }
         Ok(Some(file))
     }

@@ -8,7 +8,6 @@ mod key;
 mod network;
 mod ports;
 mod release;
-pub mod sealed;
 mod service;
 mod service_settings;
 mod settings;

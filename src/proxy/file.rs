@@ -1,8 +1,7 @@
-//! Files that must survive a crash, the routes above all: sealed, written whole, and never in place.
+//! The routes' file: sealed, written whole, and put aside where it cannot be read.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -12,8 +11,8 @@ use serde::de::DeserializeOwned;
 
 use super::error::ProxyError;
 use super::say;
-use crate::failpoint;
-use crate::model::sealed::{self, Unopened};
+use crate::ground::durable;
+use crate::ground::sealed::{self, Unopened};
 
 /// The format that this program writes.
 const FORMAT: u32 = 1;
@@ -96,12 +95,6 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Removes what a process that was killed had half written of the file `name`: it never came into force. Only for whoever
-/// alone writes the file: another one's would be lost.
-pub(super) fn sweep(folder: &Path, name: &str) {
-    let _ = fs::remove_file(new(&folder.join(name)));
-}
-
 /// Moves `path` to a name that no other file has, whatever the clock says.
 fn put_aside(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().unwrap_or_default().display();
@@ -120,41 +113,7 @@ fn put_aside(path: &Path) -> io::Result<PathBuf> {
 
 /// Writes the routes; when this returns they survive a crash. When it fails the former ones are still there.
 pub(super) fn store<T: Serialize>(folder: &Path, name: &str, routes: &T) -> io::Result<()> {
-    replace(&folder.join(name), &sealed::seal(FORMAT, routes), 0o600)
-}
-
-/// Replaces `path` by `text`, with these permissions; when this returns the file survives a crash. When it fails the
-/// former one is still there.
-pub(super) fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
-    let name = path.file_name().unwrap_or_default().display();
-    let (folder, new) = (path.parent().unwrap_or(Path::new("/")), new(path));
-    failpoint::at(format_args!("{name}.begun"));
-    let written = write(&new, text, mode).and_then(|()| {
-        failpoint::at(format_args!("{name}.written"));
-        fs::rename(&new, path)
-    });
-    if let Err(error) = written {
-        let _ = fs::remove_file(&new);
-        return Err(error);
-    }
-    failpoint::at(format_args!("{name}.renamed"));
-    File::open(folder)?.sync_all()?;
-    failpoint::at(format_args!("{name}.durable"));
-    Ok(())
-}
-
-/// What is not in the place of `path` yet.
-fn new(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    path.with_file_name(name)
-}
-
-fn write(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
-    file.write_all(text)?;
-    file.sync_all()
+    durable::replace(&folder.join(name), 0o600, &sealed::seal(FORMAT, routes))
 }
 
 #[cfg(test)]

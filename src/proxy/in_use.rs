@@ -1,9 +1,7 @@
 //! Which kind of proxy traffic goes through, whatever the configuration wants: `STATE/proxy/kind.json`.
 
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -13,11 +11,12 @@ use super::embedded::ROUTES as EMBEDDED_ROUTES;
 use super::error::ProxyError;
 use super::external::ROUTES as EXTERNAL_ROUTES;
 use super::file;
-use crate::model::sealed::{self, Unopened};
+use crate::ground::durable;
+use crate::ground::sealed::{self, Unopened};
 use crate::model::{ProxyKind, ProxySettings};
 
 /// The file's name in the proxy's folder.
-pub(super) const FILE: &str = "kind.json";
+const FILE: &str = "kind.json";
 
 /// Its format.
 const FORMAT: u32 = 1;
@@ -81,14 +80,11 @@ pub(super) fn of(folder: &Path, settings: &ProxySettings) -> Result<InUse, Proxy
 /// # Errors
 /// When it cannot be written: it is as before.
 pub(super) fn write(folder: &Path, used: &InUse) -> Result<(), ProxyError> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    let replace = || file::replace(&folder.join(FILE), &sealed::seal(FORMAT, used), 0o600);
-    let written = made.and_then(|()| match replace() {
-        // Another app's first release has just put the same into place.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => replace(),
-        written => written,
-    });
-    written.map_err(|error| {
+    let write = || {
+        durable::make_folder(folder, 0o700)?;
+        durable::replace(&folder.join(FILE), 0o600, &sealed::seal(FORMAT, used))
+    };
+    write().map_err(|error| {
         ProxyError::refused(format!(
             "{} cannot be written: {error}",
             folder.join(FILE).display()
@@ -139,6 +135,8 @@ fn has_routes(folder: &Path, kind: ProxyKind) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::model::Program;
 

@@ -7,9 +7,11 @@ use std::time::Duration;
 use http::header::LOCATION;
 use http::{HeaderMap, StatusCode};
 use reqwest::Url;
+use rustix::net::sockopt::set_socket_linger;
 
 use super::error::ProxyError;
 use super::exchange::{self, dialled};
+use super::local_ports;
 
 /// The header of a request that asks who answers; its value is a token that only deployer knows.
 const CHECK: &str = "deployer-check";
@@ -22,6 +24,9 @@ const PART: &str = "deployer-part";
 
 /// Who asks, for the user's own logs.
 const AGENT: (&str, &str) = ("user-agent", "deployer");
+
+/// How long a client that looks whether a port is served waits for its answer.
+const CLIENT: Duration = Duration::from_secs(2);
 
 /// What a visitor is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +50,34 @@ pub enum AnsweredBy {
     Rule,
     /// Another part of the configuration, or another program.
     Other,
+}
+
+/// What became of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Served {
+    /// It was answered, and not by 503.
+    Answered,
+    /// Nobody listened.
+    Refused,
+    /// It was answered 503.
+    Unavailable,
+    /// It was connected, and got no answer.
+    BrokenOff,
+}
+
+/// What a new client gets at the public port `listen` that asks for `path` of `host`.
+pub async fn serves_a_client(listen: SocketAddr, host: &str, path: &str) -> Served {
+    let Ok(stream) = local_ports::connect(dialled(listen)).await else {
+        return Served::Refused;
+    };
+    // Closed by a reset: a port of ours that waits for late packets could be one that is to be listened at.
+    let _ = set_socket_linger(&stream, Some(Duration::ZERO));
+    let asked = exchange::ask_on(stream, "the public port", host, path, &[]);
+    match tokio::time::timeout(CLIENT, asked).await {
+        Ok(Ok((status, _))) if status == StatusCode::SERVICE_UNAVAILABLE => Served::Unavailable,
+        Ok(Ok(_)) => Served::Answered,
+        _ => Served::BrokenOff,
+    }
 }
 
 /// Asks for `path` of `host` at the public port `listen`, as a visitor would; `check` lets the answer tell whose it is.

@@ -9,7 +9,7 @@ use reqwest::{Method, Url};
 use super::auth::{self, Challenge};
 use super::error::RegistryError;
 use super::transport::{Answer, Transport};
-use crate::failpoint;
+use crate::ground::failpoint;
 use crate::model::{Digest, RegistrySettings, escaped};
 
 /// The kinds of manifest that an image's digest may stand for.

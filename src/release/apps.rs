@@ -205,7 +205,7 @@ pub fn show(context: &Context, name: &AppName) -> Result<Shown> {
 pub async fn remove(context: &Context, name: &AppName) -> Result<Vec<String>> {
     let app_lock = lock(context, name, "app remove").await?;
     let mut told = Vec::new();
-    match context.proxy.remove_route(name).await {
+    match context.proxy.current()?.remove_route(name).await {
         Ok(()) => told.push("its route is gone".to_owned()),
         Err(ProxyError::Unreachable { .. }) if !has_routes(&context.store.proxy()) => {}
         Err(error) => return Err(error).context("its route could not be taken away; nothing was removed"),

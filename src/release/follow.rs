@@ -11,7 +11,7 @@ use super::context::Context;
 use super::entry::Outcome;
 use super::history::{self, Past};
 use super::say;
-use crate::failpoint;
+use crate::ground::failpoint;
 use crate::store::{LogReader, OUTPUT_MARK, ReleaseDir, Watch};
 
 /// How long a reader may take nothing before it is given up.

@@ -24,7 +24,7 @@ pub(super) async fn readable(context: &Context, lock: &AppLock) -> Result<Vec<St
         Ok(_) => return Ok(Vec::new()),
     };
     let instances = context.engine().await?.instances(Some(lock.app())).await?;
-    let routes = context.proxy.routes().await.with_context(|| {
+    let routes = context.proxy.current()?.routes().await.with_context(|| {
         format!("{why}; the proxy, which could tell which ports the app has, does not answer either")
     })?;
     let route = routes.iter().find(|route| route.app == *lock.app());

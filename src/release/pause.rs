@@ -1,11 +1,12 @@
 //! What a client sees at a public port that goes from one proxy to another.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::proxy::{Served, Side};
+use crate::proxy::{Served, serves_a_client};
 
 /// How long after a client's end the next one comes.
 const NEXT: Duration = Duration::from_millis(2);
@@ -30,15 +31,15 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Begins to ask for a path of a host at the public port of `side`.
-    pub(super) fn begin(side: Side, client: (String, String)) -> Self {
+    /// Begins to ask for a path of a host at the public port `listen`.
+    pub(super) fn begin(listen: SocketAddr, client: (String, String)) -> Self {
         let (enough, is_enough) = oneshot::channel();
         // On a thread of their own: what else happens meanwhile writes to disks, and they are to come in time.
         let seen = tokio::task::spawn_blocking(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.map_or_else(
                 |_| Pause::default(),
-                |runtime| runtime.block_on(watch(side, client, is_enough)),
+                |runtime| runtime.block_on(watch(listen, client, is_enough)),
             )
         });
         Self { enough, seen }
@@ -51,12 +52,16 @@ impl Watch {
     }
 }
 
-async fn watch(side: Side, (host, path): (String, String), mut enough: oneshot::Receiver<()>) -> Pause {
+async fn watch(
+    listen: SocketAddr,
+    (host, path): (String, String),
+    mut enough: oneshot::Receiver<()>,
+) -> Pause {
     let mut pause = Pause::default();
     let (mut answered, mut is_paused) = (Instant::now(), false);
     loop {
         let is_last = !matches!(enough.try_recv(), Err(oneshot::error::TryRecvError::Empty));
-        let served = side.serves_a_client(&host, &path).await;
+        let served = serves_a_client(listen, &host, &path).await;
         match served {
             Served::Answered => {}
             Served::Refused => pause.refused += 1,

@@ -122,7 +122,7 @@ async fn doubt(context: &Context, app: &App, state: &AppState) -> Result<Option<
 
 /// The app's route at the proxy.
 async fn routed(context: &Context, app: &App) -> Result<Option<AppRoute>, ProxyError> {
-    let routes = context.proxy.routes().await?;
+    let routes = context.proxy.current()?.routes().await?;
     Ok(routes.into_iter().find(|route| route.app == app.name))
 }
 
@@ -194,7 +194,7 @@ async fn mend_route(context: &Context, app: &App, state: &AppState, started: boo
     if has.is_none() && state.slots.is_empty() {
         return Ok(Vec::new());
     }
-    let problems = context.proxy.problems().await?;
+    let problems = context.proxy.current()?.problems().await?;
     let is_right = has.is_some_and(|has| has == wanted) && problems.is_empty();
     if is_right && !started {
         return open_ports(context, app, &wanted).await;
@@ -215,7 +215,7 @@ async fn mend_route(context: &Context, app: &App, state: &AppState, started: boo
 /// Lets the proxy try again what it could not open: putting the same route once more does. A port that is still taken
 /// is told, and keeps nothing else from being mended.
 async fn open_ports(context: &Context, app: &App, route: &AppRoute) -> Result<Vec<String>> {
-    let closed = context.proxy.closed_ports().await?;
+    let closed = context.proxy.current()?.closed_ports().await?;
     if !closed.iter().any(|closed| has_port(app, closed)) {
         return Ok(Vec::new());
     }

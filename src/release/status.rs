@@ -112,15 +112,17 @@ pub struct UnderWay {
 /// When the store cannot be read.
 pub async fn of(context: &Context, apps: &[AppName]) -> Result<Vec<AppStatus>> {
     let visitors = what_visitors_see(context, apps).await;
+    let asked = Moment::now();
+    let instances = instances(context).await;
+    let (routes, out, closed, problems) = proxy_says(context).await;
     let seen = Seen {
         visitors,
-        asked: Moment::now(),
-        instances: instances(context).await,
-        routes: context.proxy.routes().await.map_err(anyhow::Error::from),
-        // A proxy that does not answer is told by its routes; one of an older version puts none out.
-        out: context.proxy.out().await.unwrap_or_default(),
-        closed: context.proxy.closed_ports().await.unwrap_or_default(),
-        problems: context.proxy.problems().await.unwrap_or_default(),
+        asked,
+        instances,
+        routes,
+        out,
+        closed,
+        problems,
         disks: disks::problems(context),
         differs: context.proxy.differs(),
     };
@@ -164,16 +166,43 @@ struct Seen {
     differs: Option<String>,
 }
 
+/// The proxy's routes, instances that are out, ports that are closed, and problems. One that does not answer is told by
+/// its routes; one of an older version puts no instance out.
+async fn proxy_says(
+    context: &Context,
+) -> (
+    Result<Vec<AppRoute>>,
+    Vec<OutInstance>,
+    Vec<ClosedPort>,
+    Vec<String>,
+) {
+    let proxy = match context.proxy.current() {
+        Ok(proxy) => proxy,
+        Err(error) => return (Err(error.into()), Vec::new(), Vec::new(), Vec::new()),
+    };
+    (
+        proxy.routes().await.map_err(anyhow::Error::from),
+        proxy.out().await.unwrap_or_default(),
+        proxy.closed_ports().await.unwrap_or_default(),
+        proxy.problems().await.unwrap_or_default(),
+    )
+}
+
 /// Looks at the public port as the visitors of all apps that are live do, at once.
 async fn what_visitors_see(context: &Context, apps: &[AppName]) -> BTreeMap<AppName, VisitorsSee> {
-    let Ok(side) = context.proxy.current() else {
+    let Ok(proxy) = context.proxy.current() else {
         return BTreeMap::new();
     };
     let looks = apps.iter().filter_map(|name| {
         let is_live = context.store.state(name).ok()?.live.is_some();
         let app = context.app(name).ok().filter(|_| is_live)?;
-        let side = &side;
-        Some(async move { Some((app.name.clone(), visitor::sees(context, side, &app, VISIT).await?)) })
+        let proxy = proxy.as_ref();
+        Some(async move {
+            Some((
+                app.name.clone(),
+                visitor::sees(context, proxy, &app, VISIT).await?,
+            ))
+        })
     });
     join_all(looks).await.into_iter().flatten().collect()
 }

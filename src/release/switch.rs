@@ -18,9 +18,9 @@ use super::pause::{Pause, Watch};
 use super::route::{asked_for, goes_to_the_same, route_of};
 use super::say::VisitorsSee;
 use super::{busy, say as told, turn, visitor};
-use crate::failpoint;
+use crate::ground::failpoint;
 use crate::model::{Program, ProxyKind};
-use crate::proxy::{AppRoute, Applied, Place, Side};
+use crate::proxy::{AppRoute, Applied, Backend, Place};
 use crate::store::AppLock;
 
 /// How long it may take to see what visitors of an app see.
@@ -56,7 +56,7 @@ pub async fn switch(
     terms: Terms,
     mut say: impl FnMut(String),
 ) -> Result<()> {
-    let new = context.proxy.side(named(context, program)?);
+    let new = context.proxy.at(named(context, program)?);
     if let Some(missing) = context.proxy.missing() {
         bail!(missing);
     }
@@ -69,19 +69,19 @@ pub async fn switch(
         say(format!("traffic goes through {} already", old.place().kind));
         return Ok(());
     }
-    held.are_as_routed_by(&old).await?;
-    answers(&new).await?;
-    let takes_the_port = has_one_port(&old, &new);
+    held.are_as_routed_by(old.as_ref()).await?;
+    answers(new.as_ref()).await?;
+    let takes_the_port = has_one_port(old.place(), new.place());
     if takes_the_port && !terms.with_pause {
         bail!(told::one_port(old.place(), new.place()));
     }
     let began = Instant::now();
     context.proxy.use_now(old.place(), Some(new.place()))?;
     failpoint::at("switch.intended");
-    let went = go(context, &held, &old, &new, takes_the_port).await;
+    let went = go(&held, old.as_ref(), new.as_ref(), takes_the_port).await;
     let pause = match went {
         Ok(pause) => pause,
-        Err(why) => return Err(back(context, &held, &old, &new, why).await),
+        Err(why) => return Err(back(context, &held, old.as_ref(), new.as_ref(), why).await),
     };
     context.proxy.use_now(new.place(), Some(old.place()))?;
     failpoint::at("switch.in-use");
@@ -96,7 +96,7 @@ pub async fn switch(
         let looks = route
             .live
             .is_some()
-            .then(|| visitor::sees(context, &new, app, VISIT));
+            .then(|| visitor::sees(context, new.as_ref(), app, VISIT));
         if let Some(looks) = looks
             && let Some(VisitorsSee::Note(text) | VisitorsSee::Problem(text)) = looks.await
         {
@@ -107,7 +107,7 @@ pub async fn switch(
         say(told::both_serve(old.place(), new.place(), terms.overlap));
         tokio::time::sleep(terms.overlap).await;
     }
-    finish(context, &held, &new, &old)
+    finish(context, &held, new.as_ref(), old.as_ref())
         .await
         .with_context(|| told::not_left(new.place(), old.place()))
 }
@@ -142,27 +142,23 @@ fn named(context: &Context, program: Option<Program>) -> Result<Place> {
 }
 
 /// The side that is in use, where it really listens.
-async fn used(context: &Context) -> Result<Side> {
+async fn used(context: &Context) -> Result<Box<dyn Backend>> {
     let mut place = context.proxy.in_use()?;
-    if let Ok(listen) = context.proxy.side(place).listens().await {
+    if let Ok(listen) = context.proxy.at(place).listens().await {
         place.listen = listen;
     }
-    Ok(context.proxy.side(place))
+    Ok(context.proxy.at(place))
 }
 
 /// The embedded proxy has to run before traffic can come to it.
-async fn answers(new: &Side) -> Result<()> {
-    match new.place().kind {
-        ProxyKind::Flip(_) => Ok(()),
-        _ => new.embedded_answers().await.with_context(|| {
-            "the embedded proxy has to run first, where it waits without a port: `systemctl enable --now deployer-proxy`"
-        }),
-    }
+async fn answers(new: &dyn Backend) -> Result<()> {
+    new.embedded_answers().await.with_context(|| {
+        "the embedded proxy has to run first, where it waits without a port: `systemctl enable --now deployer-proxy`"
+    })
 }
 
 /// Whether only one of the two can have the public port at a time.
-fn has_one_port(old: &Side, new: &Side) -> bool {
-    let (old, new) = (old.place(), new.place());
+fn has_one_port(old: Place, new: Place) -> bool {
     let is_shared = old.kind.program().is_some() && old.kind.program() == new.kind.program();
     !is_shared && collide(old.listen, new.listen)
 }
@@ -174,27 +170,26 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
 
 /// Until the new side serves every app. Gives what a client saw meanwhile, where both have one public port.
 async fn go(
-    context: &Context,
     held: &Held,
-    old: &Side,
-    new: &Side,
+    old: &dyn Backend,
+    new: &dyn Backend,
     takes_the_port: bool,
 ) -> Result<Option<Pause>> {
     let routes = held.routes();
-    old.can_leave(new).await?;
+    old.can_leave(new.place()).await?;
     new.prepare(&routes).await?;
     failpoint::at("switch.prepared");
     if takes_the_port && let Some(applied) = new.rehearse(&routes).await? {
         serves(held, new, &applied).await?;
     }
     failpoint::at("switch.rehearsed");
-    let watch = takes_the_port.then(|| Watch::begin(context.proxy.side(old.place()), held.a_client()));
+    let watch = takes_the_port.then(|| Watch::begin(old.place().listen, held.a_client()));
     // A program that keeps its public port keeps its slot ports too, until it leaves.
     let keeps_slots = matches!(old.place().kind, ProxyKind::Flip(_))
         && !takes_the_port
         && old.place().kind.program() != new.place().kind.program();
     let let_go = async {
-        old.let_go(new, takes_the_port).await?;
+        old.let_go(new.place(), takes_the_port).await?;
         failpoint::at("switch.let-go");
         anyhow::Ok(())
     };
@@ -223,7 +218,7 @@ async fn go(
 }
 
 /// Every app that is live is asked for through `new`, and must be answered by what is live.
-async fn serves(held: &Held, new: &Side, applied: &[Applied]) -> Result<()> {
+async fn serves(held: &Held, new: &dyn Backend, applied: &[Applied]) -> Result<()> {
     for ((app, route), applied) in held.apps.iter().zip(applied) {
         let Some((slot, target)) = route.live.zip(route.live_target()) else {
             continue;
@@ -261,7 +256,13 @@ fn parked(routes: &[AppRoute]) -> Result<Vec<AppRoute>> {
 }
 
 /// The old side serves as before, and the new one leaves. Gives why, and what is so now.
-async fn back(context: &Context, held: &Held, old: &Side, new: &Side, why: anyhow::Error) -> anyhow::Error {
+async fn back(
+    context: &Context,
+    held: &Held,
+    old: &dyn Backend,
+    new: &dyn Backend,
+    why: anyhow::Error,
+) -> anyhow::Error {
     match finish(context, held, old, new).await {
         Ok(()) => why.context(told::not_switched(old.place())),
         Err(error) => why.context(told::not_back(old.place(), &error)),
@@ -270,14 +271,14 @@ async fn back(context: &Context, held: &Held, old: &Side, new: &Side, why: anyho
 
 /// Brings a switch to the end that its file names.
 async fn settle(context: &Context, held: &Held, other: Place) -> Result<String> {
-    let serves = context.proxy.side(context.proxy.in_use()?);
-    finish(context, held, &serves, &context.proxy.side(other)).await?;
+    let serves = context.proxy.at(context.proxy.in_use()?);
+    finish(context, held, serves.as_ref(), context.proxy.at(other).as_ref()).await?;
     Ok(told::switch_settled(serves.place(), other))
 }
 
 /// `serves` has everything, `other` has left, and the file says so.
-async fn finish(context: &Context, held: &Held, serves: &Side, other: &Side) -> Result<()> {
-    other.leave(serves, context.proxy.wanted().kind).await?;
+async fn finish(context: &Context, held: &Held, serves: &dyn Backend, other: &dyn Backend) -> Result<()> {
+    other.leave(serves.place(), context.proxy.wanted().kind).await?;
     failpoint::at("switch.left");
     serves.take(&held.routes(), true).await?;
     context.proxy.use_now(serves.place(), None)?;
@@ -322,7 +323,7 @@ impl Held {
     }
 
     /// Refuses to move what is not as state says. A side that does not answer serves nothing that could be lost.
-    async fn are_as_routed_by(&self, old: &Side) -> Result<()> {
+    async fn are_as_routed_by(&self, old: &dyn Backend) -> Result<()> {
         let Ok(routed) = old.routes().await else {
             return Ok(());
         };

@@ -5,15 +5,20 @@ use std::time::Duration;
 use super::context::{App, Context};
 use super::route::asked_for;
 use super::say::{self, VisitorsSee};
-use crate::proxy::Side;
+use crate::proxy::Backend;
 
-/// Looks at the public port of `side` as a visitor of `app` does, `within` that time; none where the app answers, and
+/// Looks at the public port of `proxy` as a visitor of `app` does, `within` that time; none where the app answers, and
 /// where the public port is the embedded proxy's own.
-pub(super) async fn sees(context: &Context, side: &Side, app: &App, within: Duration) -> Option<VisitorsSee> {
-    let program = side.place().kind.program()?.name();
-    let address = context.address_at(&app.settings, side.place().listen);
+pub(super) async fn sees(
+    context: &Context,
+    proxy: &dyn Backend,
+    app: &App,
+    within: Duration,
+) -> Option<VisitorsSee> {
+    let program = proxy.place().kind.program()?.name();
+    let address = context.address_at(&app.settings, proxy.place().listen);
     let (host, path) = asked_for(&app.settings);
-    match side.visit(&app.name, &host, path, within).await? {
+    match proxy.visit(&app.name, &host, path, within).await? {
         Ok(visit) => say::visitors_see(&address, program, &visit),
         Err(error) => Some(say::visitors_wait(&address, &error.to_string())),
     }

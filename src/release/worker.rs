@@ -11,7 +11,7 @@ use super::recover;
 use super::run::Run;
 use super::say;
 use super::turn::{self, Turn};
-use crate::failpoint;
+use crate::ground::failpoint;
 use crate::model::{AppName, ReleaseId, printable};
 use crate::store::{Journal, Log, Moment, Record, ReleaseDir, WorkerLock};
 

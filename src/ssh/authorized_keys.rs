@@ -1,15 +1,14 @@
 //! The file of keys, as sshd reads it: deployer's own lines among those that people wrote, which stay as they are,
 //! byte for byte and in their order.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::forced::{ForcedCommand, ForcedCommandError};
 use super::public_key::{PublicKey, is_type};
 use super::words::split;
-use crate::failpoint;
+use crate::ground::durable;
 use crate::model::{BYTE_ORDER_MARK, KeyName, escaped, is_utf16};
 
 /// The most bytes that the file may have.
@@ -372,29 +371,8 @@ pub fn write(path: &Path, keys: &AuthorizedKeys) -> Result<(), KeyFileError> {
     }
     let folder = path.parent().unwrap_or(Path::new("/"));
     make_folder(folder)?;
-    // One name, since one process writes at a time: what a killed one left is taken away here.
-    let temporary = folder.join(".authorized_keys.deployer-new");
-    let replace = || {
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        file.write_all(&keys.to_bytes())?;
-        file.sync_all()?;
-        failpoint::at("authorized_keys.written");
-        fs::rename(&temporary, path)?;
-        failpoint::at("authorized_keys.renamed");
-        File::open(folder)?.sync_all()
-    };
-    replace().map_err(|error| {
-        let _ = fs::remove_file(&temporary);
-        failed("write", path)(error)
-    })
+    durable::sweep(folder);
+    durable::replace(path, 0o600, &keys.to_bytes()).map_err(failed("write", path))
 }
 
 fn make_folder(folder: &Path) -> Result<(), KeyFileError> {
@@ -403,13 +381,7 @@ fn make_folder(folder: &Path) -> Result<(), KeyFileError> {
         Some(_) => return Err(left_alone(folder, "no folder")),
         None => {}
     }
-    let make = || {
-        fs::DirBuilder::new().mode(0o700).create(folder)?;
-        let made = File::open(folder)?;
-        made.sync_all()?;
-        File::open(folder.parent().unwrap_or(Path::new("/")))?.sync_all()
-    };
-    make().map_err(failed("make", folder))
+    durable::make_folder(folder, 0o700).map_err(failed("make", folder))
 }
 
 /// What stands at `path`, which must be no symbolic link: whoever can set one could have another file replaced.

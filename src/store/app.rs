@@ -1,14 +1,15 @@
 //! `app.json`: what `app create` gave an app for good.
 
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::{AppLock, Store, StoreError, durable};
-use crate::model::{AppName, SlotPorts};
+use crate::model::{AppName, ParseError, SlotPorts};
 
-pub(super) const FILE: &str = "app.json";
+const FILE: &str = "app.json";
 const FORMAT: u32 = 1;
 
 /// What an app was given when it was created; it never changes.
@@ -22,6 +23,34 @@ pub struct AppFile {
 }
 
 impl Store {
+    /// The apps that were created, by name.
+    ///
+    /// # Errors
+    /// When the folder is there but cannot be listed.
+    pub fn apps(&self) -> Result<Vec<AppName>, StoreError> {
+        let folder = self.root().join("apps");
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(StoreError::io("list", &folder)(error)),
+        };
+        let mut names: Vec<AppName> = entries
+            .filter_map(Result::ok)
+            .filter_map(|entry| {
+                let name: Result<AppName, ParseError> = entry.file_name().to_str()?.parse();
+                name.ok()
+            })
+            .filter(|name| self.has_app(name))
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Whether `app` was created: its `app.json` is there, readable or not.
+    pub fn has_app(&self, app: &AppName) -> bool {
+        self.app_folder(app).join(FILE).exists()
+    }
+
     /// What `app` was given. `None` when there is no such app.
     ///
     /// # Errors

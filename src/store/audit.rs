@@ -3,149 +3,25 @@
 //! The file is opened anew for each line, so that it may be moved away at any time, as `logrotate` does.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufRead, BufReader, Read, Take, Write};
-use std::net::IpAddr;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Take};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize, Serializer};
-
+use super::action::{Action, ActionOutcome, VERSION};
 use super::audit_repeats::{self, Repeats};
 use super::{Store, StoreError, durable};
-use crate::failpoint;
-use crate::model::{AppName, By, KeyName, ReleaseId, Slot};
+use crate::ground::{durable as ground, lock};
+use crate::model::AppName;
 
 const FILE: &str = "audit.log";
-
-/// The version of the lines that this program writes. Within it fields are only ever added.
-const VERSION: u32 = 1;
 
 /// The longest line that is read, in bytes; those that are written stay far below it.
 const LINE_MAX: u64 = 64 << 10;
 
 /// How long to wait for whoever writes a line: that takes one write and its fsync.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// One line of the audit log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Action {
-    /// The version of the line's shape: 1.
-    pub version: u32,
-    /// When it was written down, to the millisecond.
-    #[serde(serialize_with = "to_the_millisecond")]
-    pub time: Timestamp,
-    /// The key that came over ssh; none for a command given on the server.
-    pub key: Option<KeyName>,
-    /// The user that the command ran as; none where it is not known any more.
-    pub user: Option<String>,
-    /// The address that a key came from.
-    pub from: Option<IpAddr>,
-    /// What was asked, in one line.
-    pub command: String,
-    /// The app that it was about, where it was about one.
-    pub app: Option<AppName>,
-    /// The slot, where it was about one.
-    pub slot: Option<Slot>,
-    /// The release that began or ended.
-    pub release: Option<ReleaseId>,
-    /// What came of it.
-    pub outcome: ActionOutcome,
-    /// Why, in one line, where it did not go well.
-    pub reason: Option<String>,
-    /// How many more there were before it that are much the same and have no line of their own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub more: Option<u64>,
-    /// When the first of those was.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        serialize_with = "option_to_the_millisecond"
-    )]
-    pub since: Option<Timestamp>,
-}
-
-/// What came of an action. The first two are about a command that is no release, the third is about the front door,
-/// and all the others are about a release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ActionOutcome {
-    /// The command did what it was asked.
-    Done,
-    /// The command failed, or the release did.
-    Failed,
-    /// The key may not do that: nothing was done.
-    Refused,
-    /// The release has its number, and its worker is about to start.
-    Begun,
-    /// The release went live.
-    Live,
-    /// The release waits on its slot for `deployer promote`.
-    Standby,
-    /// The release was cancelled.
-    Cancelled,
-    /// A newer push to the same slot took its place while it waited.
-    Superseded,
-    /// The release's worker was killed.
-    Interrupted,
-}
-
-impl ActionOutcome {
-    /// The outcome's word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ActionOutcome::Done => "done",
-            ActionOutcome::Failed => "failed",
-            ActionOutcome::Refused => "refused",
-            ActionOutcome::Begun => "begun",
-            ActionOutcome::Live => "live",
-            ActionOutcome::Standby => "standby",
-            ActionOutcome::Cancelled => "cancelled",
-            ActionOutcome::Superseded => "superseded",
-            ActionOutcome::Interrupted => "interrupted",
-        }
-    }
-}
-
-impl Action {
-    /// An action of this moment, about nothing yet. `command` is one line that is fit for a terminal.
-    pub fn now(by: Option<&By>, command: String, outcome: ActionOutcome) -> Self {
-        Self {
-            version: VERSION,
-            time: Timestamp::now(),
-            key: by.and_then(|by| by.key.clone()),
-            user: by.map(|by| by.user.clone()),
-            from: by.and_then(|by| by.from),
-            command,
-            app: None,
-            slot: None,
-            release: None,
-            outcome,
-            reason: None,
-            more: None,
-            since: None,
-        }
-    }
-
-    /// The one word by which people know who it was: the key's name, else the user's.
-    pub fn who(&self) -> &str {
-        let key = self.key.as_ref().map(KeyName::as_str);
-        key.or(self.user.as_deref()).unwrap_or("unknown")
-    }
-}
-
-fn option_to_the_millisecond<S: Serializer>(time: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {
-    match time {
-        Some(time) => to_the_millisecond(time, to),
-        None => to.serialize_none(),
-    }
-}
-
-fn to_the_millisecond<S: Serializer>(time: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(&format_args!("{time:.3}"))
-}
 
 impl Store {
     /// Adds an action to the audit log; it is durable when this answers. A last line that was cut by a crash or a full
@@ -170,9 +46,7 @@ impl Store {
         let path = self.audit_log();
         let file = self.open_audit_log(&path)?;
         let repeats = self.root().join(audit_repeats::FILE);
-        append(&file, &repeats, action, may_be_counted).map_err(StoreError::io("write", &path))?;
-        failpoint::at(format_args!("audit.{}.durable", action.outcome.as_str()));
-        Ok(())
+        append(&file, &repeats, action, may_be_counted).map_err(StoreError::io("write", &path))
     }
 
     /// The audit log as it is now, the oldest line first, then what was counted and has no line yet. None of it is held in memory but the line that is read, and
@@ -213,12 +87,11 @@ impl Store {
         if !self.root().exists() {
             durable::create_folder(self.root())?;
         }
-        let made = options.create(true).open(path).and_then(|file| {
-            give_to_owner_of(self.root(), &file);
-            durable::sync_folder(self.root())?;
-            Ok(file)
-        });
-        made.map_err(StoreError::io("make", path))
+        let made = options.create(true).open(path);
+        let file = made.map_err(StoreError::io("make", path))?;
+        give_to_owner_of(self.root(), &file);
+        durable::sync_folder(self.root())?;
+        Ok(file)
     }
 }
 
@@ -231,7 +104,8 @@ fn give_to_owner_of(folder: &Path, file: &File) {
 
 /// Appends the line of `action`, unless it is one that `may_be_counted`, and was: `repeats` is the file of those.
 fn append(file: &File, repeats: &Path, action: &Action, may_be_counted: bool) -> io::Result<()> {
-    let is_alone = await_lock(|| file.try_lock());
+    // Whoever holds it for long has been stopped, and nobody waits for that. A line is then still appended whole.
+    let is_alone = lock::take_within(file, PATIENCE);
     if !is_alone {
         return append_lines(file, action, std::slice::from_ref(action), is_alone);
     }
@@ -249,7 +123,7 @@ fn append(file: &File, repeats: &Path, action: &Action, may_be_counted: bool) ->
     appended
 }
 
-fn append_lines(mut file: &File, action: &Action, lines: &[Action], is_alone: bool) -> io::Result<()> {
+fn append_lines(file: &File, action: &Action, lines: &[Action], is_alone: bool) -> io::Result<()> {
     if lines.is_empty() {
         return Ok(());
     }
@@ -259,10 +133,8 @@ fn append_lines(mut file: &File, action: &Action, lines: &[Action], is_alone: bo
         line += &serde_json::to_string(action).expect("plain data is JSON");
         line.push('\n');
     }
-    failpoint::at(format_args!("audit.{}.begun", action.outcome.as_str()));
-    let written = file.write_all(line.as_bytes());
-    failpoint::at(format_args!("audit.{}.written", action.outcome.as_str()));
-    let written = written.and_then(|()| file.sync_data());
+    let point = format_args!("audit.{}", action.outcome.as_str());
+    let written = ground::append(file, line.as_bytes(), point);
     if written.is_err() && is_alone {
         let _ = file.set_len(before);
     }
@@ -278,22 +150,9 @@ fn is_torn(file: &File, length: u64) -> io::Result<bool> {
     Ok(byte != *b"\n")
 }
 
-/// Waits for a lock; it goes with the open file. Gives whether it was got: whoever holds it for long has been stopped,
-/// and nobody waits for that. A line is then still appended whole.
-fn await_lock(try_lock: impl Fn() -> Result<(), TryLockError>) -> bool {
-    let began = Instant::now();
-    while try_lock().is_err() {
-        if began.elapsed() > PATIENCE {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    true
-}
-
 /// What is in the file while nobody writes to it, so that no line is seen half written.
 fn whole_lines(file: File) -> io::Result<BufReader<Take<File>>> {
-    await_lock(|| file.try_lock_shared());
+    lock::share_within(&file, PATIENCE);
     let length = file.metadata()?.len();
     let _ = file.unlock();
     Ok(BufReader::new(file.take(length)))
@@ -393,7 +252,10 @@ impl Ended {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::model::{By, ReleaseId, Slot};
 
     fn store() -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::audit::{Action, ActionOutcome};
+use super::action::{Action, ActionOutcome};
+use crate::ground::durable;
 
 /// The file's name, in the state folder.
 pub(super) const FILE: &str = "audit.repeats";
@@ -126,8 +127,8 @@ impl Repeats {
             };
         }
         let text = serde_json::to_vec(&self.series).expect("plain data is JSON");
-        let new = self.path.with_extension("new");
-        fs::write(&new, text).and_then(|()| fs::rename(&new, &self.path))
+        durable::sweep(self.path.parent().expect("it stands in the state folder"));
+        durable::replace_unsynced(&self.path, &text)
     }
 
     /// The lines that are to be written when `action` is told: of series whose window is over, and its own unless it

@@ -1,53 +1,30 @@
-//! Writing so that a reader, or the next boot, sees the old content whole or the new content whole.
+//! The state folder's files: sealed, replaced whole, and kept aside where they cannot be read.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::StoreError;
-use super::sweep::HALF_WRITTEN;
-use crate::failpoint;
-use crate::model::sealed::{self, Unopened};
+use crate::ground::durable;
+use crate::ground::sealed::{self, Unopened};
 
-/// Makes `folder` and its parents, readable by their owner alone, and makes the newest entries durable.
+/// Makes `folder` and its parents, readable by their owner alone, each durable.
 pub(super) fn create_folder(folder: &Path) -> Result<(), StoreError> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .and_then(|()| sync_folder(folder.parent().unwrap_or(Path::new("/"))))
-        .map_err(StoreError::io("make", folder))
+    durable::make_folder(folder, 0o700).map_err(StoreError::io("make", folder))
 }
 
-/// Replaces `path` by `bytes`: a temporary file beside it, fsync, rename, fsync of the folder.
+/// Replaces `path` by `bytes`, readable by its owner alone.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    replace(path, bytes).map_err(StoreError::io("write", path))
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().expect("a file stands in a folder");
-    let name = path.file_name().expect("a file has a name").display();
-    failpoint::at(format_args!("{name}.begun"));
-    let mut temporary = tempfile::Builder::new()
-        .prefix(HALF_WRITTEN)
-        .tempfile_in(folder)?;
-    temporary.write_all(bytes)?;
-    temporary.as_file().sync_all()?;
-    failpoint::at(format_args!("{name}.written"));
-    temporary.persist(path).map_err(|error| error.error)?;
-    failpoint::at(format_args!("{name}.renamed"));
-    sync_folder(folder)?;
-    failpoint::at(format_args!("{name}.durable"));
-    Ok(())
+    durable::replace(path, 0o600, bytes).map_err(StoreError::io("write", path))
 }
 
 /// Makes a folder's entries durable.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    durable::sync_folder(folder).map_err(StoreError::io("write", folder))
 }
 
 /// Opens `path` to append to, made if it is not there, readable by its owner alone.

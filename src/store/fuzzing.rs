@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Moment;
 use super::journal;
-use crate::model::sealed;
+use crate::ground::sealed;
 
 const FORMAT: u32 = 1;
 

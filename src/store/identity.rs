@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError, durable, sweep};
+use super::{Store, StoreError, durable};
+use crate::ground::durable as ground;
 use crate::model::Subnet;
 
 const FILE: &str = "identity.json";
@@ -40,7 +41,7 @@ impl Store {
     /// # Errors
     /// When it cannot be written.
     pub fn write_identity(&self, _lock: &File, identity: &Identity) -> Result<(), StoreError> {
-        sweep::sweep_folder(self.root())?;
+        ground::sweep(self.root());
         durable::write_sealed(&self.root().join(FILE), FORMAT, identity)
     }
 

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::marker::PhantomData;
 use std::path::PathBuf;
 
@@ -14,8 +14,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Moment, ReleaseDir, StoreError, durable};
-use crate::failpoint;
-use crate::model::sealed::checksum;
+use crate::ground::durable::append;
+use crate::ground::failpoint;
+use crate::ground::sealed::checksum;
 
 /// The error of reading or writing a journal.
 pub type JournalError = StoreError;
@@ -57,7 +58,7 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
         let file = durable::append(&path)?;
         file.set_len(length).map_err(StoreError::io("write", &path))?;
         failpoint::at("journal.opened");
-        durable::sync_folder(release.path()).map_err(StoreError::io("write", release.path()))?;
+        durable::sync_folder(release.path())?;
         Ok(Self {
             path,
             file,
@@ -117,11 +118,7 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
         self.note(entry);
         let lines = std::mem::take(&mut self.noted);
         let name = Name(&self.entries.last().expect("it was noted").1);
-        failpoint::at(format_args!("journal.{name}.begun"));
-        let written = self.file.write_all(lines.as_bytes());
-        failpoint::at(format_args!("journal.{name}.written"));
-        let written = written.and_then(|()| self.file.sync_data());
-        failpoint::at(format_args!("journal.{name}.durable"));
+        let written = append(&self.file, lines.as_bytes(), format_args!("journal.{name}"));
         if let Err(error) = written {
             let _ = self.file.set_len(before);
             return Err(StoreError::io("write", &self.path)(error));

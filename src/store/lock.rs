@@ -1,20 +1,23 @@
-//! Locks: `flock` on files that are never unlinked, so that a killed holder leaves none behind.
+//! The locks of the state folder: who may change what.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ReleaseDir, Store, StoreError, durable};
-use crate::failpoint;
+use super::{Store, StoreError, durable};
+use crate::ground::{failpoint, lock};
 use crate::model::{AppName, ReleaseId};
 
 /// The file, in the state folder, whose lock whoever changes the file of keys holds.
 pub const KEYS_LOCK: &str = "keys.lock";
+
+/// How long who only looks whether a release has a worker may be in the way of who becomes it: a moment.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Held by each release while it pushes or pulls, and by whoever collects the registry alone.
 const REGISTRY: &str = "registry.lock";
@@ -79,20 +82,26 @@ pub struct WorkerLock {
 }
 
 impl WorkerLock {
-    /// The lock that was handed to this process as its standard input.
-    ///
-    /// # Errors
-    /// When standard input cannot be taken, or is not the lock of `release`.
-    pub fn from_stdin(release: &ReleaseDir) -> Result<Self, StoreError> {
-        let path = release.worker_lock();
+    /// The lock at `path`, which was handed to this process as its standard input.
+    pub(super) fn from_stdin(path: &Path) -> Result<Self, StoreError> {
         let stdin = std::io::stdin()
             .as_fd()
             .try_clone_to_owned()
-            .map_err(StoreError::io("take", &path))?;
+            .map_err(StoreError::io("take", path))?;
         let file = File::from(stdin);
         file.try_lock()
-            .map_err(|error| StoreError::io("lock", &path)(error.into()))?;
+            .map_err(|error| StoreError::io("lock", path)(error.into()))?;
         Ok(Self { file })
+    }
+
+    /// The lock at `path`; `None` where another process has it.
+    pub(super) fn try_take(path: &Path) -> Result<Option<Self>, StoreError> {
+        let file = lock::open(path).map_err(StoreError::io("open", path))?;
+        if !lock::take_within(&file, LOOK) {
+            return Ok(None);
+        }
+        failpoint::at("worker-lock.taken");
+        Ok(Some(Self { file }))
     }
 
     /// Ends the work on the release while this process goes on: whoever follows the release has seen its end.
@@ -116,7 +125,7 @@ impl Store {
     /// When the lock's file cannot be opened.
     pub fn try_lock(&self, app: &AppName) -> Result<Option<AppLock>, StoreError> {
         let path = self.app_folder(app).join("lock");
-        let Some(file) = try_flock(&path)? else {
+        let Some(file) = lock::try_take(&path).map_err(StoreError::io("lock", &path))? else {
             return Ok(None);
         };
         failpoint::at("lock.taken");
@@ -156,7 +165,8 @@ impl Store {
     /// When the lock's file cannot be opened.
     pub fn try_use_registry(&self) -> Result<Option<File>, StoreError> {
         durable::create_folder(self.root())?;
-        try_locked(&self.root().join(REGISTRY), File::try_lock_shared)
+        let path = self.root().join(REGISTRY);
+        lock::try_share(&path).map_err(StoreError::io("lock", &path))
     }
 
     /// Has no release use the registry until the result is dropped. `None` while one does.
@@ -165,15 +175,14 @@ impl Store {
     /// When the lock's file cannot be opened.
     pub fn try_take_registry(&self) -> Result<Option<File>, StoreError> {
         durable::create_folder(self.root())?;
-        try_locked(&self.root().join(REGISTRY), File::try_lock)
+        let path = self.root().join(REGISTRY);
+        lock::try_take(&path).map_err(StoreError::io("lock", &path))
     }
 
     fn lock_all(&self, name: &str) -> Result<File, StoreError> {
         durable::create_folder(self.root())?;
         let path = self.root().join(name);
-        let file = durable::append(&path)?;
-        file.lock().map_err(StoreError::io("lock", &path))?;
-        Ok(file)
+        lock::take(&path).map_err(StoreError::io("lock", &path))
     }
 
     /// Who holds `app`'s lock, as far as it can be told.
@@ -182,56 +191,5 @@ impl Store {
         let file = File::open(self.app_folder(app).join("lock")).ok()?;
         file.take(4096).read_to_string(&mut text).ok()?;
         serde_json::from_str(&text).ok()
-    }
-}
-
-impl ReleaseDir {
-    /// Becomes the release's worker. `None` when it has one. An [`has_worker`](Self::has_worker) elsewhere
-    /// is in the way for a moment, so that a few tries are made.
-    ///
-    /// # Errors
-    /// When the lock's file cannot be opened.
-    pub fn try_work(&self) -> Result<Option<WorkerLock>, StoreError> {
-        for _ in 0..20 {
-            if let Some(file) = try_flock(&self.worker_lock())? {
-                failpoint::at("worker-lock.taken");
-                return Ok(Some(WorkerLock { file }));
-            }
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-        Ok(None)
-    }
-
-    /// Whether a process works on this release now.
-    pub fn has_worker(&self) -> bool {
-        File::open(self.worker_lock())
-            .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
-    }
-
-    fn worker_lock(&self) -> PathBuf {
-        self.path().join("worker")
-    }
-}
-
-fn try_flock(path: &Path) -> Result<Option<File>, StoreError> {
-    try_locked(path, File::try_lock)
-}
-
-fn try_locked(
-    path: &Path,
-    lock: impl FnOnce(&File) -> Result<(), TryLockError>,
-) -> Result<Option<File>, StoreError> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(StoreError::io("open", path))?;
-    match lock(&file) {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(StoreError::io("lock", path)(error)),
     }
 }

@@ -16,6 +16,7 @@
 //! proxy/                      the proxy's routes and its control socket
 //! ```
 
+mod action;
 mod app;
 mod audit;
 mod audit_repeats;
@@ -38,10 +39,11 @@ mod watch;
 
 use std::path::{Path, PathBuf};
 
-use crate::model::{AppName, ParseError, Slot};
+use crate::model::{AppName, Slot};
 
+pub use action::{Action, ActionOutcome};
 pub use app::AppFile;
-pub use audit::{Action, ActionOutcome, Actions, Line};
+pub use audit::{Actions, Line};
 pub use identity::Identity;
 pub use journal::{Journal, JournalError};
 pub use lock::{AppLock, Holder, KEYS_LOCK, WorkerLock};
@@ -166,33 +168,5 @@ impl Store {
                 Ok(Some(told.f_bavail.saturating_mul(told.f_frsize)))
             }
         }
-    }
-
-    /// The apps that were created, by name.
-    ///
-    /// # Errors
-    /// When the folder is there but cannot be listed.
-    pub fn apps(&self) -> Result<Vec<AppName>, StoreError> {
-        let folder = self.root.join("apps");
-        let entries = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(StoreError::io("list", &folder)(error)),
-        };
-        let mut names: Vec<AppName> = entries
-            .filter_map(Result::ok)
-            .filter_map(|entry| {
-                let name: Result<AppName, ParseError> = entry.file_name().to_str()?.parse();
-                name.ok()
-            })
-            .filter(|name| self.has_app(name))
-            .collect();
-        names.sort();
-        Ok(names)
-    }
-
-    /// Whether `app` was created: its `app.json` is there, readable or not.
-    pub fn has_app(&self, app: &AppName) -> bool {
-        self.app_folder(app).join(app::FILE).exists()
     }
 }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{Process, Store, StoreError, durable};
-use crate::failpoint;
+use crate::ground::durable::{is_left, is_new, replace_unsynced};
+use crate::ground::failpoint;
 use crate::model::{AppName, Asked, ReleaseId, Slot};
 
 /// A push under way whose branch has not moved yet.
@@ -36,10 +37,8 @@ impl Store {
         if !folder.is_dir() {
             durable::create_folder(&folder)?;
         }
-        let new = folder.join(format!(".{receiver}"));
         let text = serde_json::to_vec(note).expect("a note is JSON");
-        fs::write(&new, text).map_err(StoreError::io("write", &new))?;
-        fs::rename(&new, &path).map_err(StoreError::io("write", &path))?;
+        replace_unsynced(&path, &text).map_err(StoreError::io("write", &path))?;
         failpoint::at("push.noted");
         Ok(())
     }
@@ -62,9 +61,10 @@ impl Store {
         };
         let mut notes = Vec::new();
         for entry in folder.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            match name.trim_start_matches('.').parse::<Process>() {
+            let name = entry.file_name();
+            match name.to_string_lossy().parse::<Process>() {
                 Ok(receiver) if receiver.is_alive() => notes.extend(self.push_note(app, receiver)),
+                Err(()) if is_new(&name) && !is_left(&name) => {}
                 _ => drop(fs::remove_file(entry.path())),
             }
         }

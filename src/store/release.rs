@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{AppLock, Meant, Moment, Store, StoreError, WorkerLock, durable};
-use crate::failpoint;
+use crate::ground::{failpoint, lock};
 use crate::model::{AppName, By, Commit, Intent, ReleaseId, Slot, Source};
 
 const RECORD: &str = "record.json";
@@ -101,8 +101,7 @@ impl Store {
     /// When the lock's file cannot be opened.
     pub fn lock_numbers(&self, app: &AppName) -> Result<Numbers, StoreError> {
         let path = self.app_folder(app).join("numbers");
-        let file = durable::append(&path)?;
-        file.lock().map_err(StoreError::io("lock", &path))?;
+        let file = lock::take(&path).map_err(StoreError::io("lock", &path))?;
         Ok(Numbers {
             app: app.clone(),
             _file: file,
@@ -217,11 +216,36 @@ impl ReleaseDir {
         durable::read_sealed(&self.path.join(RECORD), FORMAT)
     }
 
+    /// Becomes the release's worker. `None` when it has one.
+    ///
+    /// # Errors
+    /// When the lock's file cannot be opened.
+    pub fn try_work(&self) -> Result<Option<WorkerLock>, StoreError> {
+        WorkerLock::try_take(&self.worker_lock())
+    }
+
+    /// Becomes the release's worker by the lock that was handed to this process as its standard input.
+    ///
+    /// # Errors
+    /// When standard input cannot be taken, or is not the lock of this release.
+    pub fn work_from_stdin(&self) -> Result<WorkerLock, StoreError> {
+        WorkerLock::from_stdin(&self.worker_lock())
+    }
+
+    /// Whether a process works on this release now.
+    pub fn has_worker(&self) -> bool {
+        lock::is_taken(&self.worker_lock())
+    }
+
+    fn worker_lock(&self) -> PathBuf {
+        self.path.join("worker")
+    }
+
     fn write_record(&self, record: &Record) -> Result<WorkerLock, StoreError> {
         let lock = self.try_work()?.expect("nobody else knows of a new release");
         durable::write_sealed(&self.path.join(RECORD), FORMAT, record)?;
         let folder = self.path.parent().expect("it stands in the app's folder");
-        durable::sync_folder(folder).map_err(StoreError::io("write", folder))?;
+        durable::sync_folder(folder)?;
         failpoint::at("number.durable");
         Ok(lock)
     }

@@ -1,13 +1,12 @@
 //! Sweeping: what killed processes have left half written goes.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use super::{AppLock, ReleaseDir, Store, StoreError};
-
-/// What the name of a file begins with that is not in its place yet.
-pub(super) const HALF_WRITTEN: &str = ".new-";
+use crate::ground::durable::is_new;
 
 impl Store {
     /// Removes the files of the locked app that a killed process was about to put into their places, and the
@@ -39,10 +38,11 @@ fn sweep_release(release: &ReleaseDir) -> Result<(), StoreError> {
     Ok(())
 }
 
-pub(super) fn sweep_folder(folder: &Path) -> Result<(), StoreError> {
+/// Removes what is not in its place yet: nobody else writes in `folder` while its lock is held.
+fn sweep_folder(folder: &Path) -> Result<(), StoreError> {
     for name in names(folder)? {
         let path = folder.join(&name);
-        if name.starts_with(HALF_WRITTEN) {
+        if is_new(OsStr::new(&name)) {
             fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
         }
     }
@@ -77,24 +77,24 @@ mod tests {
         }
         for file in [
             "1/record.json",
-            "1/.new-a",
+            "1/.deployer-7-0",
             "2/worker",
-            "2/.new-b",
+            "2/.deployer-7-0",
             "3/worker",
-            "3/.new-c",
+            "3/.deployer-7-0",
         ] {
             fs::write(releases.join(file), "").unwrap();
         }
-        fs::write(root.path().join("apps/shop/.new-d"), "").unwrap();
+        fs::write(root.path().join("apps/shop/.deployer-7-1"), "").unwrap();
         let lock = store.try_lock(&app).unwrap().unwrap();
         let at_work = store.release(&app, ReleaseId(3)).try_work().unwrap().unwrap();
 
         store.sweep(&lock).unwrap();
 
-        assert!(!root.path().join("apps/shop/.new-d").exists());
-        assert!(releases.join("1/record.json").exists() && !releases.join("1/.new-a").exists());
+        assert!(!root.path().join("apps/shop/.deployer-7-1").exists());
+        assert!(releases.join("1/record.json").exists() && !releases.join("1/.deployer-7-0").exists());
         assert!(!releases.join("2").exists());
-        assert!(releases.join("3/.new-c").exists());
+        assert!(releases.join("3/.deployer-7-0").exists());
         drop(at_work);
         store.sweep(&lock).unwrap();
         assert!(!releases.join("3").exists());

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::support::{Place, Tag, build, docker, docker_in, request, tree, write};
+use super::support::{Place, Tag, build, docker, docker_at, docker_in, request, tree, write};
+use super::tap::Tap;
 use deployer::engine::Engine;
 
 const FILES: &[&str] = &[
@@ -105,10 +106,10 @@ const PATTERNS: &[&str] = &[
 
 #[tokio::test]
 async fn every_pattern_leaves_out_what_the_docker_command_leaves_out() {
-    let engine = classic().await;
+    let both = Both::new().await;
     let mut differing = Vec::new();
     for pattern in PATTERNS {
-        differing.extend(difference(&engine, FILES, pattern).await);
+        differing.extend(both.difference(FILES, pattern).await);
     }
     assert!(differing.is_empty(), "{}", differing.join("\n"));
 }
@@ -126,7 +127,7 @@ async fn any_tree_and_any_patterns_leave_out_what_the_docker_command_leaves_out(
             .wrapping_add(1442695040888963407);
         (seed >> 33) as usize % below
     };
-    let engine = classic().await;
+    let both = Both::new().await;
     let mut differing = Vec::new();
     for _ in 0..rounds {
         let mut files = vec!["Dockerfile".to_owned()];
@@ -169,14 +170,14 @@ async fn any_tree_and_any_patterns_leave_out_what_the_docker_command_leaves_out(
             ));
         }
         let files: Vec<&str> = files.iter().map(String::as_str).collect();
-        differing.extend(difference(&engine, &files, &lines.join("\n")).await);
+        differing.extend(both.difference(&files, &lines.join("\n")).await);
     }
     assert!(differing.is_empty(), "{}", differing.join("\n"));
 }
 
 #[tokio::test]
 async fn a_wildcard_takes_back_what_is_in_a_folder_that_is_left_out() {
-    let engine = classic().await;
+    let engine = classic(super::support::host()).await;
     let folder = tree(&[
         ("Dockerfile", "FROM scratch\nCOPY . /in/\nCMD x\n"),
         ("d/e/a.txt", ""),
@@ -190,29 +191,60 @@ async fn a_wildcard_takes_back_what_is_in_a_folder_that_is_left_out() {
     );
 }
 
-async fn classic() -> Engine {
+async fn classic(host: String) -> Engine {
     let mut settings = Place::new().settings.clone();
     settings.builder = deployer::model::Builder::Classic;
+    settings.host = host;
     Engine::connect(&settings).await.unwrap()
 }
 
-/// How the two differ over a tree of `files` and an ignore file; none when they agree.
-async fn difference(engine: &Engine, files: &[&str], ignore: &str) -> Option<String> {
-    let folder = tree(&[]);
-    for file in files {
-        write(folder.path(), file, "");
+/// Deployer and the docker command, side by side.
+struct Both {
+    tap: Tap,
+    tapped: Engine,
+    engine: Engine,
+}
+
+impl Both {
+    async fn new() -> Self {
+        let tap = Tap::open();
+        Self {
+            tapped: classic(tap.host()).await,
+            engine: classic(super::support::host()).await,
+            tap,
+        }
     }
-    // Its own label, so that no other test has the same image and removes it.
-    let dockerfile = format!("FROM scratch\nLABEL of={:?}\nCOPY . /in/\nCMD x\n", folder.path());
-    write(folder.path(), "Dockerfile", &dockerfile);
-    write(folder.path(), ".dockerignore", ignore);
-    let (theirs, ours) = (
-        sent_by_docker(folder.path()),
-        sent_by_deployer(engine, folder.path()).await,
-    );
-    let (more, fewer) = (ours.difference(&theirs), theirs.difference(&ours));
-    let (more, fewer): (Vec<_>, Vec<_>) = (more.collect(), fewer.collect());
-    (ours != theirs).then(|| format!("{ignore:?}: sent though ignored {more:?}, missing {fewer:?}"))
+
+    /// How the two differ over a tree of `files` and an ignore file; none when they agree.
+    async fn difference(&self, files: &[&str], ignore: &str) -> Option<String> {
+        let folder = tree(&[]);
+        for file in files {
+            write(folder.path(), file, "");
+        }
+        // Its own label, so that no other test has the same image and removes it.
+        let dockerfile = format!("FROM scratch\nLABEL of={:?}\nCOPY . /in/\nCMD x\n", folder.path());
+        write(folder.path(), "Dockerfile", &dockerfile);
+        write(folder.path(), ".dockerignore", ignore);
+        // Where the same arrives the Engine makes the same of it. Else what it makes of it is what counts.
+        if self.send_the_same(folder.path()).await {
+            return None;
+        }
+        let (theirs, ours) = (
+            sent_by_docker(folder.path()),
+            sent_by_deployer(&self.engine, folder.path()).await,
+        );
+        let (more, fewer) = (ours.difference(&theirs), theirs.difference(&ours));
+        let (more, fewer): (Vec<_>, Vec<_>) = (more.collect(), fewer.collect());
+        (ours != theirs).then(|| format!("{ignore:?}: sent though ignored {more:?}, missing {fewer:?}"))
+    }
+
+    async fn send_the_same(&self, folder: &Path) -> bool {
+        docker_at(&self.tap.host(), folder, &["build", "-q", "."]);
+        let theirs = self.tap.take();
+        let _ = build(&self.tapped, &request(folder, "seen")).await;
+        let ours = self.tap.take();
+        theirs == ours
+    }
 }
 
 fn sent_by_docker(folder: &Path) -> BTreeSet<String> {

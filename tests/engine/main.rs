@@ -10,3 +10,4 @@ mod lease;
 mod network;
 mod registry;
 mod support;
+mod tap;

@@ -118,11 +118,15 @@ pub(crate) fn docker(args: &[&str]) -> String {
 }
 
 pub(crate) fn docker_in(folder: &Path, args: &[&str]) -> (bool, String) {
+    docker_at(&host(), folder, args)
+}
+
+pub(crate) fn docker_at(host: &str, folder: &Path, args: &[&str]) -> (bool, String) {
     let out = Command::new("docker")
         .args(args)
         .current_dir(folder)
         .env("DOCKER_BUILDKIT", "0")
-        .env("DOCKER_HOST", host())
+        .env("DOCKER_HOST", host)
         .output()
         .unwrap();
     let text = [out.stdout, out.stderr].concat();

@@ -112,6 +112,30 @@ fn a_wrong_configuration_keeps_nobody_from_uninstalling() {
     assert!(!root.path(INSTALLED).exists());
 }
 
+#[test]
+fn two_at_a_time_go_one_after_the_other() {
+    let root = Root::new();
+    let said = root.sh(&format!(
+        "(flock 9; touch /run/held; until [ -e /run/go ]; do sleep 0.05; done; touch /run/over) 9</etc &
+         until [ -e /run/held ]; do sleep 0.05; done
+         {DEPLOYER} install --dry-run >/run/dry
+         {DEPLOYER} install >/run/said &
+         install=$!
+         until grep -q '^waits for another' /run/said; do sleep 0.05; done
+         sleep 0.3
+         [ $(wc -l </run/said) = 1 ]
+         touch /run/go
+         wait $install
+         [ -e /run/over ]
+         cat /run/said"
+    ));
+    let said = said.good();
+    assert!(
+        said.starts_with("waits for another `deployer install` or `deployer uninstall` to end\n"),
+        "{said}"
+    );
+}
+
 /// Writes the configuration with this kind of proxy, whose part is in this folder, and installs.
 fn install_with(root: &Root, kind: &str, folder: &str) {
     root.sh(&format!(
@@ -186,7 +210,11 @@ fn uninstall_takes_away_what_every_kind_of_proxy_ever_got() {
     root.run(&[INSTALLED, "uninstall"]).good();
     assert_eq!(left_but_data(&root, &before), Vec::<PathBuf>::new());
 
-    // Killed anywhere, in either.
+    // Killed anywhere, in either. A killed process may be there still: one that nobody waits for.
+    root.deployer(&["install"]).good();
+    root.sh("echo >/usr/local/bin/.deployer-1-0").good();
+    root.deployer(&["uninstall"]).good();
+    assert_eq!(left_but_data(&root, &before), Vec::<PathBuf>::new());
     for pause in ["0.1", "0.3"] {
         root.sh(&format!("timeout -s KILL {pause} {DEPLOYER} install || true"))
             .good();

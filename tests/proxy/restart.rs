@@ -55,7 +55,7 @@ fn a_routes_file_of_a_newer_version_stops_the_start_and_is_left_alone() {
     let mut proxy = Proxy::start();
     end(&mut proxy.child);
     let file = proxy.state().join("routes.json");
-    let newer = deployer::model::sealed::seal(2, &serde_json::json!({"unheard": "of"}));
+    let newer = deployer::ground::sealed::seal(2, &serde_json::json!({"unheard": "of"}));
     fs::write(&file, newer).unwrap();
     let said = proxy.another(&[]).unwrap_err();
     assert!(said.contains("written by a newer deployer"), "{said}");
@@ -133,8 +133,9 @@ fn a_route_that_cannot_be_written_is_refused_and_nothing_changes() {
         Upstream::start("green", "127.0.0.3"),
     );
     proxy.send_to(&[&blue]);
-    // A folder in the new file's place is what even root cannot write to.
-    fs::create_dir(proxy.state().join("routes.json.new")).unwrap();
+    // A folder in the file's place is what even root cannot put a file into the place of.
+    fs::remove_file(proxy.state().join("routes.json")).unwrap();
+    fs::create_dir(proxy.state().join("routes.json")).unwrap();
     let refused = wait(
         proxy
             .control

@@ -200,8 +200,20 @@ fn an_event_stream_ends_in_form_behind_a_whole_event() {
 
     assert_eq!(client.chunk().unwrap().unwrap(), b"1\n\n");
     assert!(client.chunk().unwrap().is_none(), "the last chunk");
-    assert_eq!(rest(&mut client), b"\r\n");
+    reads(&mut client, b"\r\n");
     assert_eq!(drain.join().unwrap(), ONE_CLOSED);
+    // Its client was told that the connection stays, and may be sending the next request already.
+    assert_eq!(client.get("/").unwrap().text(), "green");
+    // Which may be such a stream, too.
+    client.say("GET /events HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    assert_eq!(client.head().unwrap().status, 200);
+    assert_eq!(client.chunk().unwrap().unwrap(), b"data: 0\n\n");
+    thread::sleep(PARTED);
+    sides.flip(Slot::Blue);
+    let green = [sides.green.address];
+    let drained = wait(sides.proxy.control.drain(&green, Duration::from_millis(100))).unwrap();
+    assert_eq!(drained, ONE_CLOSED);
+    assert!(client.chunk().unwrap().is_none(), "the last chunk");
 }
 
 #[test]
@@ -275,8 +287,16 @@ fn sigterm_ends_streams_in_form_and_soon() {
     terminate(&sides.proxy.child);
 
     assert!(events.chunk().unwrap().is_none());
-    assert_eq!(rest(&mut events), b"\r\n");
+    reads(&mut events, b"\r\n");
     assert_eq!(rest(&mut socket), GOING_AWAY);
+    // Longer than the proxy takes to look for connections to close, and shorter than it leaves one alone.
+    thread::sleep(Duration::from_millis(300));
+    let last = events.get("/").unwrap();
+    assert_eq!(
+        (last.text().as_str(), last.header("connection")),
+        ("blue", "close")
+    );
+    assert_eq!(rest(&mut events), b"");
     // The tests' patience is shorter than what requests in flight may take.
     until("the proxy has ended", || {
         sides.proxy.child.try_wait().unwrap().is_some()

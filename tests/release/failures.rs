@@ -36,28 +36,18 @@ pub(crate) fn fails(world: &World, repo: &Repo, slot: &str, step: &str, told: &[
     assert_eq!(world.containers(), before);
 }
 
-#[test]
-fn no_dockerfile() {
-    let (world, _, repo) = live("no-dockerfile", "");
-    repo.remove("Dockerfile").commit("none");
-    fails(&world, &repo, "green", "build", &["Dockerfile"]);
-}
-
-#[test]
-fn empty_dockerfile() {
-    let (world, _, repo) = live("empty-dockerfile", "");
-    repo.write("Dockerfile", "").commit("empty");
-    fails(&world, &repo, "blue", "build", &["Dockerfile", "empty"]);
-}
-
+/// One after the other in one world: after each, all is as if it had not been.
 #[test]
 fn build_that_fails() {
     let (world, _, repo) = live("build-fails", "");
-    repo.write(
-        "Dockerfile",
-        repo.dockerfile("RUN [\"/app\", \"--no-such\"]\nCOPY nowhere /\n"),
-    )
-    .commit("broken");
+    repo.remove("Dockerfile").commit("none");
+    fails(&world, &repo, "green", "build", &["Dockerfile"]);
+
+    repo.write("Dockerfile", "").commit("empty");
+    fails(&world, &repo, "blue", "build", &["Dockerfile", "empty"]);
+
+    let broken = repo.dockerfile("RUN [\"/app\", \"--no-such\"]\nCOPY nowhere /\n");
+    repo.write("Dockerfile", broken).commit("broken");
     fails(&world, &repo, "green", "build", &["nowhere"]);
 }
 
@@ -66,40 +56,13 @@ fn image_without_a_port() {
     let (world, _, repo) = live("no-expose", "");
     let silent = repo.dockerfile("").replace("EXPOSE 8080\n", "");
     repo.write("Dockerfile", silent).commit("no port");
-    fails(
-        &world,
-        &repo,
-        "green",
-        "build",
-        &["names no port", "EXPOSE", "container_port"],
-    );
-}
+    let told = ["names no port", "EXPOSE", "container_port"];
+    fails(&world, &repo, "green", "build", &told);
 
-#[test]
-fn image_with_several_ports() {
-    let (world, _, repo) = live("two-ports", "");
-    repo.write("Dockerfile", repo.dockerfile("EXPOSE 9090\n"))
-        .commit("two ports");
-    fails(
-        &world,
-        &repo,
-        "blue",
-        "build",
-        &["several ports (8080, 9090)", "container_port"],
-    );
-}
-
-#[test]
-fn container_that_ends_at_once() {
-    let (world, _, repo) = live("exits", "");
-    repo.unwell("v2", "FAIL", "exit");
-    fails(
-        &world,
-        &repo,
-        "green",
-        "probe",
-        &["exit code 7", "cannot start: FAIL=exit"],
-    );
+    let two = repo.dockerfile("EXPOSE 9090\n");
+    repo.write("Dockerfile", two).commit("two ports");
+    let told = ["several ports (8080, 9090)", "container_port"];
+    fails(&world, &repo, "blue", "build", &told);
 }
 
 #[test]
@@ -115,34 +78,25 @@ fn probe_that_is_answered_500() {
     );
 }
 
+/// One after the other in one world: after each, all is as if it had not been.
 #[test]
-fn probe_that_hangs() {
-    let (world, _, repo) = live("hangs", "probe = { deadline = \"2s\", timeout = \"500ms\" }");
-    repo.unwell("v2", "FAIL", "hang");
-    fails(
-        &world,
-        &repo,
-        "blue",
-        "probe",
-        &["last answer: none on / within 0.50 s"],
-    );
-}
+fn app_that_never_answers() {
+    let (world, _, repo) = live("silent", "probe = { deadline = \"2s\", timeout = \"500ms\" }");
+    repo.unwell("v2", "FAIL", "exit");
+    let told = ["exit code 7", "cannot start: FAIL=exit"];
+    fails(&world, &repo, "green", "probe", &told);
 
-#[test]
-fn app_that_never_listens() {
-    let (world, _, repo) = live("nolisten", "probe = { deadline = \"2s\" }");
-    repo.unwell("v2", "FAIL", "nolisten");
-    fails(
-        &world,
-        &repo,
-        "green",
-        "probe",
-        &[
-            "not ready within 2",
-            ":8080: Connection refused",
-            "nothing in the container listens yet",
-        ],
-    );
+    repo.unwell("v3", "FAIL", "hang");
+    let told = ["last answer: none on / within 0.50 s"];
+    fails(&world, &repo, "blue", "probe", &told);
+
+    repo.unwell("v4", "FAIL", "nolisten");
+    let told = [
+        "not ready within 2",
+        ":8080: Connection refused",
+        "nothing in the container listens yet",
+    ];
+    fails(&world, &repo, "green", "probe", &told);
 }
 
 #[test]

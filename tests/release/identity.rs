@@ -183,7 +183,7 @@ fn a_state_of_before_is_known_by_what_runs_and_written_down_whenever_it_is_kille
             .unwrap()
             .map(|entry| entry.unwrap().file_name());
         let half: Vec<_> = names
-            .filter(|name| name.to_str().unwrap().starts_with(".new-"))
+            .filter(|name| name.to_str().unwrap().starts_with(".deployer-"))
             .collect();
         assert!(half.is_empty(), "{point}: {half:?}");
         world.recovers(&point.to_string());

@@ -6,6 +6,10 @@ mod ci;
 mod commands;
 mod crash;
 mod door;
+mod durable;
+#[path = "../durable/mod.rs"]
+#[allow(dead_code, reason = "not every part of it is used by both")]
+mod durable_calls;
 mod engine;
 mod failures;
 mod faults;

@@ -105,7 +105,7 @@ async fn pass_on(client: &mut Client, exchange: &mut Exchange, answer: Answer) -
     client.stream.is_unframed = false;
     match exchange.discard(client) {
         false => Then::Goodbye,
-        true if closes || delivery.has_parted() => Then::Close,
+        true if closes || delivery.ends_with_connection() => Then::Close,
         true => Then::Next,
     }
 }

@@ -18,6 +18,10 @@ pub(super) const SWEEP: Duration = Duration::from_millis(100);
 /// How long an endless stream may take to end in form before it is broken off, in milliseconds.
 const PARTING: u64 = 1_500;
 
+/// How long a connection must have been without a request before it is closed at a proxy's end, in milliseconds. Its client was
+/// told that it stays, and may be sending one. Longer than nginx, HAProxy and Caddy in front use a connection for.
+const RESTED: u64 = 1_000;
+
 /// How long a client may be left alone while it is being answered, in milliseconds. Longer than answers take under load:
 /// a sweep that pokes half of the connections makes all of them wait.
 const BRIEF: u64 = 1_000;
@@ -296,6 +300,7 @@ impl Pulse {
     pub(super) fn rest(&self) {
         self.serving.store(0, Relaxed);
         self.unwatched.store(false, Relaxed);
+        self.parting.store(0, Relaxed);
         self.enter(Phase::Idle);
     }
 
@@ -371,9 +376,15 @@ impl Pulse {
         (waits && serving != 0 && self.stayed() >= patience).then_some(serving)
     }
 
-    /// Closes the connection if no request is under way.
+    /// Closes the connection if no request is under way, and none was for a second.
     pub(super) fn retire(&self) {
-        self.order(RETIRE);
+        if self.has_rested() {
+            self.order(RETIRE);
+        }
+    }
+
+    fn has_rested(&self) -> bool {
+        matches!(self.phase(), Phase::Fresh | Phase::Idle) && self.stayed() >= RESTED
     }
 
     fn order_of(&self, upstream: u64, order: u8) {
@@ -412,7 +423,7 @@ impl Pulse {
             () if cut && self.may_part() => Ruling::Part,
             () if cut || lost => Ruling::Cut,
             () if has(LOOK) => self.overstayed(limits),
-            () if has(RETIRE) && matches!(self.phase(), Phase::Fresh | Phase::Idle) => Ruling::Close,
+            () if has(RETIRE) && self.has_rested() => Ruling::Close,
             () => Ruling::Go,
         };
         if ruling != Ruling::Go {

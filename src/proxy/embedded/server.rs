@@ -19,7 +19,7 @@ use super::listen::{Doors, Inherited, Prepared};
 use super::listener::{Listener, Place};
 use super::succession::Predecessor;
 use super::table::Door;
-use crate::failpoint;
+use crate::ground::failpoint;
 use crate::model::AppName;
 use crate::proxy::answers::{Applied, ClosedPort, Drained, OutInstance};
 use crate::proxy::error::ProxyError;

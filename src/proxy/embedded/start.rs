@@ -1,15 +1,14 @@
 //! The start: possess the folder, restore the routes, accept.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::future::Future;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Seek, Write};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::FlockOperation;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -26,11 +25,10 @@ use super::succession::{Ended, Predecessor, Tasks, offer};
 use super::table::Door;
 use super::takeover::{self, Handover};
 use super::watch;
-use crate::failpoint;
+use crate::ground::{durable, failpoint, lock};
 use crate::model::{ProxyKind, ProxySettings};
 use crate::proxy::error::ProxyError;
 use crate::proxy::file;
-use crate::proxy::in_use::FILE as KIND;
 use crate::proxy::route::StoredRoute;
 use crate::proxy::say;
 
@@ -98,8 +96,7 @@ pub async fn serve(options: ServerOptions, shutdown: impl Future<Output = ()>) -
     let mut possession = Possession::take(&state, upgrade)?;
 
     failpoint::at("proxy.locked");
-    file::sweep(&state, ROUTES);
-    file::sweep(&state, KIND);
+    durable::sweep(&state);
     let loaded = file::load::<Vec<StoredRoute>>(&state, ROUTES)?;
     let routes = loaded.content.unwrap_or_default();
     let plane = Plane::start(threads, Limits::from(&settings), settings.trusted.clone())
@@ -250,23 +247,14 @@ impl Possession {
 fn lock_folder(folder: &Path) -> Result<OwnedFd, ProxyError> {
     let path = folder.join("lock");
     let failed = |error: io::Error| ProxyError::failed(format!("cannot lock {}: {error}", path.display()));
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(failed)?;
-    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        let mut pid = String::new();
-        let _ = (&mut file).take(20).read_to_string(&mut pid);
+    let Some(mut file) = lock::try_take(&path).map_err(failed)? else {
+        let pid = fs::read_to_string(&path).unwrap_or_default();
         return Err(ProxyError::failed(format!(
             "another proxy runs already on {} (pid {}). Hint: `deployer proxy run --upgrade` takes over from it",
             folder.display(),
             pid.trim()
         )));
-    }
+    };
     note_pid(&mut file).map_err(failed)?;
     Ok(file.into())
 }
@@ -278,7 +266,7 @@ fn note_pid(file: &mut File) -> io::Result<()> {
 }
 
 fn prepare_folder(folder: &Path) -> Result<(), ProxyError> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    let made = durable::make_folder(folder, 0o700);
     made.and_then(|()| fs::set_permissions(folder, fs::Permissions::from_mode(0o700)))
         .map_err(|error| ProxyError::failed(format!("cannot use the folder {}: {error}", folder.display())))
 }

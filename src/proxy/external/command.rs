@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::child::{self, Ended};
+use crate::ground::child::{self, Ended};
 use crate::model::escaped;
 
 /// How long a check or a reload may take.

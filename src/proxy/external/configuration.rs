@@ -4,20 +4,17 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddrV4;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::door::{CHECK, VERSION};
 use super::view::{VERSION_HOST, View};
 use super::way::Way;
-use super::{CHECK, command, door};
-use crate::failpoint;
+use super::{command, door};
+use crate::ground::{durable, failpoint};
 use crate::model::{Program, ProxySettings};
 use crate::proxy::error::ProxyError;
-use crate::proxy::{exchange, file};
-
-/// The answer's header at [`VERSION_HOST`].
-pub(super) const VERSION: &str = "deployer-configuration";
+use crate::proxy::exchange;
 
 /// How long a program may take to put a configuration in force that it was told to read.
 const TAKES_EFFECT: Duration = Duration::from_secs(10);
@@ -315,17 +312,17 @@ impl Configuration<'_> {
 
     fn write(&self, text: &str) -> Result<(), ProxyError> {
         let folder = self.file.parent().unwrap_or(Path::new("/"));
-        make_readable(folder).map_err(|error| self.failed("written", &error))?;
+        durable::make_folder(folder, 0o755).map_err(|error| self.failed("written", &error))?;
         // Of a deployer that was killed while the program was tried without.
         let _ = fs::remove_file(self.away());
         self.make_beside()?;
-        file::replace(&self.file, text.as_bytes(), MODE).map_err(|error| self.failed("written", &error))
+        durable::replace(&self.file, MODE, text.as_bytes()).map_err(|error| self.failed("written", &error))
     }
 
     /// What the configuration needs to be taken, as empty as it can be.
     fn make_beside(&self) -> Result<(), ProxyError> {
         match &self.beside {
-            Some(beside) if !beside.exists() => file::replace(beside, b"", MODE).map_err(|error| {
+            Some(beside) if !beside.exists() => durable::replace(beside, MODE, b"").map_err(|error| {
                 ProxyError::refused(format!("{} cannot be written: {error}", beside.display()))
             }),
             _ => Ok(()),
@@ -363,16 +360,4 @@ fn missed(check: &[String], why: &str) -> String {
         true => String::new(),
         false => format!(" ({})", places.join(", ")),
     }
-}
-
-/// Makes `folder`, and its parents, readable by everybody whatever the umask says.
-pub(super) fn make_readable(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = folder.parent() {
-        make_readable(parent)?;
-    }
-    fs::DirBuilder::new().mode(0o755).create(folder)?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
 }

@@ -9,11 +9,18 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 use sha2::{Digest, Sha256};
 
-use super::CHECK;
-use super::configuration::VERSION;
 use super::view::VERSION_HOST;
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange;
+
+/// The header of a request that asks which release answers; its value is a token that only deployer knows.
+pub(super) const CHECK: &str = "deployer-check";
+
+/// The answer's header: `APP/SLOT/LANE`.
+pub(super) const RELEASE: &str = "deployer-release";
+
+/// The answer's header at [`VERSION_HOST`].
+pub(super) const VERSION: &str = "deployer-configuration";
 
 /// The ports that are tried, in this order: below those that Linux gives to outgoing connections.
 const PORTS: std::ops::Range<u16> = 7980..8000;

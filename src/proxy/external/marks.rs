@@ -14,9 +14,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::configuration::make_readable;
 use super::kept::Choice;
-use crate::failpoint;
+use crate::ground::{durable, failpoint};
 use crate::model::{AppName, Lane, Slot};
 
 /// The markers of a program.
@@ -48,8 +47,8 @@ impl Marks {
                 fs::remove_dir_all(entry.path())?;
             }
         }
-        File::open(&self.folder)?.sync_all()?;
-        File::open(self.folder.parent().unwrap_or(Path::new("/")))?.sync_all()
+        durable::sync_folder(&self.folder)?;
+        durable::sync_folder(self.folder.parent().unwrap_or(Path::new("/")))
     }
 
     /// Where nothing is served yet, first which and then that it is; so no reader is led to a lane that is not meant.
@@ -72,7 +71,7 @@ impl Marks {
         }
         failpoint::at("marks.set");
         // Also what stood so already: whoever set it may have been killed before it was durable.
-        File::open(&folder)?.sync_all()
+        durable::sync_folder(&folder)
     }
 
     /// Whether anything was ever chosen.
@@ -106,6 +105,14 @@ impl Marks {
             }
         })
         .collect()
+    }
+}
+
+/// Makes `folder` where it is missing, for the program to read, whoever that runs as.
+fn make_readable(folder: &Path) -> io::Result<()> {
+    match folder.is_dir() {
+        true => Ok(()),
+        false => durable::make_folder(folder, 0o755),
     }
 }
 

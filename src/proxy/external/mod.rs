@@ -12,6 +12,7 @@ mod caddy;
 mod command;
 mod configuration;
 mod door;
+mod flip;
 mod haproxy;
 mod kept;
 mod marks;
@@ -20,38 +21,26 @@ mod slot_ports;
 mod view;
 mod way;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddrV4;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-use rustix::fs::FlockOperation;
+use std::time::Duration;
 
 use self::configuration::Configuration;
 use self::kept::Kept;
 use self::view::View;
 use self::way::Way;
-use super::answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
+use super::answers::Applied;
 use super::error::ProxyError;
 use super::file;
 use super::route::AppRoute;
-use crate::failpoint;
-use crate::model::{AppName, Program, ProxyKind, ProxySettings, Settings, Subnet};
+use crate::ground::{durable, failpoint, lock};
+use crate::model::{Program, ProxyKind, ProxySettings, Settings, Subnet};
 
 /// Where the routes are kept in the program's folder of the state folder.
 pub(super) const ROUTES: &str = "external.json";
-
-/// How often in-flight counts are looked at while a drain waits.
-const LOOK: Duration = Duration::from_millis(50);
-
-/// The header of a request that asks which release answers; its value is a token that only deployer knows.
-const CHECK: &str = "deployer-check";
-
-/// The answer's header: `APP/SLOT/LANE`.
-const RELEASE: &str = "deployer-release";
 
 /// A program that is not deployer's own, as the proxy.
 #[derive(Debug)]
@@ -111,39 +100,13 @@ impl External {
     ///
     /// # Errors
     /// When it does not.
-    pub async fn ready(&self) -> Result<(), ProxyError> {
+    pub(super) async fn answers(&self) -> Result<(), ProxyError> {
         let kept = self.kept()?;
         let configuration = self.configuration(kept.door);
         match configuration.file.exists() && !(self.is_flipping() && kept.is_new()) {
             true => configuration.version(&kept.check).await.map(drop),
             false => Ok(()),
         }
-    }
-
-    /// As [`Proxy::put_route`](super::Proxy::put_route).
-    ///
-    /// # Errors
-    /// [`ProxyError::Refused`] when the route clashes with another, or the program refuses its configuration: then the
-    /// former one is back, and nothing has changed.
-    pub async fn put_route(&self, route: &AppRoute) -> Result<Applied, ProxyError> {
-        let _changing = self.lock().await?;
-        let mut kept = self.kept_with_door().await?;
-        route
-            .check(kept.routes(), self.settings.listen.port())
-            .map_err(ProxyError::refused)?;
-        kept.put(route, self.subnet)?;
-        let own: Vec<u16> = route.ports().collect();
-        self.leave_out_taken(&mut kept, |port| own.contains(&port), slot_ports::AT_A_FLIP)
-            .await?;
-        self.put_in_force(&kept).await?;
-        let closed = slot_ports::told(&kept, self.settings.slot_listen);
-        Ok(Applied {
-            closed: closed
-                .into_iter()
-                .filter(|closed| own.contains(&closed.port))
-                .collect(),
-            check: kept.check,
-        })
     }
 
     /// Which slot ports the configuration has to do without: one that somebody else has would keep it from being taken,
@@ -159,35 +122,12 @@ impl External {
         Ok(())
     }
 
-    /// As [`Proxy::closed_ports`](super::Proxy::closed_ports).
-    ///
-    /// # Errors
-    /// When what is kept cannot be read.
-    pub fn closed_ports(&self) -> Result<Vec<ClosedPort>, ProxyError> {
-        let kept = self.kept_already()?;
-        Ok(kept.map_or_else(Vec::new, |kept| {
-            slot_ports::told(&kept, self.settings.slot_listen)
-        }))
-    }
-
-    /// As [`Proxy::remove_route`](super::Proxy::remove_route).
-    ///
-    /// # Errors
-    /// As for [`External::put_route`].
-    pub async fn remove_route(&self, app: &AppName) -> Result<(), ProxyError> {
-        let _changing = self.lock().await?;
-        let mut kept = self.kept_with_door().await?;
-        if kept.remove(app) {
-            self.put_in_force(&kept).await?;
-        }
-        Ok(())
-    }
-
     /// Makes sure that the program has the configuration for standing in front of the embedded proxy.
     ///
     /// # Errors
-    /// As for [`External::put_route`].
-    pub async fn put_front(&self) -> Result<(), ProxyError> {
+    /// [`ProxyError::Refused`] when the program refuses its configuration: then the former one is back, and nothing has
+    /// changed.
+    pub(super) async fn put_front(&self) -> Result<(), ProxyError> {
         let _changing = self.lock().await?;
         let kept = self.kept_with_door().await?;
         self.keep_token(&kept)?;
@@ -203,7 +143,7 @@ impl External {
     /// # Errors
     /// [`ProxyError::Refused`] when a route clashes with another, or the program refuses its configuration: the former
     /// one is back.
-    pub async fn prepare(&self, routes: &[AppRoute]) -> Result<(), ProxyError> {
+    pub(super) async fn try_configuration(&self, routes: &[AppRoute]) -> Result<(), ProxyError> {
         let _changing = self.lock().await?;
         let kept = self.kept_of(routes).await?;
         self.keep_token(&kept)?;
@@ -214,11 +154,11 @@ impl External {
     }
 
     /// Has the program take everything that is not the public port or a slot port, with what is chosen for `routes`; after
-    /// [`External::prepare`]. From then on [`External::check`] asks for every app. Gives the token for that.
+    /// [`External::try_configuration`]. From then on every app can be asked for. Gives the token for that.
     ///
     /// # Errors
-    /// When the program does not run, or does not take it. What was written is for [`External::leave`].
-    pub async fn rehearse(&self, routes: &[AppRoute]) -> Result<Applied, ProxyError> {
+    /// When the program does not run, or does not take it. What was written is for [`External::remove`].
+    pub(super) async fn put_all_but_ports(&self, routes: &[AppRoute]) -> Result<Applied, ProxyError> {
         let _changing = self.lock().await?;
         let kept = self.kept_of(routes).await?;
         let view = self.view(&kept);
@@ -240,7 +180,7 @@ impl External {
     ///
     /// # Errors
     /// [`ProxyError::Refused`] when it does not: the user's own part names something of deployer's.
-    pub async fn can_leave(&self) -> Result<(), ProxyError> {
+    pub(super) async fn can_do_without(&self) -> Result<(), ProxyError> {
         let _changing = self.lock().await?;
         let kept = self.kept()?;
         self.configuration(kept.door).check_without().await
@@ -249,8 +189,8 @@ impl External {
     /// Puts `routes`, and no others, in force, by one reload where the configuration differs.
     ///
     /// # Errors
-    /// As for [`External::put_route`].
-    pub async fn put_all(&self, routes: &[AppRoute]) -> Result<Applied, ProxyError> {
+    /// As for [`External::put_front`].
+    pub(super) async fn put_all(&self, routes: &[AppRoute]) -> Result<Applied, ProxyError> {
         let _changing = self.lock().await?;
         let mut kept = self.kept_of(routes).await?;
         self.keep_token(&kept)?;
@@ -277,7 +217,7 @@ impl External {
     ///
     /// # Errors
     /// When the files cannot be removed, or the program cannot be reloaded.
-    pub async fn leave(&self) -> Result<(), ProxyError> {
+    pub(super) async fn remove(&self) -> Result<(), ProxyError> {
         let _changing = self.lock().await?;
         let former = self.kept()?;
         let view = self.view(&former);
@@ -324,21 +264,11 @@ impl External {
         Ok(())
     }
 
-    /// Every route, as the program really routes: a slot that it does not send where deployer wants it has no target.
-    ///
-    /// # Errors
-    /// When the program, or its markers, cannot be asked.
-    pub async fn routes(&self) -> Result<Vec<AppRoute>, ProxyError> {
-        let kept = self.kept()?;
-        let chosen = self.way.chosen(&self.view(&kept)).await?;
-        Ok(kept.routes_as(&chosen))
-    }
-
     /// What is not as it should be beside the routes: a sentence each. Before the first route there is nothing to be.
     ///
     /// # Errors
     /// When what is kept cannot be read.
-    pub async fn problems(&self) -> Result<Vec<String>, ProxyError> {
+    pub(super) async fn mismatches(&self) -> Result<Vec<String>, ProxyError> {
         let Some(kept) = self.kept_already()? else {
             return Ok(Vec::new());
         };
@@ -347,68 +277,6 @@ impl External {
         }
         let view = self.view(&kept);
         self.configuration(kept.door).problems(&view, &kept.check).await
-    }
-
-    /// The instances that the program itself has found to be down.
-    ///
-    /// # Errors
-    /// When it cannot be asked.
-    pub async fn out(&self) -> Result<Vec<OutInstance>, ProxyError> {
-        let kept = self.kept()?;
-        let view = self.view(&kept);
-        Ok(kept.routed_of(self.way.out(&view).await?))
-    }
-
-    /// Waits until nothing is in flight on `upstreams`, or until `deadline`. Nothing is broken off: what is left ends
-    /// with its instance.
-    ///
-    /// # Errors
-    /// When the program cannot be asked.
-    pub async fn drain(&self, upstreams: &[SocketAddrV4], deadline: Duration) -> Result<Drained, ProxyError> {
-        let began = Instant::now();
-        let view = self.view(&self.kept()?);
-        let before = self.way.in_flight(&view, upstreams).await?;
-        let mut left = before;
-        while left > 0 && began.elapsed() < deadline {
-            tokio::time::sleep(LOOK.min(deadline.saturating_sub(began.elapsed()))).await;
-            left = self.way.in_flight(&view, upstreams).await?;
-        }
-        Ok(Drained {
-            finished: before.saturating_sub(left),
-            cut: left,
-            closed: 0,
-        })
-    }
-
-    /// Asks for `path` of `host` where only deployer's part of the configuration answers, by the choice that the public
-    /// port goes by, and gives which release of `app` has answered.
-    ///
-    /// # Errors
-    /// When nothing answers there.
-    pub async fn check(
-        &self,
-        app: &AppName,
-        host: &str,
-        path: &str,
-        check: &str,
-    ) -> Result<Checked, ProxyError> {
-        let kept = self.kept()?;
-        let headers = [(CHECK, check)];
-        let asked = door::ask(kept.door, self.settings.listen, host, path, &headers).await;
-        let (status, headers) = asked?;
-        let told = headers.get(RELEASE).and_then(|value| value.to_str().ok());
-        Ok(Checked {
-            status: status.as_u16(),
-            release: told.and_then(|told| kept.release(app, told)),
-        })
-    }
-
-    /// The token of a check.
-    ///
-    /// # Errors
-    /// When what is kept cannot be read.
-    pub(super) fn token(&self) -> Result<String, ProxyError> {
-        Ok(self.kept()?.check)
     }
 
     fn is_flipping(&self) -> bool {
@@ -481,16 +349,12 @@ impl External {
     /// One change of the routes at a time, whoever makes it.
     async fn lock(&self) -> Result<File, ProxyError> {
         let folder = self.state.clone();
+        let part = self.folder();
         let locked = tokio::task::spawn_blocking(move || -> io::Result<File> {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&folder)?;
-            let mut options = OpenOptions::new();
-            options.create(true).truncate(false).write(true).mode(0o600);
-            let lock = options.open(folder.join("external.lock"))?;
-            rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
-            file::sweep(&folder, ROUTES);
+            durable::make_folder(&folder, 0o700)?;
+            let lock = lock::take(&folder.join("external.lock"))?;
+            durable::sweep(&folder);
+            durable::sweep(&part);
             Ok(lock)
         });
         let locked = locked.await.map_err(io::Error::other).flatten();

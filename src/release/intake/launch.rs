@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
-use crate::failpoint;
+use crate::ground::failpoint;
 use crate::model::{Intent, ReleaseId, Slot, Source};
 use crate::release::audit;
 use crate::release::context::{App, Context};

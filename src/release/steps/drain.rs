@@ -18,6 +18,7 @@ pub(in crate::release) async fn drain(work: &mut Work<'_>) -> Done {
     let drained = work
         .context
         .proxy
+        .current()?
         .drain(&left, work.attempt.app.settings.drain_deadline)
         .await?;
     let (finished, cut) = (drained.finished, drained.cut);

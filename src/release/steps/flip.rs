@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use tokio::{join, try_join};
 
-use crate::failpoint;
+use crate::ground::failpoint;
 use crate::proxy::{AppRoute, Applied, ProxyError};
 use crate::release::entry::Learned;
 use crate::release::instances::{instances_of, settle};
@@ -31,7 +31,7 @@ pub(in crate::release) async fn proxy_answers(work: &mut Work<'_>) -> anyhow::Re
     if let Some(differs) = work.context.proxy.differs() {
         work.log.line(&format!(" note: {differs}"));
     }
-    work.context.proxy.ready().await?;
+    work.context.proxy.current()?.ready().await?;
     Ok(())
 }
 
@@ -74,7 +74,7 @@ pub(in crate::release) async fn flip(work: &mut Work<'_>) -> Done {
 /// there was anything to do.
 pub(in crate::release) async fn flip_back(work: &mut Work<'_>) -> anyhow::Result<Option<String>> {
     let wanted = route_of(&work.attempt.app, &work.attempt.before);
-    let routes = patiently(|| work.context.proxy.routes()).await?;
+    let routes = patiently(async || work.context.proxy.current()?.routes().await).await?;
     let in_force = routes
         .into_iter()
         .find(|route| route.app == work.attempt.app.name);
@@ -82,7 +82,8 @@ pub(in crate::release) async fn flip_back(work: &mut Work<'_>) -> anyhow::Result
         None if work.attempt.before.slots.is_empty() => return Ok(None),
         Some(route) if goes_to_the_same(&route, &wanted) => return Ok(None),
         Some(_) if work.attempt.before.slots.is_empty() => {
-            work.context.proxy.remove_route(&work.attempt.app.name).await?
+            let proxy = work.context.proxy.current()?;
+            proxy.remove_route(&work.attempt.app.name).await?;
         }
         _ => drop(put(work, &wanted).await?),
     }
@@ -126,13 +127,9 @@ async fn patiently<T>(ask: impl AsyncFn() -> Result<T, ProxyError>) -> Result<T,
 
 /// A rule of the user's in front of the app is told, and stops nothing: what proves the flip was asked behind it.
 async fn what_visitors_see(work: &Work<'_>) -> Option<VisitorsSee> {
-    let side = work
-        .context
-        .proxy
-        .current()
-        .ok()
-        .filter(|_| work.attempt.promotes())?;
-    visitor::sees(work.context, &side, &work.attempt.app, VISIT).await
+    let proxy = work.context.proxy.current().ok();
+    let proxy = proxy.filter(|_| work.attempt.promotes())?;
+    visitor::sees(work.context, proxy.as_ref(), &work.attempt.app, VISIT).await
 }
 
 /// A request by the choice that the public port goes by must be answered by the release that the route names, when it
@@ -147,6 +144,7 @@ async fn shows_the_new_release(work: &Work<'_>, applied: &Applied) -> anyhow::Re
     let checked = work
         .context
         .proxy
+        .current()?
         .check(&work.attempt.app.name, &host, path, &applied.check)
         .await
         .with_context(|| format!("no answer from the proxy of {public}"))?;

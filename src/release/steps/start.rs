@@ -133,7 +133,7 @@ async fn clear_lane(work: &Work<'_>, running: &Running, ground: &Ground<'_>) -> 
     if strays.is_empty() {
         return Ok(());
     }
-    let routes = work.context.proxy.routes().await?;
+    let routes = work.context.proxy.current()?.routes().await?;
     if let Some(routed) = strays.iter().find(|stray| is_routed(&routes, stray)) {
         let app = &work.attempt.app.name;
         bail!(say::lane_is_routed(app, running.lane, routed.release));
@@ -188,15 +188,20 @@ async fn let_end(work: &Work<'_>) {
         return;
     };
     let deadline = work.attempt.app.settings.drain_deadline;
-    // A proxy that does not answer has nothing in flight.
-    let _ = work.context.proxy.drain(running.upstreams(), deadline).await;
+    if let Ok(proxy) = work.context.proxy.current() {
+        // A proxy that does not answer has nothing in flight.
+        let _ = proxy.drain(running.upstreams(), deadline).await;
+    }
 }
 
 /// Makes sure that no route names instances that are about to go. The journal says so already; this is for the
 /// journal whose last line was damaged.
 async fn leave_route(work: &Work<'_>) -> Result<()> {
     let attempt = &work.attempt;
-    let Ok(routes) = work.context.proxy.routes().await else {
+    let Ok(proxy) = work.context.proxy.current() else {
+        return Ok(());
+    };
+    let Ok(routes) = proxy.routes().await else {
         return Ok(());
     };
     let targets = routes

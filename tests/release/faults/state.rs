@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use deployer::model::sealed;
+use deployer::ground::sealed;
 
 use super::Random;
 use crate::failures::live;
@@ -175,7 +175,7 @@ fn standby_that_is_stopped_is_rebuilt_from_the_labels_of_one_instance() {
 /// A line of a journal as a newer deployer may write it.
 fn line_of_a_newer_deployer() -> String {
     let body = serde_json::json!({ "format": 2, "at": "later", "entry": { "entry": "observed" } });
-    format!("{} {body}\n", deployer::model::sealed::checksum(&body))
+    format!("{} {body}\n", deployer::ground::sealed::checksum(&body))
 }
 
 #[test]

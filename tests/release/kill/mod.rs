@@ -1,4 +1,4 @@
-//! SIGKILL at every fail point (`src/failpoint.rs`), under traffic: of the worker, of the hook or the command that
+//! SIGKILL at every fail point (`src/ground/failpoint.rs`), under traffic: of the worker, of the hook or the command that
 //! follows it, and of the proxy. Each way of a release is traced first, so that a new point is tried without anyone
 //! adding it to a list.
 //!

@@ -72,7 +72,8 @@ impl Docker {
     /// Says, in one sentence, that there is no Engine; tests that need one never pass without.
     #[track_caller]
     pub(crate) fn need(&self) {
-        let answer = self.run(&["version", "--format", "{{.Server.Version}}"]);
+        // Not its version: it runs two other programs to tell that.
+        let answer = self.run(&["ps", "-q", "--last", "1"]);
         let reason = answer.stderr.lines().next_back().unwrap_or_default();
         assert!(
             answer.code == Some(0),
@@ -115,9 +116,8 @@ impl Docker {
     /// test's image may be the same one.
     pub(crate) fn remove_all(&self, network: &str, registry: &str) {
         let filter = format!("label=deployer.network={network}");
-        for id in self.run(&["ps", "-aq", "--filter", &filter]).stdout.lines() {
-            self.run(&["rm", "-f", "-v", id]);
-        }
+        let containers = self.run(&["ps", "-aq", "--filter", &filter]).stdout;
+        self.run_with(&["rm", "-f", "-v"], containers.lines());
         self.remove_images(registry);
         self.run(&["network", "rm", network]);
     }
@@ -127,6 +127,7 @@ impl Docker {
     pub(crate) fn remove_images(&self, registry: &str) {
         let format = "{{.Repository}}\t{{.Tag}}\t{{.Digest}}";
         let images = self.run(&["images", "--digests", "--format", format]).stdout;
+        let mut names = Vec::new();
         for line in images.lines() {
             let [repository, tag, digest]: [&str; 3] = line
                 .split('\t')
@@ -134,9 +135,18 @@ impl Docker {
                 .try_into()
                 .expect("three columns");
             if repository.starts_with(&format!("{registry}/")) {
-                self.run(&["rmi", &format!("{repository}:{tag}")]);
-                self.run(&["rmi", &format!("{repository}@{digest}")]);
+                names.push(format!("{repository}:{tag}"));
+                names.push(format!("{repository}@{digest}"));
             }
+        }
+        self.run_with(&["rmi"], names.iter().map(String::as_str));
+    }
+
+    /// `docker ARGUMENTS NAMES`, once for all of them, and not at all where there is none.
+    fn run_with<'a>(&self, arguments: &[&'a str], names: impl Iterator<Item = &'a str>) {
+        let all: Vec<&str> = arguments.iter().copied().chain(names).collect();
+        if all.len() > arguments.len() {
+            self.run(&all);
         }
     }
 

@@ -75,7 +75,7 @@ impl Engine {
         let mut daemon = Daemon::start(&mut self.command(), &self.log);
         wait_for("the Engine to answer", DEADLINE, || {
             assert!(daemon.is_running(), "dockerd ended:\n{}", daemon.log());
-            (self.docker().run(&["version"]).code == Some(0)).then_some(())
+            (self.docker().run(&["ps", "-q"]).code == Some(0)).then_some(())
         });
         self.daemon = Some(daemon);
         begun.elapsed()

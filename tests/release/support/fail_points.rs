@@ -1,4 +1,4 @@
-//! The fail points of a world's deployer (`src/failpoint.rs`): which ones are passed, and who is held or killed at one.
+//! The fail points of a world's deployer (`src/ground/failpoint.rs`): which ones are passed, and who is held or killed at one.
 
 use std::fs::{self, File};
 use std::path::PathBuf;

@@ -62,6 +62,10 @@ const RECOVERY_DEADLINE: Duration = Duration::from_secs(120);
 /// How long one request of a test may take.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(20);
 
+/// The pause between two looks of [`wait_for`].
+const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
 /// Lines of a log that a failed test prints.
 const LOG_TAIL: usize = 40;
 
@@ -676,12 +680,14 @@ fn docker_of(engine: Option<&Engine>) -> Docker {
 /// What `look` finds, asked again and again until it finds something; panics after `deadline`, naming `what`.
 #[track_caller]
 pub(crate) fn wait_for<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + deadline;
+    let begun = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < end, "waited {deadline:?} for {what}");
-        std::thread::sleep(Duration::from_millis(10));
+        let waited = begun.elapsed();
+        assert!(waited < deadline, "waited {deadline:?} for {what}");
+        // What looks is often a process of its own: the longer it waits, the less often it looks.
+        std::thread::sleep((waited / 10).clamp(SHORTEST_PAUSE, LONGEST_PAUSE));
     }
 }

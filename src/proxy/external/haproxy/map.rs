@@ -9,8 +9,8 @@ use std::io;
 use std::path::Path;
 
 use super::super::kept::Choice;
+use crate::ground::durable;
 use crate::model::{AppName, Lane, Slot};
-use crate::proxy::file;
 
 /// HAProxy reads it as root; who looks after the server may read it too.
 const MODE: u32 = 0o644;
@@ -65,7 +65,7 @@ impl Map {
 
     /// Writes the file; when this returns it survives a crash.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
-        file::replace(path, self.text().as_bytes(), MODE)
+        durable::replace(path, MODE, self.text().as_bytes())
     }
 
     fn text(&self) -> String {

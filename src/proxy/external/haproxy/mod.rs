@@ -25,7 +25,7 @@ use super::command::as_root;
 use super::kept::{Choice, Down};
 use super::view::View;
 use super::way::Way;
-use crate::failpoint;
+use crate::ground::failpoint;
 use crate::model::{Program, ProgramSettings, ProxySettings};
 use crate::proxy::error::ProxyError;
 

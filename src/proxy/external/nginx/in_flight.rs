@@ -5,15 +5,16 @@
 //! number of connections tells where between two of them the count is. A key is a door and a lane: what the public port
 //! had in flight is told apart from what came by the slot's own port.
 
-use std::net::SocketAddrV4;
-use std::sync::Mutex;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
+use super::super::door::{self, CHECK};
+use super::super::marks::Marks;
 use super::super::view::{LaneView, VERSION_HOST, View};
-use super::super::{CHECK, door};
-use super::{Nginx, connections, lock, workers};
+use super::{connections, workers};
 use crate::proxy::error::ProxyError;
 
 /// The answer's header.
@@ -39,12 +40,12 @@ struct Bounds {
 
 /// Since when requests are counted on instances that nothing is connected to.
 #[derive(Debug, Default)]
-pub(super) struct Unconnected(Mutex<Option<Instant>>);
+struct Unconnected(Mutex<Option<Instant>>);
 
 impl Unconnected {
     /// Notes whether it is so now; true where it has been so for longer than a request may take to be connected.
     fn is_lasting(&self, is_so: bool) -> bool {
-        let mut since = lock(&self.0);
+        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match is_so {
             true => since.get_or_insert_with(Instant::now).elapsed() > CONNECTS,
             false => {
@@ -55,7 +56,24 @@ impl Unconnected {
     }
 }
 
-impl Nginx {
+/// Counts what is in flight.
+#[derive(Debug)]
+pub(super) struct Counter {
+    /// The public port.
+    listen: SocketAddr,
+    marks: Marks,
+    unconnected: Unconnected,
+}
+
+impl Counter {
+    pub(super) fn new(listen: SocketAddr, marks: Marks) -> Self {
+        Self {
+            listen,
+            marks,
+            unconnected: Unconnected::default(),
+        }
+    }
+
     /// See [`Way::in_flight`](super::Way::in_flight).
     pub(super) async fn count(&self, view: &View, upstreams: &[SocketAddrV4]) -> Result<u64, ProxyError> {
         let mut counted = Bounds::default();

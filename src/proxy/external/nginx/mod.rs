@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use self::in_flight::Unconnected;
+use self::in_flight::Counter;
 use super::command::as_root;
 use super::kept::Choice;
 use super::marks::Marks;
@@ -34,7 +34,7 @@ pub(super) struct Nginx {
     listen: SocketAddr,
     folder: PathBuf,
     marks: Marks,
-    unconnected: Unconnected,
+    counter: Counter,
     /// The workers that accepted connections before the reload that is under way.
     former: Mutex<Option<Vec<u32>>>,
 }
@@ -43,12 +43,13 @@ impl Nginx {
     pub(super) fn new(settings: &ProxySettings) -> Self {
         let own = settings.programs.get(&Program::Nginx).cloned();
         let folder = settings.folder.join(Program::Nginx.as_str());
+        let marks = Marks::new(&folder);
         Self {
             settings: own.unwrap_or_default(),
             listen: settings.listen,
-            marks: Marks::new(&folder),
+            counter: Counter::new(settings.listen, marks.clone()),
+            marks,
             folder,
-            unconnected: Unconnected::default(),
             former: Mutex::default(),
         }
     }
@@ -118,7 +119,7 @@ impl Way for Nginx {
         view: &'a View,
         upstreams: &'a [SocketAddrV4],
     ) -> BoxFuture<'a, Result<u64, ProxyError>> {
-        Box::pin(self.count(view, upstreams))
+        Box::pin(self.counter.count(view, upstreams))
     }
 }
 

@@ -4,8 +4,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::super::door::{self, CHECK};
 use super::super::view::{VERSION_HOST, View};
-use super::super::{CHECK, door};
 
 /// The answer's header at [`VERSION_HOST`]: the process id of the worker that answers.
 const WORKER: &str = "deployer-worker";

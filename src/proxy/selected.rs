@@ -1,17 +1,18 @@
-//! The proxy of a host, whichever it is: everything goes to the kind that is in use, which `deployer proxy switch`
-//! changes and an edit of the configuration does not.
+//! The proxy of a host: which kind is in use, which `deployer proxy switch` changes and an edit of the configuration
+//! does not.
 
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use super::answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
+use super::answers::Applied;
+use super::backend::Backend;
+use super::backend::embedded::Embedded;
+use super::backend::front::Front;
 use super::error::ProxyError;
-use super::external;
+use super::external::{self, External};
 use super::in_use::{self, InUse, Place};
 use super::route::AppRoute;
-use super::side::Side;
-use crate::model::{AppName, ProxyKind, Settings};
+use crate::model::{ProxyKind, Settings};
 
 /// The proxy of a host. Costs nothing to make, and holds no connection between two calls.
 #[derive(Debug)]
@@ -57,9 +58,18 @@ impl Proxy {
             .map_or(self.settings.proxy.listen, |used| used.listen)
     }
 
-    /// The proxy at `place`, whether traffic goes through it or not.
-    pub fn side(&self, place: Place) -> Side {
-        Side::new(place, &self.settings, &self.folder)
+    /// The proxy at `place`, whether traffic goes through it or not. This is where the kind is chosen, and nowhere else.
+    pub fn at(&self, place: Place) -> Box<dyn Backend> {
+        let mut settings = self.settings.clone();
+        settings.proxy.kind = place.kind;
+        settings.proxy.listen = place.listen;
+        let embedded = || Embedded::new(place, &self.folder);
+        let external = |program| External::new(program, &settings, &self.folder);
+        match place.kind {
+            ProxyKind::Embedded => Box::new(embedded()),
+            ProxyKind::Flip(program) => Box::new(external(program)),
+            ProxyKind::Front(program) => Box::new(Front::new(external(program), embedded())),
+        }
     }
 
     /// Notes what is in use, with the other side of a switch as long as it has not ended. Durable when this returns.
@@ -122,103 +132,33 @@ impl Proxy {
         })
     }
 
-    /// Makes sure that it answers.
+    /// As [`Backend::put_route`]. From the first route on, the kind that is in use stays so until it is switched.
     ///
     /// # Errors
-    /// When it does not.
-    pub async fn ready(&self) -> Result<(), ProxyError> {
-        self.current()?.ready().await
-    }
-
-    /// As [`Side::put_route`]. From the first route on, the kind that is in use stays so until it is switched.
-    ///
-    /// # Errors
-    /// As for [`Side::put_route`].
+    /// As for [`Backend::put_route`].
     pub async fn put_route(&self, route: &AppRoute) -> Result<Applied, ProxyError> {
         let used = self.used()?;
         let kept = in_use::read(&self.folder)?;
         if used.other.is_none() && kept.is_none_or(|kept| kept.place.kind != used.place.kind) {
             self.use_now(used.place, None)?;
         }
-        let applied = self.side(used.place).put_route(route).await?;
+        let applied = self.at(used.place).put_route(route).await?;
         if kept.is_some_and(|kept| kept.other.is_none() && kept.place.listen != used.place.listen) {
             self.use_now(used.place, None)?;
         }
         Ok(applied)
     }
 
-    /// As [`Side::remove_route`].
-    ///
-    /// # Errors
-    /// As for [`Side::put_route`].
-    pub async fn remove_route(&self, app: &AppName) -> Result<(), ProxyError> {
-        self.current()?.remove_route(app).await
-    }
-
-    /// As [`Side::routes`].
-    ///
-    /// # Errors
-    /// When the proxy does not answer.
-    pub async fn routes(&self) -> Result<Vec<AppRoute>, ProxyError> {
-        self.current()?.routes().await
-    }
-
-    /// As [`Side::out`].
-    ///
-    /// # Errors
-    /// When the proxy does not answer.
-    pub async fn out(&self) -> Result<Vec<OutInstance>, ProxyError> {
-        self.current()?.out().await
-    }
-
-    /// As [`Side::closed_ports`].
-    ///
-    /// # Errors
-    /// When the proxy does not answer.
-    pub async fn closed_ports(&self) -> Result<Vec<ClosedPort>, ProxyError> {
-        self.current()?.closed_ports().await
-    }
-
-    /// As [`Side::problems`].
-    ///
-    /// # Errors
-    /// When that cannot be told.
-    pub async fn problems(&self) -> Result<Vec<String>, ProxyError> {
-        self.current()?.problems().await
-    }
-
-    /// As [`Side::drain`].
-    ///
-    /// # Errors
-    /// When the proxy does not answer.
-    pub async fn drain(&self, upstreams: &[SocketAddrV4], deadline: Duration) -> Result<Drained, ProxyError> {
-        self.current()?.drain(upstreams, deadline).await
-    }
-
-    /// As [`Side::check`].
-    ///
-    /// # Errors
-    /// When nothing answers there within 10 seconds.
-    pub async fn check(
-        &self,
-        app: &AppName,
-        host: &str,
-        path: &str,
-        check: &str,
-    ) -> Result<Checked, ProxyError> {
-        self.current()?.check(app, host, path, check).await
-    }
-
     fn used(&self) -> Result<InUse, ProxyError> {
         in_use::of(&self.folder, &self.settings.proxy)
     }
 
-    /// The side that traffic goes through now.
+    /// What traffic goes through now.
     ///
     /// # Errors
     /// When that cannot be told.
-    pub fn current(&self) -> Result<Side, ProxyError> {
-        Ok(self.side(self.used()?.place))
+    pub fn current(&self) -> Result<Box<dyn Backend>, ProxyError> {
+        Ok(self.at(self.used()?.place))
     }
 }
 

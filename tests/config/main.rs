@@ -102,11 +102,14 @@ fn a_name_stands_in_for_a_wildcard_where_one_is_needed() {
 #[test]
 fn a_probe_of_another_kind_needs_no_path() {
     assert_eq!(
-        app("[app.shop]\nprobe = { kind = \"tcp\" }").probe.kind,
+        app("[app.shop]\nprobe = { kind = \"tcp\" }").public().probe.kind,
         ProbeKind::Tcp
     );
     assert_eq!(
-        app("[app.web.probe]\nkind = \"healthcheck\"").probe.kind,
+        app("[app.shop.probe]\nkind = \"healthcheck\"")
+            .public()
+            .probe
+            .kind,
         ProbeKind::Healthcheck
     );
 }
@@ -155,7 +158,12 @@ fn relative_paths_start_at_the_folder_of_the_file() {
         Some(folder.path().join("secrets/pw"))
     );
     assert_eq!(
-        settings.app(&"shop".parse().unwrap()).run.env_file.as_deref(),
+        settings
+            .app(&"shop".parse().unwrap())
+            .public()
+            .run
+            .env_file
+            .as_deref(),
         Some(Path::new("/abs/shop.env"))
     );
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::config;
 use crate::git::{Pushed, RefUpdate, what_was_pushed};
-use crate::model::{Origin, ReleaseId, escaped, printable};
+use crate::model::{Intent, Promotion, ReleaseId, Source, escaped, printable};
 use crate::release::{Entry, Learned, Next, next, way};
 use crate::ssh;
 use crate::store::{self, AppFile, AppState, Record};
@@ -77,14 +77,22 @@ pub fn state(data: &[u8]) {
     store::fuzzing::sealed::<AppFile>(data);
     store::fuzzing::sealed::<Record>(data);
     let mut entries = store::fuzzing::journal::<Entry>(data);
-    let to = ReleaseId(1);
-    let origin = match data.first() {
-        Some(b'p') => Origin::Promote { from: None },
-        Some(b'r') => Origin::Rollback { to },
-        _ => Origin::Redeploy { of: to },
+    let source = match data.first() {
+        Some(b'p' | b'r') => Source::of_release(ReleaseId(1), None),
+        _ => Source::Commit {
+            commit: "0".repeat(40).parse().expect("it is a commit"),
+            subject: String::new(),
+            reference: String::new(),
+        },
+    };
+    let intent = match data.first() {
+        Some(b'p') => Intent::Promote { from: None },
+        _ => Intent::Deploy {
+            promote: Promotion::Yes,
+        },
     };
     for _ in 0..100 {
-        match next(way(&origin), data.len().is_multiple_of(2), &entries) {
+        match next(way(&source, &intent), data.len().is_multiple_of(2), &entries) {
             Next::Do(step) => entries.push(Entry::Done {
                 step,
                 learned: Learned::Nothing,

@@ -118,9 +118,12 @@ fn remove_image(world: &World, release: usize) -> Result<()> {
     let told: Value = serde_json::from_str(&world.deployer(&["releases", "gone", "-n", "1000", "--json"])?)?;
     let releases = told["releases"].as_array().context("there are releases")?;
     let release = releases.iter().find(|it| it["release"] == release);
-    let digest = release.and_then(|it| it["digest"].as_str());
+    let digest = release.and_then(|it| it["digests"]["web"].as_str());
     let digest = digest.context("the release has a digest")?;
-    let repository = world.settings.registry.repository(&"gone".parse()?);
+    let repository = world
+        .settings
+        .registry
+        .repository(&"gone".parse()?, &"web".parse()?);
     let image = format!("{repository}@{digest}");
     let format = "{{range .RepoTags}}{{println .}}{{end}}{{range .RepoDigests}}{{println .}}{{end}}";
     let names = docker(&["image", "inspect", "--format", format, &image])?;

@@ -105,7 +105,7 @@ fn show(context: &Context, name: Option<&AppName>, json: bool) -> Result {
     } else {
         shown.hosts.join(", ")
     };
-    output::lines(output::table(&[
+    let mut rows = vec![
         row("app", name.to_string()),
         row("address", shown.address),
         row("hosts", hosts),
@@ -127,9 +127,16 @@ fn show(context: &Context, name: Option<&AppName>, json: bool) -> Result {
                 shown.remotes[&Slot::Blue].display()
             ),
         ),
-        row("instances", shown.instances.to_string()),
-        row("images", shown.repository),
-    ]))
+    ];
+    for (service, of) in shown.services {
+        let named = |what: &str| match service.is_web() {
+            true => what.to_owned(),
+            false => format!("{what} of {service}"),
+        };
+        rows.push(row(&named("instances"), of.instances.to_string()));
+        rows.push(row(&named("images"), of.repository));
+    }
+    output::lines(output::table(&rows))
 }
 
 fn remove(context: &Context, name: &AppName, yes: bool) -> Result {

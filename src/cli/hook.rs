@@ -9,8 +9,9 @@ use super::failure::{Code, Failure, Result};
 use super::{output, redeploy};
 use crate::git::{PushOptions, RefUpdate};
 use crate::model::{Asked, SlotName};
-use crate::release::gate::{self, Passed};
-use crate::release::receive::{self, Received};
+use crate::release::intake::gate::{self, Passed};
+use crate::release::intake::note;
+use crate::release::intake::push::{self, Received};
 use crate::release::{Context, apps};
 use crate::store::ActionOutcome;
 
@@ -77,7 +78,7 @@ fn pre_receive(context: &Context, slot: &SlotName) -> Result {
         }
         Ok((app, passed, gate::not_taken(&updates)))
     })?;
-    if gate::is_noted(context, &app) {
+    if note::is_noted(context, &app) {
         // The hook that releases any other push tells of its options.
         options()?;
     }
@@ -95,10 +96,7 @@ fn pre_receive(context: &Context, slot: &SlotName) -> Result {
 fn update(context: &Context, slot: &SlotName, update: &RefUpdate) -> Result {
     let (app, slot, passed) = audited::begun(context, |subject| {
         let (app, slot) = subject.slot(context, slot)?;
-        subject.command = Some(receive::push_command(
-            [update.reference.as_str()],
-            Asked::default(),
-        ));
+        subject.command = Some(push::push_command([update.reference.as_str()], Asked::default()));
         let passed = gate::pass(context, &app, slot, update)?;
         if let Passed::No(why) = &passed {
             audited::note(context, subject, ActionOutcome::Failed, Some(why));
@@ -120,7 +118,7 @@ fn update(context: &Context, slot: &SlotName, update: &RefUpdate) -> Result {
                 }
             });
             if ended.is_err() {
-                gate::declined(context, &app);
+                note::forget(context, &app);
             }
             ended
         }
@@ -131,13 +129,13 @@ fn post_receive(context: &Context, slot: &SlotName) -> Result {
     let received = audited::begun(context, |subject| {
         let (app, slot) = subject.slot(context, slot)?;
         output::lines(apps::mend(context, &app, slot))?;
-        let options = match gate::is_released(context, &app) {
+        let options = match note::is_released(context, &app) {
             true => PushOptions::default(),
             false => options()?,
         };
         let updates = updates(subject, options.asked)?;
         output::lines(gate::mistaken(context, &app, &updates))?;
-        let received = receive::push(context, &app, slot, &updates, options.asked)?;
+        let received = push::push(context, &app, slot, &updates, options.asked)?;
         if let Received::Nothing(told) = &received
             && let Some(first) = told.first()
         {
@@ -155,7 +153,7 @@ fn post_receive(context: &Context, slot: &SlotName) -> Result {
 fn updates(subject: &mut Subject, asked: Asked) -> Result<Vec<RefUpdate>> {
     let updates = RefUpdate::read(std::io::stdin().lock()).map_err(anyhow::Error::from)?;
     let references = updates.iter().map(|update| update.reference.as_str());
-    subject.command = Some(receive::push_command(references, asked));
+    subject.command = Some(push::push_command(references, asked));
     Ok(updates)
 }
 

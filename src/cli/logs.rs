@@ -7,7 +7,7 @@ use super::runtime::block_on;
 use super::since::Since;
 use super::{output, select};
 use crate::engine::LogRange;
-use crate::model::SlotName;
+use crate::model::{InstanceName, SlotName};
 use crate::release::Context;
 
 /// Show what a slot's instances print
@@ -46,26 +46,26 @@ impl Args {
                     .get(&slot)
                     .is_none_or(|running| running.release == instance.release)
         });
-        instances.sort_by_key(|instance| instance.index);
+        instances.sort_by(|one, other| one.name.cmp(&other.name));
         if instances.is_empty() {
             return Err(Failure::new(Code::NotFound, format!("{app}/{slot} runs nothing")));
         }
         let several = instances.len() > 1;
-        let named = |index: u8, line: String| if several { format!("{index}: {line}") } else { line };
+        let named = |name: InstanceName, line: String| if several { format!("{name}: {line}") } else { line };
         let range = LogRange {
             tail: self.tail.or(self.since.is_none().then_some(SHOWN)),
             since: self.since.map(|since| since.0),
             follow: self.follow,
         };
         let ids = instances.into_iter();
-        let ids: Vec<_> = ids.map(|instance| (instance.index, instance.id)).collect();
+        let ids: Vec<_> = ids.map(|instance| (instance.name, instance.id)).collect();
         // What is there already is shown an instance at a time, and what is still to come of all of them at once.
         let at_once = if self.follow { ids.len() } else { 1 };
         for ids in ids.chunks(at_once) {
             let mut lines = engine.logs(ids, range);
             while let Some(line) = lines.next().await {
-                let (index, line) = line?;
-                output::lines([named(index, line)])?;
+                let (name, line) = line?;
+                output::lines([named(name, line)])?;
             }
         }
         Ok(())

@@ -3,7 +3,8 @@
 use super::failure::Result;
 use super::{audited, redeploy};
 use crate::model::SlotName;
-use crate::release::{Context, receive};
+use crate::release::Context;
+use crate::release::intake::commands;
 
 /// Put a slot live with what it runs
 #[derive(Debug, clap::Args)]
@@ -16,7 +17,7 @@ impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
         let release = audited::begun(context, |subject| {
             let (app, slot) = subject.slot(context, &self.slot)?;
-            Ok(receive::promote(context, &app, slot)?)
+            Ok(commands::promote(context, &app, slot)?)
         })?;
         redeploy::follow(context, &release)
     }

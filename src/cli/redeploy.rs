@@ -4,7 +4,8 @@ use super::failure::{Code, Failure, Result};
 use super::{audited, output};
 use crate::model::{Asked, SlotName};
 use crate::release::follow::{self, Reader};
-use crate::release::{Context, Outcome, receive};
+use crate::release::intake::commands;
+use crate::release::{Context, Outcome};
 use crate::store::ReleaseDir;
 
 /// Release the commit that was last pushed to a slot, again
@@ -30,7 +31,7 @@ impl Args {
                 no_promote: self.no_promote,
                 pull: self.pull,
             };
-            Ok(receive::redeploy(context, &app, slot, asked)?)
+            Ok(commands::redeploy(context, &app, slot, asked)?)
         })?;
         follow(context, &release)
     }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::failure::Result;
 use super::{output, select};
-use crate::model::{AppName, By, Commit, Digest, Origin, ReleaseId, Slot, printable};
+use crate::model::{AppName, By, ByService, Commit, Digest, Intent, ReleaseId, Slot, Source, printable};
 use crate::release::history::{self, Past};
 use crate::release::{Context, Outcome, Step};
 use crate::store::AppState;
@@ -27,10 +27,14 @@ pub(super) struct Args {
 struct Listed {
     release: ReleaseId,
     slot: Slot,
-    origin: Origin,
+    source: Source,
+    intent: Intent,
+    /// The release whose source this is, where that was released once more.
+    redeploys: Option<ReleaseId>,
     commit: Option<Commit>,
     subject: Option<String>,
-    digest: Option<Digest>,
+    /// Of each service whose image was pushed.
+    digests: ByService<Digest>,
     /// live, standby, failed, cancelled, interrupted, superseded; null while it is under way
     outcome: Option<&'static str>,
     step: Option<Step>,
@@ -78,11 +82,12 @@ fn row(past: &Past, state: &AppState) -> Vec<String> {
         (None, Some(step)) => format!("at {step}"),
         (None, None) => "waiting".to_owned(),
     };
-    let from = match &past.record.origin {
-        Origin::Push { .. } => "push".to_owned(),
-        Origin::Redeploy { of } => format!("redeploy of {of}"),
-        Origin::Rollback { to } => format!("rollback to {to}"),
-        Origin::Promote { .. } => "promote".to_owned(),
+    let record = &past.record;
+    let from = match (record.intent, record.redeploys, record.goes_back_to()) {
+        (Intent::Promote { .. }, ..) => "promote".to_owned(),
+        (_, Some(of), _) => format!("redeploy of {of}"),
+        (_, _, Some(to)) => format!("rollback to {to}"),
+        _ => "push".to_owned(),
     };
     let by = past.record.by.as_ref();
     vec![
@@ -90,13 +95,13 @@ fn row(past: &Past, state: &AppState) -> Vec<String> {
         past.record.slot.to_string(),
         outcome,
         past.record
-            .commit
-            .as_ref()
+            .source
+            .commit()
             .map_or(String::new(), |commit| commit.short().to_owned()),
         from,
         by.map_or(String::new(), |by| printable(by.name()).into_owned()),
         past.record.received.at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
-        past.record.subject.clone().unwrap_or_default(),
+        past.record.source.subject().unwrap_or_default().to_owned(),
     ]
 }
 
@@ -122,7 +127,12 @@ fn listed(past: Past) -> Listed {
         slot: past.record.slot,
         outcome: past.outcome.as_ref().map(|outcome| outcome.as_str()),
         kept: past.is_kept(),
-        digest: past.facts.digest().cloned(),
+        digests: past
+            .facts
+            .images
+            .iter()
+            .map(|(service, image)| (service.clone(), image.digest.clone()))
+            .collect(),
         drained: past.facts.drained.0,
         cut: past.facts.drained.1,
         steps: past
@@ -133,9 +143,11 @@ fn listed(past: Past) -> Listed {
                 milliseconds: *milliseconds,
             })
             .collect(),
-        origin: past.record.origin,
-        commit: past.record.commit,
-        subject: past.record.subject,
+        commit: past.record.source.commit().cloned(),
+        subject: past.record.source.subject().map(str::to_owned),
+        source: past.record.source,
+        intent: past.record.intent,
+        redeploys: past.record.redeploys,
         by: past.record.by,
         step: past.step,
         received: past.record.received.at,

@@ -3,7 +3,8 @@
 use super::failure::Result;
 use super::{audited, redeploy};
 use crate::model::{AppName, ReleaseId, SlotName};
-use crate::release::{Context, receive};
+use crate::release::Context;
+use crate::release::intake::commands;
 
 /// Undo the last flip, or put a slot back to an earlier release
 ///
@@ -30,11 +31,11 @@ impl Args {
         let release = audited::begun(context, |subject| match &self.slot {
             Some(slot) => {
                 let (app, slot) = subject.slot(context, slot)?;
-                Ok(receive::rollback(context, &app, slot, self.to)?)
+                Ok(commands::rollback(context, &app, slot, self.to)?)
             }
             None => {
                 let app = subject.app(context, self.app.as_ref())?;
-                Ok(receive::undo_flip(context, &app)?)
+                Ok(commands::undo_flip(context, &app)?)
             }
         })?;
         redeploy::follow(context, &release)

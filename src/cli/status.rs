@@ -120,9 +120,12 @@ fn slot_row(app: &AppStatus, slot: &SlotStatus) -> Vec<String> {
     let Some(release) = slot.release else {
         return vec![format!("  {}", slot.slot), "runs nothing".to_owned()];
     };
-    let running = match slot.running {
+    let services = || slot.services.values();
+    let wanted: usize = services().map(|service| service.instances).sum();
+    let running: Option<usize> = services().map(|service| service.running).sum();
+    let running = match running {
         _ if slot.stopped => "stopped".to_owned(),
-        Some(running) => format!("{running}/{} running", slot.instances),
+        Some(running) => format!("{running}/{wanted} running"),
         None => "?".to_owned(),
     };
     vec![

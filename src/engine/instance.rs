@@ -1,7 +1,7 @@
 //! Instances: containers on deployer's network, known again by their labels.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use bollard::errors::Error as Api;
@@ -18,13 +18,14 @@ use tokio::time::{Instant, sleep};
 
 use super::error_mapping::is_gone;
 use super::instance_spec::{
-    InstanceSpec, LABEL_ADDRESS, LABEL_APP, LABEL_COMMIT, LABEL_IMAGE, LABEL_INDEX, LABEL_INSTALLATION,
-    LABEL_LANE, LABEL_NETWORK, LABEL_RELEASE, LABEL_SLOT, LABEL_STATE, container_name, restart_policy, told,
+    InstanceSpec, LABEL_APP, LABEL_COMMIT, LABEL_ENDPOINTS, LABEL_IMAGE, LABEL_INDEX, LABEL_INSTALLATION,
+    LABEL_LANE, LABEL_NETWORK, LABEL_RELEASE, LABEL_SERVICE, LABEL_SLOT, LABEL_STATE, container_name,
+    restart_policy, told,
 };
 use super::lines::one_line;
 use super::{ContainerId, Engine, EngineError, NetworkId};
 use crate::ground::failpoint;
-use crate::model::{AppName, Commit, ImageRef, Lane, ReleaseId, Restart, Slot};
+use crate::model::{AppName, Commit, ImageRef, InstanceName, Lane, ReleaseId, Restart, Slot};
 
 /// How much longer than its grace a stop may take: the Engine kills, and waits for the end.
 const AFTER_GRACE: Duration = Duration::from_secs(30);
@@ -44,8 +45,8 @@ pub struct Instance {
     pub slot: Slot,
     /// Its lane.
     pub lane: Lane,
-    /// Its number within the release, from 0.
-    pub index: u8,
+    /// Its service and number within the release.
+    pub name: InstanceName,
     /// Its release.
     pub release: ReleaseId,
     /// What it runs.
@@ -58,7 +59,9 @@ pub struct Instance {
     pub installation: Option<String>,
     /// The state folder of that installation.
     pub state: String,
-    /// Its planned address.
+    /// Where the instances of its service listen, in the order of their numbers.
+    pub endpoints: Vec<SocketAddrV4>,
+    /// Its own address.
     pub address: Ipv4Addr,
     /// Whether it runs now.
     pub running: bool,
@@ -170,7 +173,7 @@ impl Engine {
             .await;
         failpoint::at("instance.started");
         let Err(api) = started else { return Ok(id) };
-        let error = self.start_error(api, &spec.told(), spec.address).await;
+        let error = self.start_error(api, &spec.told(), spec.address()).await;
         self.remove(&id).await?;
         Err(error)
     }
@@ -257,7 +260,7 @@ impl Engine {
     }
 
     /// Every container of deployer's, running or not; only those of `app`, where one is given. Sorted by app,
-    /// slot, release and index.
+    /// slot, release, service and index.
     ///
     /// # Errors
     /// The Engine's.
@@ -286,7 +289,7 @@ impl Engine {
         let listed = listed.map_err(|api| self.call("list the instances").error(api))?;
         let mut instances: Vec<Instance> = listed.iter().filter_map(instance_of).collect();
         instances
-            .sort_by(|a, b| (&a.app, a.slot, a.release, a.index).cmp(&(&b.app, b.slot, b.release, b.index)));
+            .sort_by(|a, b| (&a.app, a.slot, a.release, &a.name).cmp(&(&b.app, b.slot, b.release, &b.name)));
         Ok(instances)
     }
 
@@ -327,11 +330,11 @@ impl Engine {
                 app,
                 slot,
                 release,
-                index,
+                name,
                 address,
                 ..
             }) => Err(self
-                .start_error(api, &told(&app, slot, release, index), address)
+                .start_error(api, &told(&app, slot, release, &name), address)
                 .await),
             None => Err(self.call("start an instance again").error(api)),
         }
@@ -467,12 +470,17 @@ fn instance_of(found: &ContainerSummary) -> Option<Instance> {
     let labels = found.labels.as_ref()?;
     let label = |name: &str| labels.get(name).map(String::as_str);
     let (repository, digest) = label(LABEL_IMAGE)?.split_once('@')?;
+    let name = InstanceName {
+        service: label(LABEL_SERVICE)?.parse().ok()?,
+        index: label(LABEL_INDEX)?.parse().ok()?,
+    };
+    let endpoints = label(LABEL_ENDPOINTS)?.split(',');
+    let endpoints: Vec<SocketAddrV4> = endpoints.map(|at| at.parse().ok()).collect::<Option<_>>()?;
     let instance = Instance {
         id: ContainerId(found.id.clone()?),
         app: label(LABEL_APP)?.parse().ok()?,
         slot: label(LABEL_SLOT)?.parse().ok()?,
         lane: label(LABEL_LANE)?.parse().ok()?,
-        index: label(LABEL_INDEX)?.parse().ok()?,
         release: label(LABEL_RELEASE)?.parse().ok()?,
         image: ImageRef {
             repository: repository.to_owned(),
@@ -484,7 +492,9 @@ fn instance_of(found: &ContainerSummary) -> Option<Instance> {
             .filter(|id| !id.is_empty())
             .map(str::to_owned),
         state: label(LABEL_STATE).unwrap_or_default().to_owned(),
-        address: label(LABEL_ADDRESS)?.parse().ok()?,
+        address: *endpoints.get(usize::from(name.index))?.ip(),
+        name,
+        endpoints,
         running: found.state == Some(ContainerSummaryStateEnum::RUNNING),
     };
     let name = container_name(
@@ -492,7 +502,7 @@ fn instance_of(found: &ContainerSummary) -> Option<Instance> {
         &instance.app,
         instance.slot,
         instance.release,
-        instance.index,
+        &instance.name,
     );
     let names = found.names.as_ref()?;
     names

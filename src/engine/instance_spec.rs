@@ -1,7 +1,7 @@
 //! What an instance should be, and the container that this makes.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 
 use bollard::models::{
@@ -10,13 +10,16 @@ use bollard::models::{
 };
 
 use super::{EngineError, NetworkId, env_file};
-use crate::model::{AppName, Commit, ImageRef, Lane, ReleaseId, Restart, RunSettings, Slot, Volume};
+use crate::model::{
+    AppName, Commit, ImageRef, InstanceName, Lane, ReleaseId, Restart, RunSettings, Slot, Volume,
+};
 
 /// Whose container it is: the name of deployer's network, which is one per installation.
 pub(super) const LABEL_NETWORK: &str = "deployer.network";
 pub(super) const LABEL_APP: &str = "deployer.app";
 pub(super) const LABEL_SLOT: &str = "deployer.slot";
 pub(super) const LABEL_LANE: &str = "deployer.lane";
+pub(super) const LABEL_SERVICE: &str = "deployer.service";
 pub(super) const LABEL_INDEX: &str = "deployer.index";
 pub(super) const LABEL_RELEASE: &str = "deployer.release";
 pub(super) const LABEL_IMAGE: &str = "deployer.image";
@@ -27,7 +30,10 @@ pub(super) const LABEL_BY: &str = "deployer.by";
 pub(super) const LABEL_INSTALLATION: &str = "deployer.installation";
 /// Where that installation had its state when the container was made.
 pub(super) const LABEL_STATE: &str = "deployer.state";
-pub(super) const LABEL_ADDRESS: &str = "deployer.address";
+/// Its own address, for people.
+const LABEL_ADDRESS: &str = "deployer.address";
+/// Where it and the other instances of its service listen, in the order of their numbers: `ADDRESS:PORT,…`.
+pub(super) const LABEL_ENDPOINTS: &str = "deployer.endpoints";
 
 /// Log files that the Engine keeps per instance.
 const LOG_FILES: &str = "3";
@@ -41,8 +47,8 @@ pub struct InstanceSpec {
     pub slot: Slot,
     /// Its lane.
     pub lane: Lane,
-    /// Its number within the release, from 0.
-    pub index: u8,
+    /// Its service and number within the release.
+    pub name: InstanceName,
     /// Its release.
     pub release: ReleaseId,
     /// The commit that the release is of, where it is of one.
@@ -55,21 +61,29 @@ pub struct InstanceSpec {
     pub state: PathBuf,
     /// What it runs.
     pub image: ImageRef,
-    /// Its planned address on deployer's network.
-    pub address: Ipv4Addr,
+    /// Where the instances of its service listen on deployer's network, in the order of their numbers.
+    pub endpoints: Vec<SocketAddrV4>,
     /// How it is run. The restart policy is set later, by [`Engine::settle`](super::Engine::settle).
     pub run: RunSettings,
 }
 
 impl InstanceSpec {
-    /// The container's name: `NETWORK-APP-SLOT-RELEASE-INDEX`.
+    /// The container's name: `NETWORK-APP-SLOT-RELEASE-INDEX`, and behind that `.SERVICE` where it is not `web`.
     pub(super) fn container_name(&self, network: &str) -> String {
-        container_name(network, &self.app, self.slot, self.release, self.index)
+        container_name(network, &self.app, self.slot, self.release, &self.name)
     }
 
     /// See [`told`].
     pub(super) fn told(&self) -> String {
-        told(&self.app, self.slot, self.release, self.index)
+        told(&self.app, self.slot, self.release, &self.name)
+    }
+
+    /// Its own address on deployer's network.
+    ///
+    /// # Panics
+    /// When its number is that of no endpoint.
+    pub fn address(&self) -> Ipv4Addr {
+        *self.endpoints[usize::from(self.name.index)].ip()
     }
 
     /// The container that this instance is.
@@ -80,7 +94,7 @@ impl InstanceSpec {
     ) -> Result<ContainerCreateBody, EngineError> {
         let endpoint = EndpointSettings {
             ipam_config: Some(EndpointIpamConfig {
-                ipv4_address: Some(self.address.to_string()),
+                ipv4_address: Some(self.address().to_string()),
                 ..EndpointIpamConfig::default()
             }),
             ..EndpointSettings::default()
@@ -147,7 +161,7 @@ impl InstanceSpec {
             ("DEPLOYER_SLOT", Some(self.slot.to_string())),
             ("DEPLOYER_RELEASE", Some(self.release.to_string())),
             ("DEPLOYER_COMMIT", commit),
-            ("DEPLOYER_INSTANCE", Some(self.index.to_string())),
+            ("DEPLOYER_INSTANCE", Some(self.name.index.to_string())),
         ];
         let known = variables.into_iter();
         known
@@ -158,12 +172,14 @@ impl InstanceSpec {
     /// Every label is always set, so that none of an image's own can stand in for it.
     fn labels(&self, network: &str) -> HashMap<String, String> {
         let commit = self.commit.as_ref().map(ToString::to_string).unwrap_or_default();
+        let endpoints: Vec<String> = self.endpoints.iter().map(ToString::to_string).collect();
         [
             (LABEL_NETWORK, network.to_owned()),
             (LABEL_APP, self.app.to_string()),
             (LABEL_SLOT, self.slot.to_string()),
             (LABEL_LANE, self.lane.to_string()),
-            (LABEL_INDEX, self.index.to_string()),
+            (LABEL_SERVICE, self.name.service.to_string()),
+            (LABEL_INDEX, self.name.index.to_string()),
             (LABEL_RELEASE, self.release.to_string()),
             (LABEL_IMAGE, self.image.to_string()),
             (LABEL_DIGEST, self.image.digest.to_string()),
@@ -171,7 +187,8 @@ impl InstanceSpec {
             (LABEL_BY, self.by.clone()),
             (LABEL_INSTALLATION, self.installation.clone()),
             (LABEL_STATE, self.state.display().to_string()),
-            (LABEL_ADDRESS, self.address.to_string()),
+            (LABEL_ADDRESS, self.address().to_string()),
+            (LABEL_ENDPOINTS, endpoints.join(",")),
             ("org.opencontainers.image.revision", commit),
             ("org.opencontainers.image.title", self.app.to_string()),
             ("org.opencontainers.image.version", self.release.to_string()),
@@ -187,14 +204,19 @@ pub(super) fn container_name(
     app: &AppName,
     slot: Slot,
     release: ReleaseId,
-    index: u8,
+    InstanceName { service, index }: &InstanceName,
 ) -> String {
-    format!("{network}-{app}-{slot}-{release}-{index}")
+    let of_web = format!("{network}-{app}-{slot}-{release}-{index}");
+    // No app's name has a dot: so no name is that of another app's instance.
+    match service.is_web() {
+        true => of_web,
+        false => format!("{of_web}.{service}"),
+    }
 }
 
 /// An instance as people read it: `shop/green release 42, instance 0`.
-pub(super) fn told(app: &AppName, slot: Slot, release: ReleaseId, index: u8) -> String {
-    format!("{app}/{slot} release {release}, instance {index}")
+pub(super) fn told(app: &AppName, slot: Slot, release: ReleaseId, name: &InstanceName) -> String {
+    format!("{app}/{slot} release {release}, instance {name}")
 }
 
 pub(super) fn restart_policy(restart: Restart) -> RestartPolicy {
@@ -220,5 +242,24 @@ fn mount(volume: &Volume) -> Mount {
         target: Some(volume.target.clone()),
         read_only: Some(volume.read_only),
         ..Mount::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_of_another_service_than_web_has_its_name_behind_a_dot() {
+        let named = |service: &str| {
+            let name = InstanceName {
+                service: service.parse().unwrap(),
+                index: 0,
+            };
+            let app = "shop".parse().unwrap();
+            container_name("deployer", &app, Slot::Green, ReleaseId(42), &name)
+        };
+        assert_eq!(named("web"), "deployer-shop-green-42-0");
+        assert_eq!(named("worker"), "deployer-shop-green-42-0.worker");
     }
 }

@@ -61,25 +61,25 @@ impl Engine {
         Ok(tail.into())
     }
 
-    /// What several instances print, as it comes: each line with the number that its container was given. Ends with
+    /// What several instances print, as it comes: each line with the name that its container was given. Ends with
     /// the last line, or where it is followed when every container has ended or is gone.
-    pub fn logs(
+    pub fn logs<N: Clone + Send + 'static>(
         &self,
-        instances: &[(u8, ContainerId)],
+        instances: &[(N, ContainerId)],
         range: LogRange,
-    ) -> impl Stream<Item = Result<(u8, String), EngineError>> + Send + use<> {
+    ) -> impl Stream<Item = Result<(N, String), EngineError>> + Send + use<N> {
         let all = instances
             .iter()
-            .map(|(index, id)| self.logs_of(*index, id, range).boxed());
+            .map(|(name, id)| self.logs_of(name.clone(), id, range).boxed());
         stream::select_all(all.collect::<Vec<_>>())
     }
 
-    fn logs_of(
+    fn logs_of<N: Clone + Send + 'static>(
         &self,
-        index: u8,
+        name: N,
         id: &ContainerId,
         range: LogRange,
-    ) -> impl Stream<Item = Result<(u8, String), EngineError>> + Send + use<> {
+    ) -> impl Stream<Item = Result<(N, String), EngineError>> + Send + use<N> {
         let engine = self.clone();
         let pieces = self.docker.logs(id.as_str(), Some(range.options()));
         // A none marks the end, where the last line may want a newline.
@@ -95,7 +95,7 @@ impl Engine {
             Ok(lines) => stream::iter(
                 lines
                     .into_iter()
-                    .map(|line| Ok((index, line)))
+                    .map(|line| Ok((name.clone(), line)))
                     .collect::<Vec<_>>(),
             ),
             Err(error) => stream::iter(vec![Err(error)]),

@@ -8,8 +8,11 @@ mod key;
 mod network;
 mod ports;
 mod release;
+mod service;
+mod service_settings;
 mod settings;
 mod slot;
+mod source;
 mod text;
 
 pub use address::{AddressPlan, AddressPlanError, INSTANCES_MAX, Subnet};
@@ -19,13 +22,16 @@ pub use image::{Commit, DOCKER_HUB, Digest, ImageRef, is_docker_hub, registry_an
 pub use key::{Grant, KeyName, Role};
 pub use network::Network;
 pub use ports::PortSet;
-pub use release::{Asked, Origin, ReleaseId};
+pub use release::{Asked, ReleaseId};
+pub use service::{ByService, InstanceName, ServiceName};
+pub use service_settings::{BuildSettings, Probe, ProbeKind, Restart, RunSettings, ServiceSettings, Volume};
 pub use settings::{
-    AppSettings, BuildSettings, Builder, Credentials, EngineSettings, Gate, LoginSettings, Probe, ProbeKind,
-    Program, ProgramSettings, Promote, ProxyKind, ProxySettings, RegistrySettings, Restart, RunSettings,
-    Settings, SlotPorts, SshSettings, Standby, Volume, is_loopback_registry, loopback_registry_port,
+    AppSettings, Builder, Credentials, EngineSettings, Gate, LoginSettings, Program, ProgramSettings,
+    Promote, ProxyKind, ProxySettings, RegistrySettings, Settings, SlotPorts, SshSettings, Standby,
+    is_loopback_registry, loopback_registry_port,
 };
 pub use slot::{Lane, Slot, SlotName};
+pub use source::{Intent, Promotion, Source};
 pub(crate) use text::hidden_told;
 pub use text::{
     BYTE_ORDER_MARK, Hidden, NotText, escaped, hidden, is_hidden, is_utf16, printable, text_of_file,

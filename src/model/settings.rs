@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{AppName, Network, Subnet};
+use super::service_settings::ServiceSettings;
+use super::{AppName, ByService, Network, ServiceName, Subnet};
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -129,16 +130,16 @@ pub fn loopback_registry_port(address: &str) -> Option<u16> {
 }
 
 impl RegistrySettings {
-    /// The repository of an app's images, registry included: `127.0.0.1:5000/team/shop`.
-    pub fn repository(&self, app: &AppName) -> String {
-        format!("{}/{}", self.address, self.path(app))
-    }
-
-    /// The repository of an app's images within the registry: `team/shop`.
-    pub fn path(&self, app: &AppName) -> String {
+    /// The repository of a service's images, registry included: `127.0.0.1:5000/team/shop` of `web`, and of others
+    /// `127.0.0.1:5000/team/shop.worker`. No app's name has a dot.
+    pub fn repository(&self, app: &AppName, service: &ServiceName) -> String {
+        let name = match service.is_web() {
+            true => app.to_string(),
+            false => format!("{app}.{service}"),
+        };
         match self.prefix.as_str() {
-            "" => app.to_string(),
-            prefix => format!("{prefix}/{app}"),
+            "" => format!("{}/{name}", self.address),
+            prefix => format!("{}/{prefix}/{name}", self.address),
         }
     }
 }
@@ -303,16 +304,8 @@ pub struct AppSettings {
     pub trailers: bool,
     /// The slot ports; absent: given at `app create`.
     pub ports: Option<SlotPorts>,
-    /// The port that instances listen on; absent: the image's single EXPOSE.
-    pub container_port: Option<u16>,
-    /// How the image is built.
-    pub build: BuildSettings,
-    /// Instances per slot.
-    pub instances: u8,
-    /// How instances are run.
-    pub run: RunSettings,
-    /// When an instance is ready.
-    pub probe: Probe,
+    /// The services: `web` alone of an app with one Dockerfile.
+    pub services: ByService<ServiceSettings>,
     /// How long an upstream may take to begin its answer; absent: as the proxy has it.
     pub response_timeout: Option<Duration>,
     /// How long a body, either way, may make no progress; absent: as the proxy has it.
@@ -332,6 +325,29 @@ pub struct AppSettings {
 }
 
 impl AppSettings {
+    /// The service that requests go to.
+    ///
+    /// # Panics
+    /// When `services` has no `web`, which every app has.
+    pub fn public(&self) -> &ServiceSettings {
+        &self.services[&ServiceName::web()]
+    }
+
+    /// A service that runs; the public one's settings, where the configuration has none for it any more.
+    pub fn service(&self, name: &ServiceName) -> &ServiceSettings {
+        self.services.get(name).unwrap_or_else(|| self.public())
+    }
+
+    /// The longest that any service may take for something.
+    pub fn longest(&self, of: impl Fn(&ServiceSettings) -> Duration) -> Duration {
+        self.services.values().map(of).max().unwrap_or_default()
+    }
+
+    /// Whether builds ask the registries for the base images anew.
+    pub fn pulls_base_images(&self) -> bool {
+        self.services.values().any(|service| service.build.pull)
+    }
+
     /// A host that the app answers for, for requests of deployer's own: the first that is named, else a name that the first
     /// wildcard matches, else `localhost`.
     pub fn own_host(&self) -> String {
@@ -360,99 +376,6 @@ impl SlotPorts {
             super::Slot::Green => self.green,
         }
     }
-}
-
-/// How an image is built.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BuildSettings {
-    /// The Dockerfile, relative to the context.
-    pub dockerfile: String,
-    /// The context, relative to the tree's root; `.` is the root.
-    pub context: String,
-    /// Build arguments.
-    pub args: BTreeMap<String, String>,
-    /// The stage to build.
-    pub target: Option<String>,
-    /// Whether every build asks the registries for its base images anew.
-    pub pull: bool,
-    /// How long a build may take.
-    pub deadline: Duration,
-}
-
-/// How instances are run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RunSettings {
-    /// Environment.
-    pub env: BTreeMap<String, String>,
-    /// A file of `NAME=value` lines, read at every start; `env` wins.
-    pub env_file: Option<PathBuf>,
-    /// Volumes.
-    pub volumes: Vec<Volume>,
-    /// Memory limit in bytes.
-    pub memory: Option<u64>,
-    /// CPU limit, in CPUs.
-    pub cpus: Option<f64>,
-    /// Limit of processes.
-    pub pids: Option<u32>,
-    /// What the Engine does when an instance ends by itself, once it was ready.
-    pub restart: Restart,
-    /// How long an instance has between SIGTERM and SIGKILL.
-    pub stop_grace: Duration,
-    /// Bytes of one of the three log files that the Engine keeps per instance.
-    pub log_size: u64,
-}
-
-/// A mount: a named volume or a host's path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Volume {
-    /// A volume's name or an absolute path on the host.
-    pub source: String,
-    /// An absolute path in the container.
-    pub target: String,
-    /// Mounted read-only.
-    pub read_only: bool,
-}
-
-/// `restart`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Restart {
-    /// Always: also after the Engine was killed.
-    Always,
-    /// When it ended with an error.
-    OnFailure,
-    /// Never.
-    No,
-}
-
-/// When an instance is ready.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Probe {
-    /// What is asked.
-    pub kind: ProbeKind,
-    /// Time from one try's end to the next.
-    pub interval: Duration,
-    /// How long one try may take.
-    pub timeout: Duration,
-    /// How long an instance may take to become ready.
-    pub deadline: Duration,
-}
-
-/// What a probe asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProbeKind {
-    /// `GET path` must be answered with `status`.
-    Http {
-        /// Path and query.
-        path: String,
-        /// The statuses that mean ready, from and to, both included.
-        status: (u16, u16),
-        /// The Host header; absent: the app's first host, else `localhost`.
-        host: Option<String>,
-    },
-    /// A connection must be accepted.
-    Tcp,
-    /// The image's own HEALTHCHECK must say healthy.
-    Healthcheck,
 }
 
 /// `promote`
@@ -504,37 +427,7 @@ impl Default for AppSettings {
             response_timeout: None,
             body_timeout: None,
             ports: None,
-            container_port: None,
-            build: BuildSettings {
-                dockerfile: "Dockerfile".into(),
-                context: ".".into(),
-                args: BTreeMap::new(),
-                target: None,
-                pull: false,
-                deadline: Duration::from_secs(30 * 60),
-            },
-            instances: 1,
-            run: RunSettings {
-                env: BTreeMap::new(),
-                env_file: None,
-                volumes: Vec::new(),
-                memory: None,
-                cpus: None,
-                pids: None,
-                restart: Restart::Always,
-                stop_grace: Duration::from_secs(10),
-                log_size: 10 << 20,
-            },
-            probe: Probe {
-                kind: ProbeKind::Http {
-                    path: "/".into(),
-                    status: (200, 399),
-                    host: None,
-                },
-                interval: Duration::from_millis(200),
-                timeout: Duration::from_secs(2),
-                deadline: Duration::from_secs(30),
-            },
+            services: [(ServiceName::web(), ServiceSettings::default())].into(),
             drain_deadline: Duration::from_secs(30),
             promote: Promote::Auto,
             standby: Standby::Warm,
@@ -548,6 +441,27 @@ impl Default for AppSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_images_of_web_are_in_the_apps_repository_and_others_in_one_of_their_own() {
+        let mut registry = RegistrySettings {
+            address: "127.0.0.1:5000".into(),
+            section: "registry".into(),
+            prefix: String::new(),
+            username: None,
+            password_file: None,
+            plain_http: true,
+            transfer_timeout: Duration::from_secs(60),
+            collect: None,
+        };
+        let of = |registry: &RegistrySettings, service: &str| {
+            registry.repository(&"shop".parse().unwrap(), &service.parse().unwrap())
+        };
+        assert_eq!(of(&registry, "web"), "127.0.0.1:5000/shop");
+        assert_eq!(of(&registry, "worker"), "127.0.0.1:5000/shop.worker");
+        registry.prefix = "team".into();
+        assert_eq!(of(&registry, "worker"), "127.0.0.1:5000/team/shop.worker");
+    }
 
     #[test]
     fn a_registry_of_this_machine_is_known_by_its_address() {

@@ -12,7 +12,7 @@ use super::context::Context;
 use super::history;
 use super::say;
 use crate::git::{self, Hook};
-use crate::model::{AddressPlan, AppName, Program, Slot, SlotName, SlotPorts};
+use crate::model::{AddressPlan, AppName, ByService, Program, Slot, SlotName, SlotPorts};
 use crate::proxy::ProxyError;
 use crate::store::AppFile;
 
@@ -37,12 +37,19 @@ pub struct Shown {
     pub ports: SlotPorts,
     /// The slots' repositories.
     pub remotes: BTreeMap<Slot, PathBuf>,
+    /// Its services.
+    pub services: ByService<ShownService>,
+    /// What a push has to pass before its branch moves.
+    pub gate: &'static str,
+}
+
+/// A service of an app.
+#[derive(Debug, Serialize)]
+pub struct ShownService {
     /// Instances per slot.
     pub instances: u8,
     /// Its images' repository.
     pub repository: String,
-    /// What a push has to pass before its branch moves.
-    pub gate: &'static str,
 }
 
 /// Makes `name`, or writes its hooks anew when it is there. Gives whether it is new.
@@ -174,8 +181,18 @@ pub fn show(context: &Context, name: &AppName) -> Result<Shown> {
         remotes: Slot::BOTH
             .map(|slot| (slot, context.store.repository(name, slot)))
             .into(),
-        instances: app.settings.instances,
-        repository: context.settings.registry.repository(name),
+        services: app
+            .settings
+            .services
+            .iter()
+            .map(|(service, settings)| {
+                let shown = ShownService {
+                    instances: settings.instances,
+                    repository: context.settings.registry.repository(name, service),
+                };
+                (service.clone(), shown)
+            })
+            .collect(),
         gate: app.settings.gate.as_str(),
     })
 }
@@ -195,9 +212,13 @@ pub async fn remove(context: &Context, name: &AppName) -> Result<Vec<String>> {
     }
     let engine = context.engine().await?;
     let instances = engine.instances(Some(name)).await?;
+    let settings = context.settings.app(name);
     for instance in &instances {
         engine
-            .stop(&instance.id, context.settings.app(name).run.stop_grace)
+            .stop(
+                &instance.id,
+                settings.service(&instance.name.service).run.stop_grace,
+            )
             .await?;
         engine.remove(&instance.id).await?;
     }
@@ -208,18 +229,22 @@ pub async fn remove(context: &Context, name: &AppName) -> Result<Vec<String>> {
     for past in history::of(context, name)? {
         for image in past
             .facts
-            .tag
-            .into_iter()
-            .chain(past.facts.image.map(|image| image.to_string()))
+            .tags
+            .into_values()
+            .chain(past.facts.images.values().map(ToString::to_string))
         {
             engine.remove_image(&image).await?;
         }
     }
     context.store.remove_app(name)?;
     drop(app_lock);
+    let services = settings.services.keys();
+    let repositories: Vec<String> = services
+        .map(|service| context.settings.registry.repository(name, service))
+        .collect();
     told.push(format!(
         "{name} is removed; its images in {} stay",
-        context.settings.registry.repository(name)
+        repositories.join(", ")
     ));
     Ok(told)
 }

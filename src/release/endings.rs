@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::say;
 use crate::engine::{ContainerId, Endings, InstanceState, OwnEnding, Status};
+use crate::model::InstanceName;
 
 /// For how long an ending is told: an instance that runs again may end again.
 const TOLD_FOR: SignedDuration = SignedDuration::from_hours(1);
@@ -19,6 +20,9 @@ const SAME: SignedDuration = SignedDuration::from_secs(1);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct InstanceEndings {
     /// The instance.
+    #[serde(skip)]
+    pub name: InstanceName,
+    /// Its number.
     pub instance: u8,
     /// How often it ended within the last hour.
     pub times: u64,
@@ -63,7 +67,7 @@ pub struct Way {
 
 /// What is known of an instance's own endings. None where it did not end within the last hour, and runs.
 pub(super) fn known(
-    instance: u8,
+    name: &InstanceName,
     id: &ContainerId,
     state: &InstanceState,
     remembered: &Endings,
@@ -103,7 +107,8 @@ pub(super) fn known(
         false => 0,
     };
     Some(InstanceEndings {
-        instance,
+        name: name.clone(),
+        instance: name.index,
         times: seen.max(again),
         exact: is_whole,
         last: at,
@@ -138,6 +143,7 @@ fn ways(own: &[OwnEnding]) -> Vec<Way> {
 mod tests {
     use super::*;
     use crate::engine::Ending;
+    use crate::model::ServiceName;
     use crate::model::Slot;
 
     /// The second at which the Engine is asked; what is told begins an hour before.
@@ -187,7 +193,11 @@ mod tests {
             });
             serde_json::from_value(event).unwrap()
         });
-        let known = known(0, &id, state, &Endings::of_events(events), second(NOW));
+        let name = InstanceName {
+            service: ServiceName::web(),
+            index: 0,
+        };
+        let known = known(&name, &id, state, &Endings::of_events(events), second(NOW));
         known.map_or(String::new(), |known| {
             let said = say::instance_ended(&"shop".parse().unwrap(), Slot::Green, &known, second(NOW));
             said.strip_prefix("green: instance 0 ended ").unwrap().to_owned()

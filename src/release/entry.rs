@@ -1,10 +1,13 @@
 //! What a release's journal says: the steps of the way, what each began, learned or failed at.
 
 use std::fmt;
+use std::net::SocketAddrV4;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Digest, ImageRef, Lane, Origin, ReleaseId};
+use crate::model::{ByService, Digest, ImageRef, Intent, Lane, ReleaseId, Source};
+use crate::store::Moment;
 
 /// One step of the way, after `receive`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,8 +59,8 @@ impl fmt::Display for Step {
     }
 }
 
-/// The way of a push or a redeploy.
-const FROM_COMMIT: &[Step] = &[
+/// The way of a release whose image is built.
+const WHOLE: &[Step] = &[
     Step::Checkout,
     Step::Build,
     Step::Push,
@@ -70,13 +73,13 @@ const FROM_COMMIT: &[Step] = &[
     Step::Record,
 ];
 
-/// The steps that a release of this origin takes: a push all of them, a rollback those from `pull` on, a
-/// promotion those from `start` on.
-pub fn way(origin: &Origin) -> &'static [Step] {
-    match origin {
-        Origin::Push { .. } | Origin::Redeploy { .. } => FROM_COMMIT,
-        Origin::Rollback { .. } => &FROM_COMMIT[3..],
-        Origin::Promote { .. } => &FROM_COMMIT[4..],
+/// The steps that a release takes: all of them where its image is built, those from `pull` on where there is one, and
+/// those from `start` on where the slot runs it already.
+pub fn way(source: &Source, intent: &Intent) -> &'static [Step] {
+    match intent {
+        Intent::Promote { .. } => &WHOLE[4..],
+        Intent::Deploy { .. } if source.builds() => WHOLE,
+        Intent::Deploy { .. } => &WHOLE[3..],
     }
 }
 
@@ -123,25 +126,18 @@ pub enum Entry {
 pub enum Learned {
     /// Nothing.
     Nothing,
-    /// The build's image has this tag.
+    /// The images that were built have these tags.
     Built {
         /// `REGISTRY/APP:COMMIT-RELEASE`.
-        tag: String,
+        tags: ByService<String>,
     },
-    /// The registry holds this image, or held it when it was built.
-    Image {
-        /// The image.
-        image: ImageRef,
+    /// The registry holds these images, or held them when they were built.
+    Images {
+        /// The images.
+        images: ByService<ImageRef>,
     },
     /// The instances run here.
-    Started {
-        /// The lane.
-        lane: Lane,
-        /// The port that they listen on.
-        port: u16,
-        /// How many there are.
-        instances: u8,
-    },
+    Started(Started),
     /// Requests in flight ended.
     Drained {
         /// How many ended by themselves.
@@ -149,6 +145,15 @@ pub enum Learned {
         /// How many were cut at the deadline.
         cut: u64,
     },
+}
+
+/// Where the instances of a release run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// The lane.
+    pub lane: Lane,
+    /// Where those of each service listen, in the order of their numbers.
+    pub endpoints: ByService<Vec<SocketAddrV4>>,
 }
 
 /// Why a step failed.
@@ -220,52 +225,57 @@ impl Outcome {
 /// What a journal has learned so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// The tag of the image that was built.
-    pub tag: Option<String>,
-    /// The image in the registry.
-    pub image: Option<ImageRef>,
-    /// Where the instances run: lane, port and how many.
-    pub started: Option<(Lane, u16, u8)>,
-    /// Whether the route was changed, and not changed back.
-    pub flipped: bool,
+    /// The tags of the images that were built.
+    pub tags: ByService<String>,
+    /// The images in the registry.
+    pub images: ByService<ImageRef>,
+    /// Where the instances run.
+    pub started: Option<Started>,
+    /// When the route was changed, where it was not changed back.
+    pub flipped: Option<Timestamp>,
     /// Requests that ended by themselves and that were cut.
     pub drained: (u64, u64),
 }
 
 impl Facts {
     /// The facts of these entries.
-    pub fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Self {
+    pub fn of(entries: &[(Moment, Entry)]) -> Self {
         let mut facts = Self::default();
-        for entry in entries {
-            match entry {
-                Entry::Done { step, learned } => {
-                    facts.flipped |= *step == Step::Flip;
-                    facts.learn(learned);
-                }
-                Entry::Undone { step: Step::Flip } => facts.flipped = false,
-                Entry::Undone { step: Step::Start } => facts.started = None,
-                _ => {}
-            }
+        for (at, entry) in entries {
+            facts.read(at, entry);
         }
         facts
+    }
+
+    pub(super) fn read(&mut self, at: &Moment, entry: &Entry) {
+        match entry {
+            Entry::Done { step, learned } => {
+                if *step == Step::Flip {
+                    self.flipped = Some(at.at);
+                }
+                self.learn(learned);
+            }
+            Entry::Undone { step: Step::Flip } => self.flipped = None,
+            Entry::Undone { step: Step::Start } => self.started = None,
+            _ => {}
+        }
     }
 
     fn learn(&mut self, learned: &Learned) {
         match learned {
             Learned::Nothing => {}
-            Learned::Built { tag } => self.tag = Some(tag.clone()),
-            Learned::Image { image } => self.image = Some(image.clone()),
-            Learned::Started {
-                lane,
-                port,
-                instances,
-            } => self.started = Some((*lane, *port, *instances)),
+            Learned::Built { tags } => self.tags.clone_from(tags),
+            Learned::Images { images } => self.images.clone_from(images),
+            Learned::Started(started) => self.started = Some(started.clone()),
             Learned::Drained { finished, cut } => self.drained = (*finished, *cut),
         }
     }
 
-    /// The image's digest.
-    pub fn digest(&self) -> Option<&Digest> {
-        self.image.as_ref().map(|image| &image.digest)
+    /// The digest of each service's image.
+    pub fn digests(&self) -> ByService<&Digest> {
+        let images = self.images.iter();
+        images
+            .map(|(service, image)| (service.clone(), &image.digest))
+            .collect()
     }
 }

@@ -1,14 +1,13 @@
 //! What an app's releases were, read from their records and journals.
 
-use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
 use super::busy::NotFound;
 use super::context::Context;
 use super::entry::{Entry, Facts, Learned, Outcome, Step, Why};
-use crate::model::{AppName, Origin, ReleaseId, Slot};
+use crate::model::{AppName, ReleaseId, Slot};
 use crate::store::{AppState, Journal, Moment, Record, ReleaseDir, StoreError};
 
 /// How many of the newest releases keep their record and log, whatever became of them.
@@ -42,7 +41,7 @@ impl Past {
     }
 
     fn has_run(&self) -> bool {
-        self.outcome.as_ref().is_some_and(Outcome::is_good) && self.facts.image.is_some()
+        self.outcome.as_ref().is_some_and(Outcome::is_good) && !self.facts.images.is_empty()
     }
 }
 
@@ -54,17 +53,17 @@ pub fn of(context: &Context, app: &AppName) -> Result<Vec<Past>, StoreError> {
     Ok(read(context, app)?.0)
 }
 
-/// The releases of `app`, the oldest first, and what is damaged: a release whose record or journal cannot be read
-/// did what only the containers and the proxy can tell.
+/// The releases of `app`, the oldest first, and what cannot be read: such a release did what only the containers and the
+/// proxy can tell.
 ///
 /// # Errors
 /// When the folder of releases cannot be listed.
-pub fn read(context: &Context, app: &AppName) -> Result<(Vec<Past>, Vec<Damage>), StoreError> {
+pub fn read(context: &Context, app: &AppName) -> Result<(Vec<Past>, Vec<Unread>), StoreError> {
     Ok(read_those(context.store.releases(app)?))
 }
 
-/// The releases of `app` that `state` may know nothing of, the oldest first, and what of them is damaged: those that
-/// are newer than all that runs, and older ones that have not ended. What became of the others stands in state, however
+/// The releases of `app` that `state` may know nothing of, the oldest first, and what of them cannot be read: those
+/// that are newer than all that runs, and older ones that have not ended. What became of the others stands in state, however
 /// many they are, and of each of them only the end of its journal is looked at.
 ///
 /// # Errors
@@ -73,7 +72,7 @@ pub fn unsettled(
     context: &Context,
     app: &AppName,
     state: &AppState,
-) -> Result<(Vec<Past>, Vec<Damage>), StoreError> {
+) -> Result<(Vec<Past>, Vec<Unread>), StoreError> {
     let newest = state.slots.values().map(|running| running.release).max();
     let mut releases = context.store.releases(app)?;
     releases.retain(|dir| Some(dir.id()) > newest || !has_ended(dir));
@@ -84,17 +83,16 @@ pub(super) fn has_ended(dir: &ReleaseDir) -> bool {
     matches!(Journal::last_of(dir), Some(Entry::Finished { .. }))
 }
 
-/// What these releases were, and what of them is damaged.
-pub(super) fn read_those(releases: Vec<ReleaseDir>) -> (Vec<Past>, Vec<Damage>) {
-    let (mut all, mut damaged) = (Vec::new(), Vec::new());
+/// What these releases were, and what of them cannot be read.
+pub(super) fn read_those(releases: Vec<ReleaseDir>) -> (Vec<Past>, Vec<Unread>) {
+    let (mut all, mut unread) = (Vec::new(), Vec::new());
     for dir in releases {
         match one(dir) {
             Ok(past) => all.extend(past),
-            Err(StoreError::Unreadable { path, reason }) => damaged.push(Damage { path, reason }),
-            Err(_) => {}
+            Err(error) => unread.extend(Unread::of(error)),
         }
     }
-    (all, damaged)
+    (all, unread)
 }
 
 /// The releases of `app`, the newest first, each read when it is asked for. One whose record or journal cannot be read
@@ -133,17 +131,50 @@ pub fn newest_ended(
         .find(|past| past.outcome.is_some()))
 }
 
-/// A file of a release that is not what deployer wrote.
+/// A file of a release that cannot be read.
 #[derive(Debug)]
-pub struct Damage {
-    /// The file.
-    pub path: PathBuf,
-    reason: String,
+pub enum Unread {
+    /// It is not what deployer wrote.
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Which file, and why.
+        told: String,
+    },
+    /// A newer deployer wrote it: nobody else can say what it means, and it is left as it is.
+    Newer(String),
 }
 
-impl fmt::Display for Damage {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(to, "{} is not readable: {}", self.path.display(), self.reason)
+impl Unread {
+    /// None where it was not even looked at.
+    fn of(error: StoreError) -> Option<Self> {
+        let told = error.to_string();
+        match error {
+            StoreError::Unreadable { path, .. } => Some(Unread::Damaged { path, told }),
+            StoreError::Newer { .. } => Some(Unread::Newer(told)),
+            StoreError::Io { .. } => None,
+        }
+    }
+
+    /// The sentence about what a newer deployer wrote; none where nothing of these was.
+    pub(super) fn newer(all: &[Self]) -> Option<String> {
+        let mut newer = all.iter().filter_map(|unread| match unread {
+            Unread::Newer(told) => Some(told),
+            Unread::Damaged { .. } => None,
+        });
+        let first = newer.next()?;
+        Some(match newer.count() {
+            0 => first.clone(),
+            others => format!("{first} ({others} more of its files are like that)"),
+        })
+    }
+
+    /// What is damaged of these: the file, and what is told of it.
+    pub(super) fn damaged(all: &[Self]) -> impl Iterator<Item = (&Path, &str)> {
+        all.iter().filter_map(|unread| match unread {
+            Unread::Damaged { path, told } => Some((path.as_path(), told.as_str())),
+            Unread::Newer(_) => None,
+        })
     }
 }
 
@@ -181,16 +212,13 @@ pub fn lost_end(context: &Context, past: &Past) -> Result<Option<Outcome>, Store
         let began = other.began.as_ref().zip(past.began.as_ref());
         other.record.id != past.record.id && began.is_some_and(|(theirs, ours)| theirs.is_after(ours))
     });
-    let good = match past.record.origin {
-        Origin::Promote { .. } => Outcome::Live,
-        Origin::Rollback { .. } if state.live == Some(slot) => Outcome::Live,
-        Origin::Rollback { .. } => Outcome::Standby,
-        _ if past.record.promote => Outcome::Live,
-        _ => Outcome::Standby,
+    let good = match past.record.intent.promotes(state.live == Some(slot)) {
+        true => Outcome::Live,
+        false => Outcome::Standby,
     };
     Ok(match past.step {
         _ if runs && (never_flipped || is_overtaken) => Some(good),
-        Some(_) if is_overtaken && past.facts.flipped => Some(good),
+        Some(_) if is_overtaken && past.facts.flipped.is_some() => Some(good),
         Some(step) if is_overtaken => Some(Outcome::Failed {
             step,
             why: Why::Interrupted,
@@ -209,10 +237,9 @@ pub fn write_end(context: &Context, past: &Past, outcome: &Outcome) -> Result<()
     let mut journal = Journal::open(&past.dir)?;
     let running = state.slots.get(&past.record.slot);
     let running = running.filter(|running| running.release == past.record.id);
-    if let (Some(running), None) = (running, &past.facts.image) {
-        let learned = Learned::Image {
-            image: running.image.clone(),
-        };
+    if let Some(running) = running.filter(|_| past.facts.images.is_empty()) {
+        let images = running.images();
+        let learned = Learned::Images { images };
         let step = Step::Pull;
         journal.append(Entry::Done { step, learned })?;
     }
@@ -230,7 +257,7 @@ pub fn one(dir: ReleaseDir) -> Result<Option<Past>, StoreError> {
     };
     let entries = Journal::<Entry>::entries_of(&dir)?;
     Ok(Some(Past {
-        facts: Facts::of(entries.iter().map(|(_, entry)| entry)),
+        facts: Facts::of(&entries),
         outcome: entries.iter().find_map(|(_, entry)| match entry {
             Entry::Finished { outcome } => Some(outcome.clone()),
             _ => None,
@@ -295,8 +322,8 @@ pub fn rollback_target(all: &[Past], state: &AppState, slot: Slot, to: Option<Re
         past.record.slot == slot
             && past.record.id < now
             && past.is_kept()
-            && !matches!(past.record.origin, Origin::Rollback { .. })
-            && past.facts.digest() != Some(&running.image.digest)
+            && past.record.goes_back_to().is_none()
+            && past.facts.digests() != running.digests()
     });
     match before {
         Some(past) => Ok(past.clone()),
@@ -312,8 +339,8 @@ pub fn rollback_target(all: &[Past], state: &AppState, slot: Slot, to: Option<Re
 fn original(all: &[Past], id: ReleaseId) -> ReleaseId {
     let mut id = id;
     while let Some(past) = all.iter().find(|past| past.record.id == id) {
-        match past.record.origin {
-            Origin::Rollback { to } if to < id => id = to,
+        match past.record.goes_back_to() {
+            Some(to) if to < id => id = to,
             _ => break,
         }
     }

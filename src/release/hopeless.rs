@@ -8,10 +8,10 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use super::context::App;
-use super::run::Run;
 use super::say;
+use super::work::Work;
 use crate::engine::{self, ImageFacts};
-use crate::model::{AppName, AppSettings, Origin, ProbeKind, RunSettings, Settings};
+use crate::model::{AppName, Intent, ProbeKind, RunSettings, ServiceName, ServiceSettings, Settings};
 
 /// The processors that are there, as the kernel lists them: `0-3,6`.
 const PROCESSORS: &str = "/sys/devices/system/cpu/online";
@@ -25,12 +25,14 @@ pub fn in_configuration(settings: &Settings) -> Vec<String> {
         told.push(say::unreadable_password_file(file, &error));
     }
     for (name, app) in &settings.apps {
-        let missing = missing_here(name, &app.run);
-        told.extend(missing.into_iter().map(|what| format!("[app.{name}]: {what}")));
-        let probe = &app.probe;
-        for (key, time) in [("timeout", probe.timeout), ("interval", probe.interval)] {
-            if time > probe.deadline {
-                told.push(say::probe_outlasts_its_deadline(name, key, time, probe.deadline));
+        for service in app.services.values() {
+            let missing = missing_here(name, &service.run);
+            told.extend(missing.into_iter().map(|what| format!("[app.{name}]: {what}")));
+            let probe = &service.probe;
+            for (key, time) in [("timeout", probe.timeout), ("interval", probe.interval)] {
+                if time > probe.deadline {
+                    told.push(say::probe_outlasts_its_deadline(name, key, time, probe.deadline));
+                }
             }
         }
     }
@@ -41,12 +43,14 @@ pub fn in_configuration(settings: &Settings) -> Vec<String> {
 ///
 /// # Errors
 /// With the first thing that is missing.
-pub(super) fn refuse_what_this_host_has_not(app: &App, origin: &Origin) -> Result<()> {
+pub(super) fn refuse_what_this_host_has_not(app: &App, intent: &Intent) -> Result<()> {
     // What a promotion makes live runs already, or did.
-    if matches!(origin, Origin::Promote { .. }) {
+    if intent.keeps_what_runs() {
         return Ok(());
     }
-    match missing_here(&app.name, &app.settings.run).into_iter().next() {
+    let services = app.settings.services.values();
+    let mut missing = services.flat_map(|service| missing_here(&app.name, &service.run));
+    match missing.next() {
         Some(missing) => bail!(missing),
         None => Ok(()),
     }
@@ -87,24 +91,21 @@ fn processors(listed: &str) -> Option<u32> {
     listed.trim().split(',').map(count).sum()
 }
 
-/// Refuses an image that can never become ready, and puts notes into the log of what may surprise. `reference` names
+/// Refuses an image of a service that can never become ready, and puts notes into the log of what may surprise. `reference` names
 /// it; one that is not on this host is left to whoever needs it.
 ///
 /// # Errors
 /// With what the image lacks and what to do, or the engine's.
-pub(super) async fn look_at_image(run: &mut Run<'_>, reference: &str) -> Result<()> {
-    let engine = run.context.engine().await?;
+pub(super) async fn look_at_image(work: &mut Work<'_>, service: &ServiceName, reference: &str) -> Result<()> {
+    let engine = work.context.engine().await?;
+    let app = &work.attempt.app;
     let Some(image) = engine.image(reference).await? else {
         return Ok(());
     };
-    refuse_image(
-        &run.app.name,
-        &run.app.settings,
-        &image,
-        engine.has_start_interval(),
-    )?;
-    for note in notes(&run.app.name, &run.app.settings, &image) {
-        run.log.line(&format!(" note: {note}"));
+    let settings = app.settings.service(service);
+    refuse_image(&app.name, settings, &image, engine.has_start_interval())?;
+    for note in notes(&app.name, settings, &image) {
+        work.log.line(&format!(" note: {note}"));
     }
     Ok(())
 }
@@ -115,7 +116,7 @@ pub(super) async fn look_at_image(run: &mut Run<'_>, reference: &str) -> Result<
 /// With what the image lacks and what to do.
 fn refuse_image(
     app: &AppName,
-    settings: &AppSettings,
+    settings: &ServiceSettings,
     image: &ImageFacts,
     has_start_interval: bool,
 ) -> Result<()> {
@@ -132,7 +133,7 @@ fn refuse_image(
 /// With what is wrong with it and what to do.
 fn refuse_healthcheck(
     app: &AppName,
-    settings: &AppSettings,
+    settings: &ServiceSettings,
     image: &ImageFacts,
     has_start_interval: bool,
 ) -> Result<()> {
@@ -157,7 +158,7 @@ fn refuse_healthcheck(
 ///
 /// # Errors
 /// When neither names one.
-pub(super) fn port_of(app: &AppName, settings: &AppSettings, image: &ImageFacts) -> Result<u16> {
+pub(super) fn port_of(app: &AppName, settings: &ServiceSettings, image: &ImageFacts) -> Result<u16> {
     match (settings.container_port, image.exposed.as_slice()) {
         (Some(port), _) => Ok(port),
         (None, [port]) => Ok(*port),
@@ -166,7 +167,7 @@ pub(super) fn port_of(app: &AppName, settings: &AppSettings, image: &ImageFacts)
 }
 
 /// What may surprise of an image that can be run.
-fn notes(app: &AppName, settings: &AppSettings, image: &ImageFacts) -> Vec<String> {
+fn notes(app: &AppName, settings: &ServiceSettings, image: &ImageFacts) -> Vec<String> {
     let mut notes = Vec::new();
     let of_host = architecture(std::env::consts::ARCH);
     if !runs_on(&image.architecture, of_host) {
@@ -238,7 +239,7 @@ mod tests {
                 start_interval: Duration::from_secs(5),
             })
         };
-        let mut settings = AppSettings::default();
+        let mut settings = ServiceSettings::default();
         assert!(refuse_image(&app(), &settings, &image(), false).is_ok());
         settings.probe.kind = ProbeKind::Healthcheck;
         let refused = |image: &ImageFacts, new: bool| {
@@ -281,7 +282,7 @@ mod tests {
 
     #[test]
     fn what_may_surprise_of_an_image_is_a_note() {
-        let mut settings = AppSettings::default();
+        let mut settings = ServiceSettings::default();
         assert_eq!(notes(&app(), &settings, &image()), [""; 0]);
         settings.container_port = Some(3000);
         settings.run.volumes = vec![Volume {
@@ -321,7 +322,7 @@ mod tests {
             target: "/x".to_owned(),
             read_only: false,
         };
-        let mut run = AppSettings::default().run;
+        let mut run = ServiceSettings::default().run;
         run.volumes = vec![volume("named"), volume(there)];
         run.cpus = Some(0.5);
         assert_eq!(missing_here(&app(), &run), [""; 0]);

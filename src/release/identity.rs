@@ -207,7 +207,9 @@ fn is_in_state(store: &Store, instance: &Instance) -> bool {
     let state = store.state(&instance.app).ok();
     let running = state.as_ref().and_then(|state| state.slots.get(&instance.slot));
     running.is_some_and(|running| {
-        (running.release, running.lane, &running.image) == (instance.release, instance.lane, &instance.image)
+        let service = running.services.get(&instance.name.service);
+        running.release == instance.release
+            && service.is_some_and(|it| it.image == instance.image && it.endpoints == instance.endpoints)
     })
 }
 

@@ -57,24 +57,38 @@ impl Lost {
 async fn kept(context: &Context, app: &App, slot: Slot, lost: &ImageRef) -> Vec<(ReleaseId, Whereabouts)> {
     let mut seen = vec![lost.digest.clone()];
     let state = context.store.state(&app.name).unwrap_or_default();
-    seen.extend(state.slots.get(&slot).map(|running| running.image.digest.clone()));
+    let runs = state.slots.get(&slot).into_iter();
+    seen.extend(runs.flat_map(|running| running.digests().into_values().cloned().collect::<Vec<_>>()));
     let (mut found, mut registries) = (Vec::new(), Registries::of(context));
     let releases = history::newest_first(context, &app.name).into_iter().flatten();
     for past in releases.filter(history::Past::is_kept) {
-        let Some(image) = past.facts.image.filter(|image| !seen.contains(&image.digest)) else {
+        let images: Vec<ImageRef> = past.facts.images.into_values().collect();
+        if images.iter().all(|image| seen.contains(&image.digest)) {
             continue;
-        };
+        }
         if seen.len() > LOOKED_AT {
             break;
         }
-        seen.push(image.digest.clone());
-        found.extend(
-            whereabouts(context, &mut registries, &image)
-                .await
-                .map(|at| (past.record.id, at)),
-        );
+        seen.extend(images.iter().map(|image| image.digest.clone()));
+        let at = all_whereabouts(context, &mut registries, &images).await;
+        found.extend(at.map(|at| (past.record.id, at)));
     }
     found
+}
+
+/// Where these images are: in the registry where one of them is there alone; none where one is not there.
+async fn all_whereabouts(
+    context: &Context,
+    registries: &mut Registries<'_>,
+    images: &[ImageRef],
+) -> Option<Whereabouts> {
+    let mut all = Whereabouts::Host;
+    for image in images {
+        if whereabouts(context, registries, image).await? == Whereabouts::Registry {
+            all = Whereabouts::Registry;
+        }
+    }
+    Some(all)
 }
 
 /// Where an image is; none where it is not, or where nobody answers.
@@ -96,6 +110,6 @@ async fn whereabouts(
 /// The commit that `redeploy` would build.
 fn last_commit(context: &Context, app: &App, slot: Slot) -> Option<Commit> {
     let mut releases = history::newest_first(context, &app.name).ok()?;
-    let last = releases.find(|past| past.record.slot == slot && past.record.origin.builds());
-    last?.record.commit
+    let last = releases.find(|past| past.record.slot == slot && past.record.builds());
+    last?.record.source.commit().cloned()
 }

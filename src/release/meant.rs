@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use super::context::Context;
 use super::say;
 use crate::git::SlotRepository;
-use crate::model::{AppName, Origin};
+use crate::model::AppName;
 use crate::store::{AppState, Record};
 
 /// How long git may take to move the branch of a release that has ended: it does so at once, unless its client takes
@@ -49,7 +49,7 @@ pub(super) fn is_still_so(record: &Record, now: &AppState) -> Result<()> {
 /// # Errors
 /// When it cannot, with where the branch is now; or when the repository cannot be read.
 pub(super) async fn branch_may_move(context: &Context, app: &AppName, record: &Record) -> Result<()> {
-    let (Some(gated), Origin::Push { reference }) = (&record.gated, &record.origin) else {
+    let (Some(gated), Some(reference)) = (&record.gated, record.source.reference()) else {
         return Ok(());
     };
     let begun = Instant::now();

@@ -1,59 +1,53 @@
 //! `receive → checkout → build → push → pull → start → probe → flip → drain → retire → record`
 //!
-//! Each word is a file of this folder. [`receive`] gives a push its number and starts a [`worker`], which
+//! Each word is a file of `steps/`, and receive is [`intake`], which gives a push its number and starts a [`worker`], which
 //! waits for its `turn` and then takes the steps in a `run`; after each of them [`next()`] decides, from the
 //! journal alone, what is done, taken back or finished. A run that was killed is taken up by [`recover`] with
 //! the same decision. The pusher only reads along ([`follow`]), in the words of [`say`].
 
 pub mod apps;
+mod attempt;
 pub mod audit;
-mod build;
 pub mod busy;
 pub mod cancel;
-mod checkout;
 pub mod collect;
 mod context;
 pub mod disks;
-mod drain;
 mod endings;
 mod entry;
-mod flip;
 pub mod follow;
-pub mod gate;
 mod given;
 pub mod history;
 pub mod hopeless;
 pub mod identity;
+mod images;
+mod instances;
+pub mod intake;
 mod lost;
 mod meant;
 mod next;
 #[cfg(test)]
 mod next_tests;
 mod pause;
-mod probe;
 pub mod prune;
-mod pull;
-mod push;
-pub mod receive;
-mod record;
 pub mod recover;
 mod registries;
 pub mod registry_here;
-mod retire;
 mod retry;
 mod route;
 mod run;
 pub mod say;
-mod start;
 pub mod status;
+mod steps;
 pub mod switch;
 mod turn;
 mod unwell;
 mod visitor;
+mod work;
 pub mod worker;
 
 pub use busy::{Busy, NotFound};
 pub use context::{App, Context};
-pub use entry::{Entry, Facts, Learned, Outcome, Step, Why, way};
+pub use entry::{Entry, Facts, Learned, Outcome, Started, Step, Why, way};
 pub use next::{Next, next};
-pub use route::{left_behind, route_of, upstreams};
+pub use route::{left_behind, route_of};

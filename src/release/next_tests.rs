@@ -2,7 +2,7 @@
 
 use super::entry::{Entry, Learned, Outcome, Step, Why, way};
 use super::next::{Next, next};
-use crate::model::{Origin, ReleaseId};
+use crate::model::{Intent, Promotion, ReleaseId, Source};
 
 /// A server in small: what the steps change, and what must hold of it at every moment.
 #[derive(Clone, Default)]
@@ -70,14 +70,13 @@ struct Trouble {
     again_after: Option<usize>,
 }
 
-fn simulate(origin: &Origin, promote: bool, trouble: Trouble) -> (World, Outcome, Vec<Entry>) {
-    let way = way(origin);
+fn simulate(way: &[Step], promote: bool, trouble: Trouble) -> (World, Outcome, Vec<Entry>) {
     let mut world = World::default();
     let mut entries: Vec<Entry> = Vec::new();
     let mut crashes: Vec<usize> = trouble.crash_at.into_iter().collect();
     let mut record_failures = 0;
     for _ in 0..200 {
-        let told = format!("{origin:?} {trouble:?} {entries:?}");
+        let told = format!("{way:?} {trouble:?} {entries:?}");
         let crash = crashes.first().is_some_and(|at| entries.len() >= *at);
         let decision = next(way, promote, &entries);
         if crash && !matches!(decision, Next::Ended(_)) {
@@ -129,19 +128,28 @@ fn simulate(origin: &Origin, promote: bool, trouble: Trouble) -> (World, Outcome
         }
         world.check(&told);
     }
-    panic!("it never ends: {origin:?} {trouble:?} {entries:?}");
+    panic!("it never ends: {way:?} {trouble:?} {entries:?}");
 }
 
-fn origins() -> [Origin; 4] {
-    let of = ReleaseId(1);
-    [
-        Origin::Push {
-            reference: "refs/heads/main".into(),
-        },
-        Origin::Redeploy { of },
-        Origin::Rollback { to: of },
-        Origin::Promote { from: None },
-    ]
+/// The ways of what is built, of what was built before, and of what runs already.
+fn ways() -> [&'static [Step]; 3] {
+    let commit = Source::Commit {
+        commit: "0123456789".repeat(4).parse().unwrap(),
+        subject: "v1".into(),
+        reference: "refs/heads/main".into(),
+    };
+    let earlier = Source::of_release(ReleaseId(1), Some(commit.clone()));
+    let deploy = Intent::Deploy {
+        promote: Promotion::Yes,
+    };
+    let ways = [
+        way(&commit, &deploy),
+        way(&earlier, &deploy),
+        way(&earlier, &Intent::Promote { from: None }),
+    ];
+    let first = ways.map(|way| way[0]);
+    assert_eq!(first, [Step::Checkout, Step::Pull, Step::Start]);
+    ways
 }
 
 fn every_trouble(way: &[Step]) -> Vec<Trouble> {
@@ -168,9 +176,9 @@ fn every_trouble(way: &[Step]) -> Vec<Trouble> {
 
 #[test]
 fn every_run_ends_with_all_of_the_release_or_nothing_of_it() {
-    for origin in origins() {
-        for trouble in every_trouble(way(&origin)) {
-            let (world, outcome, entries) = simulate(&origin, true, trouble);
+    for way in ways() {
+        for trouble in every_trouble(way) {
+            let (world, outcome, entries) = simulate(way, true, trouble);
             let told = format!("{trouble:?}: {outcome:?} after {entries:?}");
             if outcome.is_good() {
                 assert!(world.started && world.flipped && world.recorded, "{told}");
@@ -186,9 +194,9 @@ fn every_run_ends_with_all_of_the_release_or_nothing_of_it() {
 
 #[test]
 fn a_crash_before_the_flips_intent_goes_back_and_after_it_goes_forward() {
-    for origin in origins() {
+    for way in ways() {
         let (_, _, undisturbed) = simulate(
-            &origin,
+            way,
             true,
             Trouble {
                 failing: None,
@@ -207,7 +215,7 @@ fn a_crash_before_the_flips_intent_goes_back_and_after_it_goes_forward() {
                     landed,
                     again_after: None,
                 };
-                let (_, outcome, entries) = simulate(&origin, true, trouble);
+                let (_, outcome, entries) = simulate(way, true, trouble);
                 let intent = Entry::Began { step: Step::Flip };
                 let forward = entries
                     .iter()
@@ -229,7 +237,7 @@ fn an_error_after_the_flip_leaves_the_release_live() {
             landed: Landed::Nothing,
             again_after: None,
         };
-        let (_, outcome, _) = simulate(&origins()[0], true, trouble);
+        let (_, outcome, _) = simulate(ways()[0], true, trouble);
         assert_eq!(outcome, Outcome::Live);
     }
 }
@@ -254,10 +262,10 @@ fn the_first_reason_is_the_one_that_is_told() {
         Entry::Resumed,
         Entry::Undone { step: Step::Start },
     ];
-    let rollback = Origin::Rollback { to: ReleaseId(1) };
+    let [_, rollback, _] = ways();
     let expected = Next::Finish(Outcome::Failed {
         step: Step::Probe,
         why,
     });
-    assert_eq!(next(way(&rollback), true, &entries), expected);
+    assert_eq!(next(rollback, true, &entries), expected);
 }

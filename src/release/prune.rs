@@ -3,16 +3,16 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::Serialize;
 
-use super::build::tag_of;
 use super::context::{App, Context};
-use super::entry::Step;
-use super::history::{self, Past, RECORDS_KEPT};
+use super::entry::{Facts, Step};
+use super::history::{self, Past, RECORDS_KEPT, Unread};
+use super::images::tags_of;
 use super::registries::{Registries, Unanswered};
 use crate::git::SlotRepository;
-use crate::model::{AppName, ImageRef, Origin, ReleaseId, Slot, registry_and_path};
+use crate::model::{AppName, ImageRef, ReleaseId, Slot, registry_and_path};
 use crate::registry::{Deleted, Registry};
 use crate::store::{AppLock, AppState, ReleaseDir};
 
@@ -81,12 +81,17 @@ impl Pruned {
 /// delete is put off; what one of before has not deleted when the release's record goes is left behind.
 ///
 /// # Errors
-/// When the store or the engine does not do its part; what was pruned until then stays pruned.
+/// When the store or the engine does not do its part; what was pruned until then stays pruned. When a newer deployer has
+/// written what would have to be read: nothing is then pruned.
 pub async fn prune(context: &Context, app: &App, lock: &AppLock, mode: Mode) -> Result<Pruned> {
     let releases = context.store.releases(lock.app())?;
     // What was pruned has nothing left but its record and log, and is not read again.
     let (mut gone, rest): (Vec<_>, Vec<_>) = releases.iter().cloned().partition(ReleaseDir::is_pruned);
-    let (mut goes, _) = history::read_those(rest);
+    let (mut goes, unread) = history::read_those(rest);
+    if let Some(newer) = Unread::newer(&unread) {
+        // An image may be one that it keeps.
+        bail!(newer);
+    }
     let state = context.store.state(lock.app())?;
     let keeping = Keeping::of(&goes, &state, app.settings.keep);
     goes.retain(|past| !keeping.releases.contains(&past.record.id));
@@ -97,12 +102,16 @@ pub async fn prune(context: &Context, app: &App, lock: &AppLock, mode: Mode) -> 
     for past in goes {
         let release = past.record.id;
         let made = Made::by(context, &mut registries, app, &past, &keeping).await?;
-        let became = match (&made, mode) {
-            (Some(made), Mode::Remove) => made.remove(context, &mut registries, &keeping).await?,
-            (Some(made), Mode::DryRun) => made.would_become(&keeping),
-            (None, _) => Became::Gone,
-        };
-        let image = made.as_ref().and_then(Made::told);
+        let (mut became, mut image) = (Became::Gone, None);
+        for one in &made {
+            let one_became = match mode {
+                Mode::Remove => one.remove(context, &mut registries, &keeping).await?,
+                Mode::DryRun => one.would_become(&keeping),
+            };
+            if one_became.rank() > became.rank() {
+                (became, image) = (one_became, one.told());
+            }
+        }
         match became {
             Became::Shared => continue,
             Became::PutOff(why) => {
@@ -124,7 +133,7 @@ pub async fn prune(context: &Context, app: &App, lock: &AppLock, mode: Mode) -> 
                 pruned.not_deletable.push(release);
                 pruned.images.push(release);
             }
-            Became::Gone => pruned.images.extend(made.map(|_| release)),
+            Became::Gone => pruned.images.extend(made.first().map(|_| release)),
         }
         if mode == Mode::Remove {
             past.dir.mark_pruned()?;
@@ -185,10 +194,7 @@ impl Keeping {
         releases.extend(
             all.iter()
                 .filter(|past| past.outcome.is_none())
-                .filter_map(|past| match past.record.origin {
-                    Origin::Rollback { to } => Some(to),
-                    _ => None,
-                }),
+                .filter_map(|past| past.record.goes_back_to()),
         );
         for slot in Slot::BOTH {
             let runs = state.slots.get(&slot).map(|running| running.release);
@@ -199,8 +205,15 @@ impl Keeping {
             releases.extend(earlier.take(keep as usize).map(|past| past.record.id));
         }
         let kept = all.iter().filter(|past| releases.contains(&past.record.id));
-        let mut images: HashSet<ImageRef> = kept.filter_map(|past| past.facts.image.clone()).collect();
-        images.extend(state.slots.values().map(|running| running.image.clone()));
+        let mut images: HashSet<ImageRef> = kept
+            .flat_map(|past| past.facts.images.values().cloned())
+            .collect();
+        images.extend(
+            state
+                .slots
+                .values()
+                .flat_map(|running| running.images().into_values()),
+        );
         Self { releases, images }
     }
 
@@ -213,8 +226,8 @@ impl Keeping {
     }
 }
 
-/// What is to be removed of a release: the tag that it made, and the image that it ran, once it was pushed. A rollback
-/// made no tag, and may be the last to name the image of a release that was pruned before it.
+/// What is to be removed of a service of a release: the tag that it made, and the image that it ran, once it was pushed. A
+/// rollback made no tag, and may be the last to name the image of a release that was pruned before it.
 struct Made {
     tag: Option<String>,
     image: Result<Option<ImageRef>, Unanswered>,
@@ -232,37 +245,53 @@ enum Became {
     Shared,
 }
 
+impl Became {
+    /// How much keeps the release from being pruned whole: what most does decides.
+    fn rank(&self) -> u8 {
+        match self {
+            Became::Gone => 0,
+            Became::NotDeletable => 1,
+            Became::Shared => 2,
+            Became::PutOff(_) => 3,
+        }
+    }
+}
+
 impl Made {
     /// What `past` has made, by its journal; where its worker was killed before it could write that down, by what
-    /// is there. None where it has made nothing.
+    /// is there.
     async fn by(
         context: &Context,
         registries: &mut Registries<'_>,
         app: &App,
         past: &Past,
         keeping: &Keeping,
-    ) -> Result<Option<Self>> {
-        if let Some(tag) = past.facts.tag.clone() {
+    ) -> Result<Vec<Self>> {
+        let Facts { tags, images, .. } = &past.facts;
+        let mut all = Vec::new();
+        for (service, tag) in tags {
             let pushed = past.step.is_some_and(|step| step >= Step::Push);
-            let image = match past.facts.image.clone() {
-                None if pushed => pushed_as(registries, &tag).await,
+            let image = match images.get(service).cloned() {
+                None if pushed => pushed_as(registries, tag).await,
                 known => Ok(known),
             };
-            let tag = Some(tag);
-            return Ok(Some(Self { tag, image }));
+            let tag = Some(tag.clone());
+            all.push(Self { tag, image });
         }
-        if let Some(image) = past.facts.image.clone() {
-            let image = Some(image).filter(|image| !keeping.images.contains(image));
-            let image = Ok(image);
-            return Ok((image != Ok(None)).then_some(Self { tag: None, image }));
+        let untagged = images.iter().filter(|(service, _)| !tags.contains_key(*service));
+        for (_, image) in untagged.filter(|(_, image)| !keeping.images.contains(image)) {
+            let image = Ok(Some(image.clone()));
+            all.push(Self { tag: None, image });
         }
-        let Some(tag) = tag_of(context, &app.name, &past.record).filter(|_| past.step == Some(Step::Build))
-        else {
-            return Ok(None);
-        };
-        let is_there = context.engine().await?.image(&tag).await?.is_some();
-        let (tag, image) = (Some(tag), Ok(None));
-        Ok(is_there.then_some(Self { tag, image }))
+        if past.step == Some(Step::Build) && tags.is_empty() {
+            for tag in tags_of(context, &app.name, &past.record).into_values() {
+                if context.engine().await?.image(&tag).await?.is_some() {
+                    let (tag, image) = (Some(tag), Ok(None));
+                    all.push(Self { tag, image });
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// Removes the tag, and the image where no kept release names the same one.

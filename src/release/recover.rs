@@ -9,19 +9,19 @@ use super::audit;
 use super::context::{App, Context};
 use super::entry::Outcome;
 use super::given;
-use super::history::{self, Past};
-use super::probe;
+use super::history::{self, Past, Unread};
+use super::instances::{ensure, instances_of, is_of, settle};
 use super::prune;
 use super::route::{goes_to_the_same, route_of};
 use super::run::Run;
 use super::say;
-use super::start::{ensure, instances_of, settle};
 use super::status::has_port;
+use super::steps::probe;
 use super::turn;
 use crate::engine::{Engine, Instance};
-use crate::model::{ReleaseId, Slot};
-use crate::proxy::{AppRoute, ClosedPort, ProxyError, Target};
-use crate::store::{AppLock, AppState, Running, StoreError, WorkerLock};
+use crate::model::{ByService, ReleaseId, Slot};
+use crate::proxy::{AppRoute, ClosedPort, ProxyError};
+use crate::store::{AppLock, AppState, Running, RunningService, StoreError, WorkerLock};
 
 /// How long a worker that has given the app's lock back may take to end.
 const WORKER_ENDS: Duration = Duration::from_secs(5);
@@ -83,7 +83,8 @@ async fn take_over(past: &Past) -> Result<Option<WorkerLock>> {
 /// and what the proxy routes. Gives a sentence for everything that was done.
 ///
 /// # Errors
-/// When the engine or the proxy, which tell what is so, do not answer.
+/// When the engine or the proxy, which tell what is so, do not answer, or a newer deployer has written what state may not
+/// know of.
 pub async fn state(context: &Context, lock: &AppLock) -> Result<Vec<String>> {
     let app = context.app(lock.app())?;
     let wrong = match context.store.state(&app.name) {
@@ -100,19 +101,23 @@ pub async fn state(context: &Context, lock: &AppLock) -> Result<Vec<String>> {
 /// Why a state that can be read is not what is so: it was lost, or a flip that it does not know of stands in a
 /// release that cannot be read.
 async fn doubt(context: &Context, app: &App, state: &AppState) -> Result<Option<String>> {
-    let (all, damaged) = history::unsettled(context, &app.name, state)?;
+    let (all, unread) = history::unsettled(context, &app.name, state)?;
+    if let Some(newer) = Unread::newer(&unread) {
+        // What it has begun, or flipped, only that one knows.
+        bail!(newer);
+    }
     if let Some(release) = history::forgotten(&all, state) {
         return Ok(Some(say::state_is_lost(release)));
     }
-    let Some(damage) = damaged.first() else {
+    let Some((_, damage)) = Unread::damaged(&unread).next() else {
         return Ok(None);
     };
-    let wanted = route_of(context, app, state)?;
-    let agrees = match routed(context, app).await.with_context(|| damage.to_string())? {
+    let wanted = route_of(app, state);
+    let agrees = match routed(context, app).await.with_context(|| damage.to_owned())? {
         Some(route) => goes_to_the_same(&route, &wanted),
         None => state.slots.is_empty(),
     };
-    Ok((!agrees).then(|| damage.to_string()))
+    Ok((!agrees).then(|| damage.to_owned()))
 }
 
 /// The app's route at the proxy.
@@ -130,10 +135,12 @@ pub async fn recover(context: &Context, lock: &mut AppLock) -> Result<Vec<String
     let mut told = given::readable(context, lock).await?;
     let app = context.app(lock.app())?;
     told.extend(state(context, lock).await?);
-    for damage in history::read(context, &app.name)?.1 {
-        let aside = context.store.keep_aside(lock, &damage.path)?;
+    let unread = history::read(context, &app.name)?.1;
+    for (file, damage) in Unread::damaged(&unread) {
+        let aside = context.store.keep_aside(lock, file)?;
         told.push(format!("{damage}; it is kept as {}", aside.display()));
     }
+    told.extend(Unread::newer(&unread));
     told.extend(orphans(context, lock).await?);
     lock.says("recover", None, None);
     context.store.sweep(lock)?;
@@ -158,7 +165,7 @@ async fn bring_up(context: &Context, app: &App, state: &AppState) -> Result<Vec<
     for (slot, running) in state.slots.iter().filter(|(_, running)| !running.stopped) {
         let up = instances_of(engine, app, *slot, running).await?;
         let up = up.iter().filter(|instance| instance.running).count();
-        if up < usize::from(running.instances) {
+        if up < running.instances() {
             ensure(context, app, *slot, running).await?;
             // Before the route may be given to them.
             let not_ready = probe::started_again(context, app, *slot, running).await?;
@@ -166,8 +173,8 @@ async fn bring_up(context: &Context, app: &App, state: &AppState) -> Result<Vec<
             settle(engine, app, &all).await?;
             told.push(format!(
                 "{slot}: {} of {} instances started again",
-                usize::from(running.instances) - up,
-                running.instances
+                running.instances() - up,
+                running.instances()
             ));
             told.extend(not_ready);
         }
@@ -178,7 +185,7 @@ async fn bring_up(context: &Context, app: &App, state: &AppState) -> Result<Vec<
 /// Gives the proxy the route that follows from state, when it has another one; also when instances were `started`,
 /// so that it tries at once those that it had put out.
 async fn mend_route(context: &Context, app: &App, state: &AppState, started: bool) -> Result<Vec<String>> {
-    let wanted = route_of(context, app, state)?;
+    let wanted = route_of(app, state);
     let has = match routed(context, app).await {
         Ok(route) => route,
         Err(ProxyError::Unreachable { .. }) if state.slots.is_empty() => return Ok(Vec::new()),
@@ -231,7 +238,7 @@ async fn remove_strays(context: &Context, app: &App, state: &AppState) -> Result
         .iter()
         .filter(|instance| {
             let running = state.slots.get(&instance.slot);
-            running.is_none_or(|running| running.release != instance.release || running.lane != instance.lane)
+            running.is_none_or(|running| !is_of(instance, instance.slot, running))
         })
         .collect();
     for stray in &strays {
@@ -263,13 +270,6 @@ async fn rebuild_state(context: &Context, app: &App, lock: &AppLock, why: String
     Ok(told)
 }
 
-/// How many instances a release has: as many as the proxy routes to, whether or not all of them are there; else so
-/// many that the one with the highest number is among them.
-fn instances_meant(routed: Option<&Target>, there: &[&&Instance]) -> u8 {
-    let routed = routed.and_then(|target| u8::try_from(target.upstreams.len()).ok());
-    routed.unwrap_or_else(|| there.iter().map(|instance| instance.index + 1).max().unwrap_or(1))
-}
-
 async fn state_of(engine: &Engine, app: &App, route: Option<&AppRoute>, all: &[Past]) -> Result<AppState> {
     let instances = engine.instances(Some(&app.name)).await?;
     let mut slots = BTreeMap::new();
@@ -288,32 +288,11 @@ async fn state_of(engine: &Engine, app: &App, route: Option<&AppRoute>, all: &[P
                 .max(),
         };
         let Some(release) = release else { continue };
-        let of_release: Vec<&&Instance> = of_slot
-            .iter()
-            .filter(|instance| instance.release == release)
-            .collect();
-        let Some(first) = of_release.first() else {
-            slots.insert(slot, gone(slot, release, all)?);
-            continue;
-        };
-        let port = match routed.and_then(|target| target.upstreams.first()) {
-            Some(upstream) => upstream.port(),
-            None => app
-                .settings
-                .container_port
-                .or_else(|| Some(past(release, all)?.facts.started?.1))
-                .context("the port of a stopped standby is not known")?,
-        };
-        let running = Running {
-            release,
-            lane: first.lane,
-            instances: instances_meant(routed, &of_release),
-            port,
-            image: first.image.clone(),
-            commit: first.commit.clone(),
-            stopped: of_release.iter().all(|instance| !instance.running),
-        };
-        slots.insert(slot, running);
+        let of_release = of_slot.into_iter().filter(|instance| instance.release == release);
+        slots.insert(
+            slot,
+            running_of(slot, release, &of_release.collect::<Vec<_>>(), all)?,
+        );
     }
     Ok(AppState {
         live: route.and_then(|route| route.live),
@@ -333,23 +312,46 @@ fn may_run(release: ReleaseId, all: &[Past]) -> bool {
     outcome.is_none_or(|outcome| outcome.is_some_and(Outcome::is_good))
 }
 
-/// What a slot runs by the journal alone: all its containers are gone, and are made anew from this.
-fn gone(slot: Slot, release: ReleaseId, all: &[Past]) -> Result<Running> {
-    let told =
-        past(release, all).and_then(|past| Some((past, past.facts.started?, past.facts.image.clone()?)));
-    let Some((past, (lane, port, instances), image)) = told else {
+/// What a slot runs by the labels of its containers, each of which tells of all instances of its service; and by the
+/// journal of services whose containers are all gone: they are made anew from this.
+fn running_of(slot: Slot, release: ReleaseId, there: &[&Instance], all: &[Past]) -> Result<Running> {
+    let told = past(release, all);
+    let started = told.and_then(|past| past.facts.started.as_ref());
+    let mut services = ByService::new();
+    if let (Some(past), Some(started)) = (told, started) {
+        let both = started.endpoints.iter();
+        services.extend(both.filter_map(|(service, endpoints)| {
+            let running = RunningService {
+                image: past.facts.images.get(service)?.clone(),
+                endpoints: endpoints.clone(),
+            };
+            Some((service.clone(), running))
+        }));
+    }
+    services.extend(there.iter().map(|instance| {
+        let running = RunningService {
+            image: instance.image.clone(),
+            endpoints: instance.endpoints.clone(),
+        };
+        (instance.name.service.clone(), running)
+    }));
+    let lane = there.first().map(|instance| instance.lane);
+    let lane = lane.or(started.map(|started| started.lane));
+    let Some(lane) = lane.filter(|_| !services.is_empty()) else {
         bail!(
             "the proxy routes {slot} to release {release}, of which neither a container nor a journal is left. Hint: \
              push to {slot} again"
         );
     };
+    let commit = match there.first() {
+        Some(instance) => instance.commit.clone(),
+        None => told.and_then(|past| past.record.source.commit().cloned()),
+    };
     Ok(Running {
         release,
         lane,
-        instances,
-        port,
-        image,
-        commit: past.record.commit.clone(),
-        stopped: false,
+        commit,
+        stopped: !there.is_empty() && there.iter().all(|instance| !instance.running),
+        services,
     })
 }

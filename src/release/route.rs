@@ -1,58 +1,34 @@
 //! The route that follows from an app's state.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use super::context::{App, Context};
-use crate::model::{AddressPlan, AddressPlanError, AppSettings, ProbeKind, Slot};
+use super::context::App;
+use crate::model::{AppSettings, ProbeKind, Slot};
 use crate::proxy::{AppRoute, HttpProbe, SlotRoute, Target};
-use crate::store::{AppState, Running};
+use crate::store::AppState;
 
 /// The whole route of `app` in this state.
-///
-/// # Errors
-/// When the network has no addresses for the app.
-pub fn route_of(context: &Context, app: &App, state: &AppState) -> Result<AppRoute, AddressPlanError> {
-    let mut slots = BTreeMap::new();
-    for slot in Slot::BOTH {
+pub fn route_of(app: &App, state: &AppState) -> AppRoute {
+    let slots = Slot::BOTH.map(|slot| {
         let running = state.slots.get(&slot).filter(|running| !running.stopped);
-        let target = match running {
-            Some(running) => Some(Target {
-                release: running.release,
-                upstreams: upstreams(context, app, slot, running)?,
-                probe: probe_of(&app.settings),
-            }),
-            None => None,
-        };
+        let target = running.map(|running| Target {
+            release: running.release,
+            upstreams: running.upstreams().to_vec(),
+            probe: probe_of(&app.settings),
+        });
         let port = app.ports().of(slot);
-        slots.insert(slot, SlotRoute { port, target });
-    }
-    Ok(AppRoute {
+        (slot, SlotRoute { port, target })
+    });
+    AppRoute {
         app: app.name.clone(),
         hosts: app.settings.hosts.clone(),
         response_timeout: app.settings.response_timeout.map(milliseconds),
         body_timeout: app.settings.body_timeout.map(milliseconds),
         live: state.live,
-        slots,
+        slots: slots.into(),
         trailers: app.settings.trailers,
-    })
-}
-
-/// The addresses of what a slot runs.
-///
-/// # Errors
-/// When the network has no addresses for the app.
-pub fn upstreams(
-    context: &Context,
-    app: &App,
-    slot: Slot,
-    running: &Running,
-) -> Result<Vec<SocketAddrV4>, AddressPlanError> {
-    let plan = AddressPlan::new(context.settings.engine.subnet, app.file.index)?;
-    Ok((0..running.instances)
-        .map(|index| SocketAddrV4::new(plan.address(slot, running.lane, index), running.port))
-        .collect())
+    }
 }
 
 /// The upstreams that requests leave when `old` becomes `new`: those of a public or slot route that changed.
@@ -102,14 +78,14 @@ pub(super) fn serves_the_same(one: &AppRoute, other: &AppRoute) -> bool {
 /// How the proxy asks an instance that it could not reach whether it is ready again. What only the Engine can ask is
 /// replaced by a connection.
 fn probe_of(settings: &AppSettings) -> Option<HttpProbe> {
-    let ProbeKind::Http { path, status, host } = &settings.probe.kind else {
+    let ProbeKind::Http { path, status, host } = &settings.public().probe.kind else {
         return None;
     };
     Some(HttpProbe {
         path: path.clone(),
         host: host.clone().unwrap_or_else(|| settings.own_host()),
         status: *status,
-        timeout: milliseconds(settings.probe.timeout),
+        timeout: milliseconds(settings.public().probe.timeout),
     })
 }
 
@@ -119,7 +95,7 @@ fn milliseconds(duration: Duration) -> u64 {
 
 /// The host and path that tell through the public port whether an app is served.
 pub(super) fn asked_for(settings: &AppSettings) -> (String, &str) {
-    let path = match &settings.probe.kind {
+    let path = match &settings.public().probe.kind {
         ProbeKind::Http { path, .. } => path,
         _ => "/",
     };

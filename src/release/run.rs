@@ -3,36 +3,24 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
-use jiff::Timestamp;
 
-use super::context::{App, Context};
-use super::entry::{Entry, Facts, Learned, Outcome, Step, Why, way};
+use super::attempt::Attempt;
+use super::context::Context;
+use super::entry::{Entry, Facts, Learned, Outcome, Step, Why};
 use super::lost::Lost;
 use super::next::{Next, next};
-use super::{
-    audit, build, checkout, drain, flip, hopeless, meant, probe, pull, push, record, retire, say, start,
-};
-use crate::model::{Commit, ImageRef, Lane, Origin, Slot};
-use crate::store::{
-    AppLock, AppState, FLIPS_KEPT, Flip, Journal, Live, Log, Moment, Record, ReleaseDir, Running, WorkerLock,
-};
+use super::steps::{build, checkout, drain, flip, probe, pull, push, record, retire, start};
+use super::work::{Done, Work};
+use super::{audit, hopeless, meant, say};
+use crate::model::ByService;
+use crate::store::{AppLock, Journal, Log, Moment, ReleaseDir, WorkerLock};
 
 /// How often a running step looks whether it was cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
 
-/// What a step that is done gives: what the journal learns, and what the pusher reads.
-pub(super) type Done = anyhow::Result<(Learned, String)>;
-
-/// One release on its way, with the proof that it alone may change the app.
+/// One release on its way.
 pub(super) struct Run<'a> {
-    pub(super) context: &'a Context,
-    pub(super) app: App,
-    pub(super) record: Record,
-    pub(super) release: ReleaseDir,
-    pub(super) log: Log,
-    /// The app's state before this release.
-    pub(super) before: AppState,
-    pub(super) lock: &'a mut AppLock,
+    work: Work<'a>,
     journal: Journal<Entry>,
     _worker: &'a WorkerLock,
 }
@@ -52,15 +40,22 @@ impl<'a> Run<'a> {
         let record = release
             .record()?
             .with_context(|| format!("there is no release {}", release.id()))?;
+        let earlier = match record.goes_back_to() {
+            Some(to) => Journal::entries_of(&context.store.release(&app.name, to))
+                .map(|entries| Facts::of(&entries).images),
+            None => Ok(ByService::new()),
+        };
+        let before = context.store.state(&app.name)?;
+        let (log, journal) = (Log::open(release)?, Journal::open(release)?);
         Ok(Self {
-            before: context.store.state(&app.name)?,
-            log: Log::open(release)?,
-            journal: Journal::open(release)?,
-            release: release.clone(),
-            context,
-            app,
-            record,
-            lock,
+            work: Work {
+                attempt: Attempt::new(app, record, before, earlier, journal.entries()),
+                release: release.clone(),
+                context,
+                log,
+                lock,
+            },
+            journal,
             _worker: worker,
         })
     }
@@ -75,8 +70,8 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When the journal cannot be written.
     pub(super) fn resume(&mut self) -> anyhow::Result<()> {
-        self.log.line(&say::resumed());
-        self.journal.append(Entry::Resumed)?;
+        self.work.log.line(&say::resumed());
+        self.append(Entry::Resumed)?;
         Ok(())
     }
 
@@ -96,26 +91,40 @@ impl<'a> Run<'a> {
     }
 
     fn next(&self) -> Next {
-        next(way(&self.record.origin), self.promotes(), self.entries())
+        let attempt = &self.work.attempt;
+        let entries = self.journal.entries().iter().map(|(_, entry)| entry);
+        next(attempt.way(), attempt.promotes(), entries)
     }
 
-    fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.journal.entries().iter().map(|(_, entry)| entry)
+    /// Writes an entry down; it is durable when this answers.
+    fn append(&mut self, entry: Entry) -> anyhow::Result<()> {
+        self.journal.append(entry)?;
+        self.learn();
+        Ok(())
+    }
+
+    /// Lets the steps know what was written last.
+    fn learn(&mut self) {
+        if let Some((at, entry)) = self.journal.entries().last() {
+            self.work.attempt.learn(at, entry);
+        }
     }
 
     async fn take(&mut self, step: Step) -> anyhow::Result<()> {
-        self.lock
-            .says("release", Some(self.record.id), Some(step.as_str()));
+        self.work
+            .lock
+            .says("release", Some(self.work.attempt.record.id), Some(step.as_str()));
         let began = Instant::now();
         if let Err(why) = self.may_begin(step).await {
             return self.failed(step, began, why);
         }
-        self.journal.append(Entry::Began { step })?;
+        self.append(Entry::Began { step })?;
         match self.bounded(step).await {
             Ok((learned, what)) => {
                 // Durable with what comes next, before anything more is done: one write where there were two.
                 self.journal.note(Entry::Done { step, learned });
-                self.log.line(&say::step(step, began.elapsed(), &what));
+                self.learn();
+                self.work.log.line(&say::step(step, began.elapsed(), &what));
                 Ok(())
             }
             Err(why) => self.failed(step, began, why),
@@ -124,17 +133,22 @@ impl<'a> Run<'a> {
 
     /// What must hold before a step's intent is written.
     async fn may_begin(&mut self, step: Step) -> Result<(), Why> {
-        if step <= Step::Flip && self.release.is_cancelled() {
+        if step <= Step::Flip && self.work.release.is_cancelled() {
             return Err(Why::Cancelled);
         }
-        if way(&self.record.origin).first() == Some(&step) {
-            meant::is_still_so(&self.record, &self.before).map_err(as_why)?;
-            let branch = meant::branch_may_move(self.context, &self.app.name, &self.record);
+        if self.work.attempt.way().first() == Some(&step) {
+            meant::is_still_so(&self.work.attempt.record, &self.work.attempt.before).map_err(as_why)?;
+            let branch = meant::branch_may_move(
+                self.work.context,
+                &self.work.attempt.app.name,
+                &self.work.attempt.record,
+            );
             branch.await.map_err(as_why)?;
-            hopeless::refuse_what_this_host_has_not(&self.app, &self.record.origin).map_err(as_why)?;
+            hopeless::refuse_what_this_host_has_not(&self.work.attempt.app, &self.work.attempt.record.intent)
+                .map_err(as_why)?;
         }
         if step == Step::Flip {
-            flip::proxy_answers(self).await.map_err(as_why)?;
+            flip::proxy_answers(&mut self.work).await.map_err(as_why)?;
         }
         Ok(())
     }
@@ -142,7 +156,7 @@ impl<'a> Run<'a> {
     /// Does a step within its deadline, and before the flip only until it is cancelled.
     async fn bounded(&mut self, step: Step) -> Result<(Learned, String), Why> {
         let deadline = self.deadline(step);
-        let release = self.release.clone();
+        let release = self.work.release.clone();
         let cancelled = async move {
             while step >= Step::Flip || !release.is_cancelled() {
                 tokio::time::sleep(CANCEL_POLL).await;
@@ -159,33 +173,33 @@ impl<'a> Run<'a> {
 
     async fn act(&mut self, step: Step) -> Done {
         match step {
-            Step::Checkout => checkout::checkout(self).await,
-            Step::Build => build::build(self).await,
-            Step::Push => push::push(self).await,
-            Step::Pull => pull::pull(self).await,
-            Step::Start => start::start(self).await,
-            Step::Probe => probe::probe(self).await,
-            Step::Flip => flip::flip(self).await,
-            Step::Drain => drain::drain(self).await,
-            Step::Retire => retire::retire(self).await,
-            Step::Record => record::record(self).await,
+            Step::Checkout => checkout::checkout(&mut self.work).await,
+            Step::Build => build::build(&mut self.work).await,
+            Step::Push => push::push(&mut self.work).await,
+            Step::Pull => pull::pull(&mut self.work).await,
+            Step::Start => start::start(&mut self.work).await,
+            Step::Probe => probe::probe(&mut self.work).await,
+            Step::Flip => flip::flip(&mut self.work).await,
+            Step::Drain => drain::drain(&mut self.work).await,
+            Step::Retire => retire::retire(&mut self.work).await,
+            Step::Record => record::record(&mut self.work).await,
         }
     }
 
     fn deadline(&self, step: Step) -> Duration {
-        let settings = &self.app.settings;
+        let settings = &self.work.attempt.app.settings;
         let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
         match step {
             Step::Checkout => minutes(10),
-            Step::Build => settings.build.deadline,
+            Step::Build => settings.longest(|service| service.build.deadline),
             Step::Push | Step::Pull => minutes(15),
             // What a promotion runs may have to be pulled again.
-            Step::Start if matches!(self.record.origin, Origin::Promote { .. }) => minutes(15),
+            Step::Start if self.work.attempt.record.intent.keeps_what_runs() => minutes(15),
             Step::Start => minutes(2),
-            Step::Probe => settings.probe.deadline + Duration::from_secs(30),
+            Step::Probe => settings.longest(|service| service.probe.deadline) + Duration::from_secs(30),
             Step::Flip => Duration::from_secs(40),
             Step::Drain => settings.drain_deadline + Duration::from_secs(10),
-            Step::Retire => settings.run.stop_grace + minutes(1),
+            Step::Retire => settings.longest(|service| service.run.stop_grace) + minutes(1),
             Step::Record => minutes(2),
         }
     }
@@ -197,153 +211,65 @@ impl<'a> Run<'a> {
             Why::Cancelled => "cancelled".to_owned(),
             Why::Interrupted => "interrupted".to_owned(),
         };
-        self.journal.append(Entry::Failed { step, why })?;
+        self.append(Entry::Failed { step, why })?;
         match step {
-            Step::Drain | Step::Retire => self.log.line(&say::step_left(step, &told)),
+            Step::Drain | Step::Retire => self.work.log.line(&say::step_left(step, &told)),
             Step::Record => anyhow::bail!("it is in force, but state could not be written: {told}"),
-            _ => self.log.line(&say::step_failed(step, began.elapsed(), &told)),
+            _ => self
+                .work
+                .log
+                .line(&say::step_failed(step, began.elapsed(), &told)),
         }
         Ok(())
     }
 
     async fn take_back(&mut self, step: Step) -> anyhow::Result<()> {
         let taken_back = match step {
-            Step::Flip => flip::flip_back(self).await,
-            _ => start::take_back(self).await,
+            Step::Flip => flip::flip_back(&mut self.work).await,
+            _ => start::take_back(&mut self.work).await,
         };
         let what = taken_back.with_context(|| format!("{step} could not be taken back"))?;
-        self.journal.append(Entry::Undone { step })?;
+        self.append(Entry::Undone { step })?;
         if let Some(what) = what {
-            self.log.line(&say::step_undone(step, &what));
+            self.work.log.line(&say::step_undone(step, &what));
         }
         Ok(())
     }
 
     fn finish(&mut self, outcome: Outcome) -> anyhow::Result<()> {
-        if let Err(error) = audit::ended(self.context, &self.app.name, &self.record, &outcome) {
-            self.log.line(&format!(" note: {}", say::not_audited(&error)));
+        if let Err(error) = audit::ended(
+            self.work.context,
+            &self.work.attempt.app.name,
+            &self.work.attempt.record,
+            &outcome,
+        ) {
+            self.work
+                .log
+                .line(&format!(" note: {}", say::not_audited(&error)));
         }
-        self.journal.append(Entry::Finished {
+        self.append(Entry::Finished {
             outcome: outcome.clone(),
         })?;
         let state = self
+            .work
             .context
             .store
-            .state(&self.app.name)
-            .unwrap_or_else(|_| self.before.clone());
+            .state(&self.work.attempt.app.name)
+            .unwrap_or_else(|_| self.work.attempt.before.clone());
         let verdict = say::Verdict {
-            app: &self.app.name,
-            record: &self.record,
-            facts: &self.facts(),
-            took: Moment::now().since(&self.record.received),
-            address: &self.app.address(self.context, &state, self.record.slot),
+            app: &self.work.attempt.app.name,
+            record: &self.work.attempt.record,
+            facts: &self.work.attempt.facts,
+            took: Moment::now().since(&self.work.attempt.record.received),
+            address: &self
+                .work
+                .attempt
+                .app
+                .address(self.work.context, &state, self.work.attempt.record.slot),
             live: state.live(),
         };
-        self.log.line(&say::verdict(&outcome, &verdict));
+        self.work.log.line(&say::verdict(&outcome, &verdict));
         Ok(())
-    }
-
-    /// What the journal has learned.
-    pub(super) fn facts(&self) -> Facts {
-        Facts::of(self.entries())
-    }
-
-    /// Whether the release goes live: a push as it was asked to, a promotion always, a rollback when its slot
-    /// is the live one.
-    pub(super) fn promotes(&self) -> bool {
-        match self.record.origin {
-            Origin::Push { .. } | Origin::Redeploy { .. } => self.record.promote,
-            Origin::Promote { .. } => true,
-            Origin::Rollback { .. } => self.before.live == Some(self.record.slot),
-        }
-    }
-
-    /// What the slot ran before.
-    pub(super) fn ran_before(&self) -> Option<&Running> {
-        self.before.slots.get(&self.record.slot)
-    }
-
-    /// The lane for the new instances: the one that the slot does not use.
-    pub(super) fn lane(&self) -> Lane {
-        self.ran_before().map_or(Lane::A, |running| running.lane.other())
-    }
-
-    /// The image that the release runs.
-    pub(super) fn image(&self) -> anyhow::Result<ImageRef> {
-        if let Some(image) = self.facts().image {
-            return Ok(image);
-        }
-        let image = match self.record.origin {
-            Origin::Rollback { to } => {
-                let entries = Journal::entries_of(&self.context.store.release(&self.app.name, to))?;
-                Facts::of(entries.iter().map(|(_, entry)| entry)).image
-            }
-            Origin::Promote { .. } => self.ran_before().map(|running| running.image.clone()),
-            Origin::Push { .. } | Origin::Redeploy { .. } => None,
-        };
-        image.context("the release has no image")
-    }
-
-    /// What the slot runs once this release has started.
-    pub(super) fn running(&self) -> anyhow::Result<Running> {
-        if let (Origin::Promote { .. }, Some(running)) = (&self.record.origin, self.ran_before()) {
-            return Ok(Running {
-                stopped: false,
-                ..running.clone()
-            });
-        }
-        let (lane, port, instances) = self.facts().started.context("the release was not started")?;
-        Ok(Running {
-            release: self.record.id,
-            lane,
-            instances,
-            port,
-            image: self.image()?,
-            commit: self.record.commit.clone(),
-            stopped: false,
-        })
-    }
-
-    /// The app's state with this release in it.
-    pub(super) fn after(&self) -> anyhow::Result<AppState> {
-        let slot = self.record.slot;
-        let mut after = self.before.clone();
-        after.slots.insert(slot, self.running()?);
-        if !self.promotes() {
-            return Ok(after);
-        }
-        after.live = Some(slot);
-        if let (Some(standby), crate::model::Standby::Stopped) =
-            (after.slots.get_mut(&slot.other()), self.app.settings.standby)
-        {
-            standby.stopped = true;
-        }
-        let (from, to) = (self.before.live(), after.live());
-        if let (true, Some(to)) = (from != to, to) {
-            after.flips.push(Flip {
-                at: Timestamp::now(),
-                from,
-                to,
-            });
-            let past = after.flips.len().saturating_sub(FLIPS_KEPT);
-            after.flips.drain(..past);
-        }
-        Ok(after)
-    }
-
-    /// The slot and release that are live while this release is on its way.
-    pub(super) fn live_before(&self) -> Option<Live> {
-        self.before.live()
-    }
-
-    /// The commit, which a release from a tree always has.
-    pub(super) fn commit(&self) -> anyhow::Result<&Commit> {
-        self.record.commit.as_ref().context("the release has no commit")
-    }
-
-    /// The slot.
-    pub(super) fn slot(&self) -> Slot {
-        self.record.slot
     }
 }
 

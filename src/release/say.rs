@@ -13,7 +13,9 @@ use jiff::Timestamp;
 
 use super::entry::{Facts, Outcome, Step, Why};
 use super::pause::Pause;
-use crate::model::{AppName, AppSettings, Commit, Digest, Lane, Origin, ReleaseId, Slot};
+use crate::model::{
+    AppName, AppSettings, ByService, Commit, Digest, InstanceName, Intent, Lane, ReleaseId, Slot, Source,
+};
 use crate::proxy::{ClosedPort, OutInstance, Place};
 use crate::store::{Live, Record, StoreError};
 
@@ -71,16 +73,25 @@ pub fn too_few_instances(there: usize, wanted: usize) -> String {
 /// The first line of a release's log.
 pub fn heading(app: &AppName, record: &Record) -> String {
     let slot = format!("{app}/{} release {}", record.slot, record.id);
-    let commit = record.commit.as_ref().map_or("no commit", Commit::short);
-    let subject = record.subject.as_deref().unwrap_or_default();
-    match &record.origin {
-        Origin::Push { .. } => format!("{slot}: commit {commit} {subject:?}"),
-        Origin::Redeploy { of } => format!("{slot}: commit {commit} {subject:?} again, as in release {of}"),
-        Origin::Rollback { to } => format!("{slot}: back to release {to} (commit {commit} {subject:?})"),
-        Origin::Promote { from: Some(from) } => {
-            format!("{slot}: traffic goes from {from} to {}", record.slot)
+    if let Intent::Promote { from } = record.intent {
+        let from = from.map_or(String::new(), |from| format!("from {from} "));
+        return format!("{slot}: traffic goes {from}to {}", record.slot);
+    }
+    let source = source(&record.source);
+    match record.redeploys {
+        Some(of) => format!("{slot}: {source} again, as in release {of}"),
+        None => format!("{slot}: {source}"),
+    }
+}
+
+/// What a release is of.
+fn source(source: &Source) -> String {
+    match source {
+        Source::Commit { commit, subject, .. } => format!("commit {} {subject:?}", commit.short()),
+        Source::Release { release, of } => {
+            let of = of.as_deref().map(|of| format!(" ({})", self::source(of)));
+            format!("back to release {release}{}", of.unwrap_or_default())
         }
-        Origin::Promote { from: None } => format!("{slot}: traffic goes to {}", record.slot),
     }
 }
 
@@ -160,7 +171,7 @@ pub struct Verdict<'a> {
 pub fn verdict(outcome: &Outcome, v: &Verdict<'_>) -> String {
     let name = format!("{}/{} release {}", v.app, v.record.slot, v.record.id);
     let took = time(v.took);
-    let made = made_of(v.record.commit.as_ref(), v.facts.digest());
+    let made = made_of(v.record.source.commit(), &v.facts.digests());
     let (drained, cut) = v.facts.drained;
     match outcome {
         Outcome::Live => {
@@ -201,7 +212,7 @@ pub fn is_verdict(line: &str) -> bool {
 fn ended(name: &str, at: &str, why: &Why, v: &Verdict<'_>) -> String {
     let (app, slot, id) = (v.app, v.record.slot, v.record.id);
     let still = still(v.live);
-    let again = match v.record.origin {
+    let again = match v.record.builds() {
         _ if let Why::Error {
             instead: Some(instead),
             ..
@@ -209,13 +220,11 @@ fn ended(name: &str, at: &str, why: &Why, v: &Verdict<'_>) -> String {
         {
             instead.clone()
         }
-        Origin::Push { .. } if v.record.gated.is_some() => {
+        true if v.record.gated.is_some() => {
             "the push is declined, so that the same `git push` tries again".to_owned()
         }
-        Origin::Push { .. } | Origin::Redeploy { .. } => {
-            format!("`deployer redeploy {app}/{slot}` tries the same commit again")
-        }
-        Origin::Rollback { .. } | Origin::Promote { .. } => "the same command tries again".to_owned(),
+        true => format!("`deployer redeploy {app}/{slot}` tries the same commit again"),
+        false => "the same command tries again".to_owned(),
     };
     let log = format!("`deployer log {app}/{id}` shows this log");
     match why {
@@ -236,14 +245,13 @@ pub fn still(live: Option<Live>) -> String {
     }
 }
 
-fn made_of(commit: Option<&Commit>, digest: Option<&Digest>) -> String {
-    let parts: Vec<String> = [
-        commit.map(|commit| format!("commit {}", commit.short())),
-        digest.map(|digest| format!("image {}", digest.short())),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+fn made_of(commit: Option<&Commit>, digests: &ByService<&Digest>) -> String {
+    let images = digests.iter().map(|(service, digest)| match service.is_web() {
+        true => format!("image {}", digest.short()),
+        false => format!("image {} of {service}", digest.short()),
+    });
+    let commit = commit.map(|commit| format!("commit {}", commit.short()));
+    let parts: Vec<String> = commit.into_iter().chain(images).collect();
     if parts.is_empty() {
         String::new()
     } else {
@@ -272,8 +280,8 @@ pub fn another_is_live(live: Live, meant: Live) -> String {
 }
 
 /// An instance that recovery has started again does not answer as it should.
-pub fn not_ready_again(slot: Slot, index: u8, why: &anyhow::Error) -> String {
-    format!("{slot}: instance {index} was started again and is not ready: {why:#}")
+pub fn not_ready_again(slot: Slot, name: &InstanceName, why: &anyhow::Error) -> String {
+    format!("{slot}: instance {name} was started again and is not ready: {why:#}")
 }
 
 /// How to go on where a base image cannot be pulled anew: `is_here` where this host has it, `is_configured` where it is

@@ -11,15 +11,16 @@ use super::context::{App, Context};
 use super::disks;
 use super::endings::InstanceEndings;
 use super::entry::{Outcome, Step};
-use super::history::{self, Past};
+use super::history::{self, Past, Unread};
+use super::instances::is_of;
 use super::route::{route_of, serves_the_same};
 use super::say::VisitorsSee;
 use super::{say, unwell, visitor};
 use crate::engine::Instance;
 use crate::git::SlotRepository;
-use crate::model::{AppName, By, Commit, Digest, ReleaseId, Slot};
+use crate::model::{AppName, By, ByService, Commit, Digest, ReleaseId, ServiceName, Slot};
 use crate::proxy::{AppRoute, ClosedPort, OutInstance, local_ports};
-use crate::store::{AppState, Moment};
+use crate::store::{AppState, Moment, Running, RunningService};
 
 /// How long it may take to see what visitors see.
 const VISIT: Duration = Duration::from_secs(1);
@@ -60,18 +61,25 @@ pub struct SlotStatus {
     pub subject: Option<String>,
     /// Who asked for the release.
     pub by: Option<By>,
-    /// The image's digest.
-    pub digest: Option<Digest>,
-    /// How many instances it should have.
-    pub instances: u8,
-    /// How many run; `None` when the engine does not answer.
-    pub running: Option<u8>,
-    /// Its instances that ended by themselves within the last hour, or do not run.
-    pub endings: Vec<InstanceEndings>,
+    /// The release's services: of an app with one Dockerfile `web` alone.
+    pub services: ByService<ServiceStatus>,
     /// Whether its instances were stopped on purpose.
     pub stopped: bool,
     /// The newest release of the slot, when it failed.
     pub last_failure: Option<LastFailure>,
+}
+
+/// A service of what a slot runs.
+#[derive(Debug, Serialize)]
+pub struct ServiceStatus {
+    /// The image's digest.
+    pub digest: Digest,
+    /// How many instances it should have.
+    pub instances: usize,
+    /// How many run; `None` when the engine does not answer.
+    pub running: Option<usize>,
+    /// Its instances that ended by themselves within the last hour, or do not run.
+    pub endings: Vec<InstanceEndings>,
 }
 
 /// A slot's newest release that failed.
@@ -210,7 +218,7 @@ fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
         AppState::default()
     });
     let is_read = problems.len() == context.differs.iter().len();
-    let (unsettled, damaged) = history::unsettled(context, &app.name, &state)?;
+    let (unsettled, unread) = history::unsettled(context, &app.name, &state)?;
     let is_moving = is_moving(
         unsettled.iter().chain(&newest_running(context, app, &state)),
         &seen.asked,
@@ -223,10 +231,10 @@ fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
         ));
     }
     problems.extend(
-        damaged
-            .iter()
-            .map(|damage| format!("{damage}: `deployer recover {}` puts it aside", app.name)),
+        Unread::damaged(&unread)
+            .map(|(_, damage)| format!("{damage}: `deployer recover {}` puts it aside", app.name)),
     );
+    problems.extend(Unread::newer(&unread));
     let under_way = under_way(&unsettled);
     for orphan in under_way.iter().filter(|under_way| !under_way.has_worker) {
         problems.push(format!(
@@ -255,7 +263,7 @@ fn one(context: &Context, app: &App, seen: &Seen) -> Result<AppStatus> {
     match &seen.routes {
         Err(error) => problems.push(format!("{error:#}")),
         Ok(routes) => {
-            let wanted = route_of(context, app, &state)?;
+            let wanted = route_of(app, &state);
             let has = routes.iter().find(|route| route.app == app.name);
             let is_right = has.is_some_and(|has| serves_the_same(has, &wanted));
             if under_way.is_empty() && !is_moving && !state.slots.is_empty() && !is_right {
@@ -296,7 +304,7 @@ fn branches_left(context: &Context, app: &App, state: &AppState) -> Vec<String> 
             Some(tip) => Some(repository.commit_facts(tip).ok()?.commit),
             None => None,
         };
-        Some(tip == before && tip != record.commit)
+        Some(tip == before && tip.as_ref() != record.source.commit())
     };
     let runs = state.slots.iter().map(|(slot, running)| (*slot, running.release));
     runs.filter(|(_, release)| held.iter().all(|push| push.release != Some(*release)))
@@ -353,22 +361,49 @@ fn missing(app: &App, state: &AppState, instances: &[Instance]) -> Vec<String> {
     let slots = state.slots.iter().filter(|(_, running)| !running.stopped);
     slots
         .filter_map(|(slot, running)| {
-            let up = up(app, instances, *slot, running.release);
-            (up < running.instances).then(|| {
+            let (up, wanted) = (up(app, instances, *slot, running).count(), running.instances());
+            (up < wanted).then(|| {
                 format!(
                     "{slot}: only {up} of {} run: `deployer logs {}/{slot}` may show why, `deployer recover {}` starts them again",
-                    say::count(running.instances.into(), "instance"), app.name, app.name
+                    say::count(wanted as u64, "instance"), app.name, app.name
                 )
             })
         })
         .collect()
 }
 
-fn up(app: &App, instances: &[Instance], slot: Slot, release: ReleaseId) -> u8 {
-    let up = instances.iter().filter(|instance| {
-        instance.app == app.name && instance.slot == slot && instance.release == release && instance.running
-    });
-    u8::try_from(up.count()).unwrap_or(u8::MAX)
+/// The instances of what a slot runs that are up.
+fn up<'a>(
+    app: &'a App,
+    instances: &'a [Instance],
+    slot: Slot,
+    running: &'a Running,
+) -> impl Iterator<Item = &'a Instance> {
+    let of_app = instances.iter().filter(|instance| instance.app == app.name);
+    of_app.filter(move |instance| instance.running && is_of(instance, slot, running))
+}
+
+fn services(
+    app: &App,
+    slot: Slot,
+    running: &Running,
+    state: &AppState,
+    seen: Option<&unwell::Seen>,
+) -> ByService<ServiceStatus> {
+    let endings = seen.map_or(Vec::new(), |seen| seen.endings(app, slot, state));
+    let one = |(name, service): (&ServiceName, &RunningService)| {
+        let is_up = |instance: &&Instance| instance.name.service == *name;
+        let up = seen.map(|seen| up(app, &seen.instances, slot, running).filter(is_up).count());
+        let of_it = endings.iter().filter(|endings| endings.name.service == *name);
+        let status = ServiceStatus {
+            digest: service.image.digest.clone(),
+            instances: service.endpoints.len(),
+            running: up,
+            endings: of_it.cloned().collect(),
+        };
+        (name.clone(), status)
+    };
+    running.services.iter().map(one).collect()
 }
 
 fn slot_status(
@@ -392,11 +427,10 @@ fn slot_status(
         release,
         commit: running.and_then(|running| running.commit.clone()),
         by: record.as_ref().and_then(|record| record.by.clone()),
-        subject: record.and_then(|record| record.subject),
-        digest: running.map(|running| running.image.digest.clone()),
-        instances: running.map_or(0, |running| running.instances),
-        running: seen.map(|seen| release.map_or(0, |release| up(app, &seen.instances, slot, release))),
-        endings: seen.map_or(Vec::new(), |seen| seen.endings(app, slot, state)),
+        subject: record.and_then(|record| record.source.subject().map(str::to_owned)),
+        services: running.map_or_else(ByService::new, |running| {
+            services(app, slot, running, state, seen)
+        }),
         stopped: running.is_some_and(|running| running.stopped),
         last_failure: failed.map(|(release, outcome)| LastFailure { release, outcome }),
     })

@@ -299,7 +299,7 @@ impl Held {
             }
             let (app, state) = (context.app(&name)?, context.store.state(&name)?);
             if !state.slots.is_empty() {
-                let route = route_of(context, &app, &state)?;
+                let route = route_of(&app, &state);
                 apps.push((app, route));
             }
             locks.push(lock);

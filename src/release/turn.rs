@@ -63,13 +63,13 @@ fn ahead_of(context: &Context, release: &ReleaseDir) -> Result<Vec<ReleaseDir>> 
 
 /// The newest push to the same slot that came after this one, when this one is a push too.
 fn superseding(context: &Context, release: &ReleaseDir, record: &Record) -> Result<Option<Record>> {
-    if !record.origin.builds() {
+    if !record.builds() {
         return Ok(None);
     }
     let mut all = context.store.releases(release.app())?;
     all.retain(|other| other.id() > release.id());
     let mut newest = all.iter().rev().filter_map(|other| other.record().ok().flatten());
-    Ok(newest.find(|other| other.slot == record.slot && other.origin.builds()))
+    Ok(newest.find(|other| other.slot == record.slot && other.builds()))
 }
 
 fn about(context: &Context, first: &ReleaseDir) -> Option<String> {

@@ -47,7 +47,7 @@ impl Seen {
     /// How the instances of what a slot runs have ended by themselves lately.
     pub(super) fn endings(&self, app: &App, slot: Slot, state: &AppState) -> Vec<InstanceEndings> {
         let known = |(instance, state): (&Instance, &InstanceState)| {
-            endings::known(instance.index, &instance.id, state, &self.endings, self.now)
+            endings::known(&instance.name, &instance.id, state, &self.endings, self.now)
         };
         self.run_by(app, slot, state).filter_map(known).collect()
     }
@@ -66,9 +66,9 @@ impl Seen {
                 |(instance, state)| match state.status {
                     Status::Paused => {
                         let id: String = instance.id.as_str().chars().take(12).collect();
-                        Some(say::instance_is_paused(slot, instance.index, &id))
+                        Some(say::instance_is_paused(slot, &instance.name, &id))
                     }
-                    Status::Created => Some(say::instance_is_created(&app.name, slot, instance.index)),
+                    Status::Created => Some(say::instance_is_created(&app.name, slot, &instance.name)),
                     _ => None,
                 },
             ));

@@ -41,7 +41,7 @@ pub async fn work(context: &Context, app: &AppName, id: ReleaseId, lock: &Worker
         log.line(&say::unfinished(app, id, &printable(&why)));
     }
     lock.release();
-    if record.origin.builds() {
+    if record.builds() {
         tidy(context).await;
     }
     registry_here::measure(context, false).await;

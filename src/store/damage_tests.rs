@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
-use crate::model::{ImageRef, Lane, Origin, ReleaseId, SlotPorts};
+use crate::model::{ImageRef, Intent, Lane, Promotion, ReleaseId, ServiceName, SlotPorts, Source};
 
 /// A state folder with an app in it that has a state and a release.
 struct Folder {
@@ -19,15 +19,21 @@ fn app() -> AppName {
     "shop".parse().unwrap()
 }
 
-/// The record of a release on green.
-pub(super) fn record(id: ReleaseId, origin: Origin) -> Record {
+/// The record of a release on green that goes back to release 6.
+pub(super) fn record(id: ReleaseId) -> Record {
+    let v6 = Source::Commit {
+        commit: "0123456789".repeat(4).parse().unwrap(),
+        subject: "v6".into(),
+        reference: "refs/heads/main".into(),
+    };
     Record {
         id,
         slot: Slot::Green,
-        origin,
-        commit: None,
-        subject: Some("v7".into()),
-        promote: true,
+        source: Source::of_release(ReleaseId(6), Some(v6)),
+        intent: Intent::Deploy {
+            promote: Promotion::WhereLive,
+        },
+        redeploys: None,
         pull: false,
         meant: None,
         gated: None,
@@ -43,14 +49,16 @@ pub(super) fn green_runs_7() -> AppState {
         repository: "127.0.0.1:5000/shop".into(),
         digest: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
     };
+    let web = RunningService {
+        image,
+        endpoints: vec!["10.213.4.128:8080".parse().unwrap()],
+    };
     let running = Running {
         release: ReleaseId(7),
         lane: Lane::A,
-        instances: 1,
-        port: 8080,
-        image,
         commit: None,
         stopped: false,
+        services: [(ServiceName::web(), web)].into(),
     };
     AppState {
         live: Some(Slot::Green),
@@ -73,9 +81,7 @@ fn folder() -> Folder {
     let lock = store.try_lock(&app()).unwrap().unwrap();
     store.write_state(&lock, &state).unwrap();
     let (release, ..) = store
-        .new_release(&store.lock_numbers(&app()).unwrap(), |id| {
-            Ok(record(id, Origin::Rollback { to: ReleaseId(6) }))
-        })
+        .new_release(&store.lock_numbers(&app()).unwrap(), |id| Ok(record(id)))
         .unwrap();
     Folder {
         store,
@@ -175,4 +181,41 @@ fn a_last_line_of_a_journal_that_is_whole_and_damaged_is_kept_aside() {
     fs::write(&path, &damaged).unwrap();
     assert!(Journal::<String>::open(&release).unwrap().entries().is_empty());
     assert_eq!(asides(), 1);
+}
+
+/// What an older deployer sees of a journal that a newer one went on with.
+#[test]
+fn a_journal_with_a_line_of_a_newer_deployer_is_told_and_left_as_it_is() {
+    let Folder { release, _folder, .. } = folder();
+    let path = release.path().join("journal");
+    let line = |format: u32, entry: &str| journal::line(format, &Moment::now(), &entry);
+    let known = line(1, "one");
+    for lines in [
+        // At its end, in its middle, and beside damage that would be cut off or put aside by itself.
+        [known.clone(), line(2, "two")].concat(),
+        [known.clone(), line(2, "two"), line(1, "three")].concat(),
+        [known.clone(), line(2, "two"), known[..40].to_owned()].concat(),
+        [known[1..].to_owned(), line(2, "two")].concat(),
+        line(7, "one"),
+    ] {
+        fs::write(&path, &lines).unwrap();
+        for read in [
+            Journal::<String>::open(&release).map(drop),
+            Journal::<String>::entries_of(&release).map(drop),
+        ] {
+            let Err(StoreError::Newer {
+                path: told,
+                found,
+                known: 1,
+            }) = read
+            else {
+                panic!("{read:?} of {lines}")
+            };
+            assert!(told == path && found > 1, "{lines}");
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), lines);
+        assert_eq!(fs::read_dir(release.path()).unwrap().count(), 3, "no copy");
+    }
+    fs::write(&path, [known.clone(), line(2, "two")].concat()).unwrap();
+    assert_eq!(Journal::<String>::last_of(&release), None);
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Moment;
 use super::journal;
-use crate::ground::sealed::{self, checksum};
+use crate::ground::sealed;
 
 const FORMAT: u32 = 1;
 
@@ -30,11 +30,10 @@ pub(crate) fn journal<E: Serialize + DeserializeOwned>(data: &[u8]) -> Vec<E> {
     let path = Path::new("journal");
     let _ = journal::held::<E>(path, data);
     let mut good = String::new();
-    let at = serde_json::to_value(Moment::now()).expect("plain data is JSON");
+    let at = Moment::now();
     for line in data.split(|byte| *byte == b'\n') {
         if let Ok(entry) = serde_json::from_slice::<Value>(line) {
-            let body = serde_json::json!({ "at": at, "entry": entry });
-            good += &format!("{} {body}\n", checksum(&body));
+            good += &journal::line(FORMAT, &at, &entry);
         }
     }
     let held = journal::held::<E>(path, good.as_bytes());

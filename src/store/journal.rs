@@ -1,4 +1,7 @@
 //! A release's journal: one checked line an entry, durable before `append` answers.
+//!
+//! A line is `CHECKSUM {"format": N, "at": …, "entry": …}`. Each has its own format number, so that a journal that a newer
+//! deployer went on with is told from a damaged one, and left as it is.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -17,6 +20,9 @@ use crate::ground::sealed::checksum;
 
 /// The error of reading or writing a journal.
 pub type JournalError = StoreError;
+
+/// The newest format of a line that this program knows, and the one that it writes.
+const FORMAT: u32 = 1;
 
 /// Bytes at a journal's end that hold its last line, but for one with a very long text in it.
 const LAST_LINE: u64 = 4096;
@@ -37,7 +43,8 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
     /// acted on and is dropped; where it looks whole and is damaged all the same, a copy is kept aside first.
     ///
     /// # Errors
-    /// When the file cannot be read or written, or a line before the last is damaged.
+    /// When the file cannot be read or written, a line before the last is damaged, or a newer deployer wrote one: nothing
+    /// is then changed.
     pub fn open(release: &ReleaseDir) -> Result<Self, JournalError> {
         let path = release.path().join("journal");
         let Held {
@@ -64,7 +71,7 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
     /// The entries of `release`, the oldest first, without opening it for writing.
     ///
     /// # Errors
-    /// When the file cannot be read, or a line before the last is damaged.
+    /// When the file cannot be read, a line before the last is damaged, or a newer deployer wrote one.
     pub fn entries_of(release: &ReleaseDir) -> Result<Vec<(Moment, E)>, JournalError> {
         Ok(read(&release.path().join("journal"))?.entries)
     }
@@ -79,7 +86,10 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
         let mut end = Vec::new();
         file.read_to_end(&mut end).ok()?;
         let last = end.split_inclusive(|byte| *byte == b'\n').next_back()?;
-        Some(parse(last)?.1)
+        match parse(last) {
+            Line::Entry(_, entry) => Some(entry),
+            Line::Newer(_) | Line::Damaged => None,
+        }
     }
 
     /// The entries, the oldest first, each with the moment of its writing.
@@ -91,8 +101,7 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
     /// that leaves it out: it is for what may be found out, or done, again.
     pub fn note(&mut self, entry: E) {
         let at = Moment::now();
-        let body = serde_json::json!({ "at": at, "entry": entry });
-        self.noted += &format!("{} {body}\n", checksum(&body));
+        self.noted += &line(FORMAT, &at, &entry);
         self.entries.push((at, entry));
     }
 
@@ -160,15 +169,27 @@ pub(super) fn held<E: DeserializeOwned>(
         length: 0,
         ends_damaged: false,
     };
-    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').peekable();
+    let lines = || bytes.split_inclusive(|byte| *byte == b'\n');
+    let newer = lines().find_map(|line| match parse::<E>(line) {
+        Line::Newer(found) => Some(found),
+        _ => None,
+    });
+    if let Some(found) = newer {
+        return Err(StoreError::Newer {
+            path: path.to_owned(),
+            found,
+            known: FORMAT,
+        });
+    }
+    let mut lines = lines().peekable();
     while let Some(line) = lines.next() {
         match parse(line) {
-            Some(entry) => read.entries.push(entry),
-            None if lines.peek().is_none() => {
+            Line::Entry(at, entry) => read.entries.push((at, entry)),
+            _ if lines.peek().is_none() => {
                 read.ends_damaged = line.ends_with(b"\n");
                 break;
             }
-            None => {
+            _ => {
                 return Err(StoreError::Unreadable {
                     path: path.to_owned(),
                     reason: format!("line {} is damaged", read.entries.len() + 1),
@@ -180,13 +201,43 @@ pub(super) fn held<E: DeserializeOwned>(
     Ok(read)
 }
 
-fn parse<E: DeserializeOwned>(line: &[u8]) -> Option<(Moment, E)> {
+/// A line as it stands in the file.
+enum Line<E> {
+    Entry(Moment, E),
+    /// Whole, and of a format above the one that is known.
+    Newer(u32),
+    /// Cut, or not what was written.
+    Damaged,
+}
+
+fn parse<E: DeserializeOwned>(line: &[u8]) -> Line<E> {
+    let Some(body) = checked(line) else {
+        return Line::Damaged;
+    };
+    let format = body["format"].as_u64().and_then(|format| format.try_into().ok());
+    match format {
+        Some(format) if format > FORMAT => return Line::Newer(format),
+        Some(FORMAT) => {}
+        _ => return Line::Damaged,
+    }
+    let at = serde_json::from_value(body["at"].clone());
+    let entry = serde_json::from_value(body["entry"].clone());
+    match (at, entry) {
+        (Ok(at), Ok(entry)) => Line::Entry(at, entry),
+        _ => Line::Damaged,
+    }
+}
+
+/// What a line says, where it is whole.
+fn checked(line: &[u8]) -> Option<Value> {
     let line = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
     let (sum, body) = line.split_once(' ')?;
     let body: Value = serde_json::from_str(body).ok()?;
-    if checksum(&body) != sum {
-        return None;
-    }
-    let at = serde_json::from_value(body["at"].clone()).ok()?;
-    Some((at, serde_json::from_value(body["entry"].clone()).ok()?))
+    (checksum(&body) == sum).then_some(body)
+}
+
+/// The line of an entry, newline included.
+pub(super) fn line(format: u32, at: &Moment, entry: &impl Serialize) -> String {
+    let body = serde_json::json!({ "format": format, "at": at, "entry": entry });
+    format!("{} {body}\n", checksum(&body))
 }

@@ -55,7 +55,7 @@ pub use process::Process;
 pub use push::PushNote;
 pub use registry_size::{CollectedSize, RegistrySize};
 pub use release::{Gated, Numbers, Record, ReleaseDir};
-pub use state::{AppState, FLIPS_KEPT, Flip, Live, Meant, Running};
+pub use state::{AppState, FLIPS_KEPT, Flip, Live, Meant, Running, RunningService};
 pub use watch::Watch;
 
 /// The state folder cannot give or keep what was asked of it.

@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{AppLock, Meant, Moment, Store, StoreError, WorkerLock, durable};
 use crate::ground::{failpoint, lock};
-use crate::model::{AppName, By, Commit, Origin, ReleaseId, Slot};
+use crate::model::{AppName, By, Commit, Intent, ReleaseId, Slot, Source};
 
 const RECORD: &str = "record.json";
 const CANCEL: &str = "cancel";
 const PRUNED: &str = "pruned";
-/// 2 since a record tells who asked for the release, 3 since it tells whether base images are asked for anew.
-const FORMAT: u32 = 3;
+/// 2 since a record tells who asked for the release, 3 since it tells whether base images are asked for anew, 4 since it
+/// tells source and intent.
+const FORMAT: u32 = 4;
 
 /// What a release is: written once, before anything is done for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,14 +26,13 @@ pub struct Record {
     pub id: ReleaseId,
     /// The slot that it is for.
     pub slot: Slot,
-    /// What it came from.
-    pub origin: Origin,
-    /// The commit, where there is one.
-    pub commit: Option<Commit>,
-    /// The commit's first line, printable.
-    pub subject: Option<String>,
-    /// Whether it goes live when it is good.
-    pub promote: bool,
+    /// Where it comes from.
+    pub source: Source,
+    /// What is to become of it.
+    pub intent: Intent,
+    /// The release whose source this is, where that is released once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redeploys: Option<ReleaseId>,
     /// Whether its build asks the registries for the base images anew.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pull: bool,
@@ -50,6 +50,23 @@ pub struct Record {
     pub command: Option<String>,
     /// When it was received.
     pub received: Moment,
+}
+
+impl Record {
+    /// Whether somebody pushed what it is of.
+    pub fn is_push(&self) -> bool {
+        self.source.reference().is_some() && self.redeploys.is_none()
+    }
+
+    /// Whether an image is built for it.
+    pub fn builds(&self) -> bool {
+        !self.intent.keeps_what_runs() && self.source.builds()
+    }
+
+    /// The earlier release whose image its slot gets again. None where it gets another one, or none.
+    pub fn goes_back_to(&self) -> Option<ReleaseId> {
+        self.source.release().filter(|_| !self.intent.keeps_what_runs())
+    }
 }
 
 /// A push whose branch moves only once its release is good.
@@ -279,11 +296,12 @@ mod tests {
     use crate::store::damage_tests::{green_runs_7, record};
 
     fn promotion(id: ReleaseId) -> Record {
-        record(id, Origin::Promote { from: None })
+        let intent = Intent::Promote { from: None };
+        Record { intent, ..record(id) }
     }
 
     #[test]
-    fn a_record_from_before_it_told_who_asked_is_read() {
+    fn a_record_that_does_not_tell_who_asked_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::new(folder.path());
         let release = store.release(&"shop".parse().unwrap(), ReleaseId(3));

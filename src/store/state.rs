@@ -1,16 +1,20 @@
 //! `state.json`: what runs in an app's slots, and which of them is live.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{AppLock, Store, StoreError, durable};
-use crate::model::{AppName, Commit, ImageRef, Lane, ReleaseId, Slot};
+use crate::model::{
+    AppName, ByService, Commit, Digest, ImageRef, InstanceName, Lane, ReleaseId, ServiceName, Slot,
+};
 
 const FILE: &str = "state.json";
-const FORMAT: u32 = 1;
+/// 2 since it tells of services and their endpoints.
+const FORMAT: u32 = 2;
 
 /// How many flips are remembered.
 pub const FLIPS_KEPT: usize = 50;
@@ -35,16 +39,65 @@ pub struct Running {
     pub release: ReleaseId,
     /// The lane that its instances are on.
     pub lane: Lane,
-    /// How many instances it has.
-    pub instances: u8,
-    /// The port that they listen on.
-    pub port: u16,
-    /// Their image.
-    pub image: ImageRef,
-    /// The commit that the image was built from.
+    /// The commit that its images were built from.
     pub commit: Option<Commit>,
     /// Whether the instances were stopped on purpose, as a standby's may be.
     pub stopped: bool,
+    /// Its services.
+    pub services: ByService<RunningService>,
+}
+
+/// A service of a release that a slot runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunningService {
+    /// Its image.
+    pub image: ImageRef,
+    /// Where its instances listen, in the order of their numbers.
+    pub endpoints: Vec<SocketAddrV4>,
+}
+
+impl Running {
+    /// Where requests to the slot go: the endpoints of its public service.
+    pub fn upstreams(&self) -> &[SocketAddrV4] {
+        let public = self.services.get(&ServiceName::web());
+        public.map_or(&[], |service| &service.endpoints)
+    }
+
+    /// Every instance, with where it listens.
+    pub fn endpoints(&self) -> impl Iterator<Item = (InstanceName, SocketAddrV4)> {
+        self.services.iter().flat_map(|(service, running)| {
+            let named = move |index| InstanceName {
+                service: service.clone(),
+                index,
+            };
+            (0..).map(named).zip(running.endpoints.iter().copied())
+        })
+    }
+
+    /// How many instances there are.
+    pub fn instances(&self) -> usize {
+        self.services
+            .values()
+            .map(|service| service.endpoints.len())
+            .sum()
+    }
+
+    /// The digest of each service's image.
+    pub fn digests(&self) -> ByService<&Digest> {
+        let services = self.services.iter();
+        services
+            .map(|(service, running)| (service.clone(), &running.image.digest))
+            .collect()
+    }
+
+    /// The image of each service.
+    pub fn images(&self) -> ByService<ImageRef> {
+        let images = self.services.iter();
+        images
+            .map(|(service, running)| (service.clone(), running.image.clone()))
+            .collect()
+    }
 }
 
 /// A live release: the slot and what it ran.

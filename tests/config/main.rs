@@ -63,25 +63,26 @@ fn what_a_section_says_is_taken() {
             blue: 6001
         })
     );
-    assert_eq!(shop.container_port, Some(3000));
-    assert_eq!(shop.build.args["A"], "1");
-    assert!(shop.build.pull);
-    assert_eq!(shop.run.env["discovery.type"], "single-node");
+    let web = shop.public();
+    assert_eq!(web.container_port, Some(3000));
+    assert_eq!(web.build.args["A"], "1");
+    assert!(web.build.pull);
+    assert_eq!(web.run.env["discovery.type"], "single-node");
     let volume = |source: &str, target: &str, read_only| Volume {
         source: source.into(),
         target: target.into(),
         read_only,
     };
     assert_eq!(
-        shop.run.volumes,
+        web.run.volumes,
         [volume("data", "/data", false), volume("/srv/x", "/x", true)]
     );
-    assert_eq!(shop.run.memory, Some(512 << 20));
-    assert_eq!(shop.run.cpus, Some(2.0));
+    assert_eq!(web.run.memory, Some(512 << 20));
+    assert_eq!(web.run.cpus, Some(2.0));
     assert_eq!((shop.keep, shop.drain_deadline), (0, Duration::ZERO));
-    assert_eq!(shop.probe.deadline, Duration::from_secs(5400));
+    assert_eq!(web.probe.deadline, Duration::from_secs(5400));
     assert_eq!(
-        shop.probe.kind,
+        web.probe.kind,
         ProbeKind::Http {
             path: "/healthz?full=1".into(),
             status: (204, 204),
@@ -101,11 +102,14 @@ fn a_name_stands_in_for_a_wildcard_where_one_is_needed() {
 #[test]
 fn a_probe_of_another_kind_needs_no_path() {
     assert_eq!(
-        app("[app.shop]\nprobe = { kind = \"tcp\" }").probe.kind,
+        app("[app.shop]\nprobe = { kind = \"tcp\" }").public().probe.kind,
         ProbeKind::Tcp
     );
     assert_eq!(
-        app("[app.shop.probe]\nkind = \"healthcheck\"").probe.kind,
+        app("[app.shop.probe]\nkind = \"healthcheck\"")
+            .public()
+            .probe
+            .kind,
         ProbeKind::Healthcheck
     );
 }
@@ -154,7 +158,12 @@ fn relative_paths_start_at_the_folder_of_the_file() {
         Some(folder.path().join("secrets/pw"))
     );
     assert_eq!(
-        settings.app(&"shop".parse().unwrap()).run.env_file.as_deref(),
+        settings
+            .app(&"shop".parse().unwrap())
+            .public()
+            .run
+            .env_file
+            .as_deref(),
         Some(Path::new("/abs/shop.env"))
     );
 }

@@ -53,7 +53,7 @@ async fn an_instance_answers_at_its_planned_address_and_is_known_by_its_labels()
     spec.run.cpus = Some(0.5);
     spec.run.pids = Some(50);
     let id = engine.start(&spec).await.unwrap();
-    answers(SocketAddr::from((spec.address, 8080))).await;
+    answers(spec.endpoints[0].into()).await;
 
     let all = engine.instances(None).await.unwrap();
     let [instance] = all.as_slice() else {
@@ -63,9 +63,10 @@ async fn an_instance_answers_at_its_planned_address_and_is_known_by_its_labels()
         (&instance.id, instance.slot, instance.lane),
         (&id, spec.slot, spec.lane)
     );
-    assert_eq!((instance.index, instance.release), (0, ReleaseId(1)));
+    assert_eq!((&instance.name, instance.release), (&spec.name, ReleaseId(1)));
+    assert_eq!(instance.endpoints, spec.endpoints);
     assert_eq!((&instance.image, &instance.commit), (&pushed.image, &spec.commit));
-    assert_eq!((instance.address, instance.running), (spec.address, true));
+    assert_eq!((instance.address, instance.running), (spec.address(), true));
     assert!(
         engine
             .instances(Some(&"other".parse().unwrap()))
@@ -110,7 +111,7 @@ async fn an_instance_answers_at_its_planned_address_and_is_known_by_its_labels()
     engine.stop(&id, Duration::from_secs(5)).await.unwrap();
     assert!(!engine.instances(None).await.unwrap()[0].running);
     engine.start_again(&id).await.unwrap();
-    answers(SocketAddr::from((spec.address, 8080))).await;
+    answers(spec.endpoints[0].into()).await;
     engine.remove(&id).await.unwrap();
     engine.remove(&id).await.unwrap();
     engine.stop(&id, Duration::from_secs(5)).await.unwrap();
@@ -141,7 +142,7 @@ async fn what_an_interrupted_run_left_behind_gives_way_and_a_stranger_does_not()
     docker(&["rm", "-f", stranger.trim()]);
     assert!(matches!(error, EngineError::NameTaken { .. }), "{error}");
 
-    let address = spec.address.to_string();
+    let address = spec.address().to_string();
     let squatter = format!("{network}-squatter");
     docker(&[
         "run",
@@ -246,7 +247,7 @@ async fn a_start_that_fails_leaves_nothing() {
         Err(error) => assert!(error.to_string().contains("/no/such/program"), "{error}"),
     }
     spec.release = ReleaseId(2);
-    spec.address = place.address(Slot::Green, Lane::B);
+    spec.endpoints = place.endpoints(Slot::Green, Lane::B);
     spec.run.volumes = vec![Volume {
         source: "/no/such/folder".into(),
         target: "/x".into(),
@@ -385,7 +386,11 @@ async fn a_build_cannot_pass_its_own_containers_off_as_instances() {
         ("index", "0".to_owned()),
         ("release", "1".to_owned()),
         ("image", pushed.image.to_string()),
-        ("address", place.address(Slot::Green, Lane::A).to_string()),
+        ("service", "web".to_owned()),
+        (
+            "endpoints",
+            format!("{}:8080", place.address(Slot::Green, Lane::A)),
+        ),
     ] {
         args.extend(["--label".to_owned(), format!("deployer.{name}={value}")]);
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use deployer::engine::{BuildRequest, Engine, EngineError, ImageId, InstanceSpec, Transfer};
 use deployer::model::{
-    AddressPlan, AppSettings, Builder, Credentials, Digest, EngineSettings, ImageRef, Lane, ReleaseId, Slot,
+    AddressPlan, Builder, Credentials, Digest, EngineSettings, ImageRef, InstanceName, Lane, ReleaseId,
+    ServiceName, ServiceSettings, Slot,
 };
 
 use crate::lease::Lease;
@@ -67,6 +68,11 @@ impl Place {
             .address(slot, lane, 0)
     }
 
+    /// Where instance 0 listens on this slot's lane.
+    pub(crate) fn endpoints(&self, slot: Slot, lane: Lane) -> Vec<SocketAddrV4> {
+        vec![SocketAddrV4::new(self.address(slot, lane), 8080)]
+    }
+
     /// Instance 0 of release 1 of the app `shop` on green's lane a.
     pub(crate) fn spec(&self, image: &ImageRef) -> InstanceSpec {
         InstanceSpec {
@@ -74,14 +80,17 @@ impl Place {
             app: "shop".parse().unwrap(),
             slot: Slot::Green,
             lane: Lane::A,
-            index: 0,
+            name: InstanceName {
+                service: ServiceName::web(),
+                index: 0,
+            },
             release: ReleaseId(1),
             commit: Some("0123456789abcdef0123456789abcdef01234567".parse().unwrap()),
             installation: String::new(),
             state: "/nowhere".into(),
             image: image.clone(),
-            address: self.address(Slot::Green, Lane::A),
-            run: AppSettings::default().run,
+            endpoints: self.endpoints(Slot::Green, Lane::A),
+            run: ServiceSettings::default().run,
         }
     }
 

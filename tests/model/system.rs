@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use deployer::model::{Origin, ReleaseId, Slot};
+use deployer::model::{Intent, Promotion, ReleaseId, Slot, Source};
 use deployer::release::{Next, Outcome, Step, Why, next, way};
 use stateright::{Model, Property};
 
-use crate::world::{At, Holder, Kind, Line, Number, Release, Runs, Slots, Worker, World};
+use crate::world::{At, FIRST, Holder, Kind, Line, Number, Release, Runs, Slots, Worker, World};
 
 /// A command that is given once, at any moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,16 +102,19 @@ impl System {
 
     /// The program's own decision.
     fn decide(&self, release: &Release, before: &Slots) -> Next {
-        let origin = match release.kind {
-            Kind::Push => Origin::Push {
-                reference: String::new(),
-            },
-            Kind::RollBack { to, .. } => Origin::Rollback {
-                to: ReleaseId(to.into()),
-            },
-            Kind::Promote => Origin::Promote { from: None },
+        let commit = Source::Commit {
+            commit: "0".repeat(40).parse().expect("it is a commit"),
+            subject: String::new(),
+            reference: String::new(),
         };
-        let mut way = way(&origin).to_vec();
+        let earlier = Source::of_release(ReleaseId(release.goes_back_to().unwrap_or(FIRST).into()), None);
+        let deploy = |promote| Intent::Deploy { promote };
+        let (source, intent) = match release.kind {
+            Kind::Push => (commit, deploy(Promotion::Yes)),
+            Kind::RollBack { .. } => (earlier, deploy(Promotion::WhereLive)),
+            Kind::Promote => (earlier, Intent::Promote { from: None }),
+        };
+        let mut way = way(&source, &intent).to_vec();
         if self.has(Mutant::RetireBeforeFlip) {
             let retire = way
                 .iter()
@@ -124,7 +127,7 @@ impl System {
             way[flip..=retire].rotate_right(1);
         }
         let entries: Vec<_> = release.entries().collect();
-        next(&way, World::promotes(release, before), &entries)
+        next(&way, intent.promotes(before.live == Some(release.slot)), &entries)
     }
 
     /// The holder goes on with the next release that is nobody's, then with its own, then gives the lock back.

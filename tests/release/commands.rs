@@ -27,7 +27,11 @@ fn every_json_has_its_version() {
     let status = world.json(&["status"]);
     let green = &status["apps"][0]["slots"][1];
     assert_eq!(
-        (&green["slot"], &green["release"], &green["running"]),
+        (
+            &green["slot"],
+            &green["release"],
+            &green["services"]["web"]["running"]
+        ),
         (&"green".into(), &1.into(), &1.into())
     );
     let steps = world.json(&["releases"])["releases"][0]["steps"]

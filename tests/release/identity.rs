@@ -86,7 +86,7 @@ fn a_changed_network_subnet_or_engine_is_refused_while_something_runs() {
 
         // Who only looks sees what runs.
         let status = world.json(&["status"])["apps"][0].clone();
-        assert_eq!(status["slots"][1]["running"], 1, "{status}");
+        assert_eq!(status["slots"][1]["services"]["web"]["running"], 1, "{status}");
         assert_eq!(status["problems"].as_array().map(Vec::len), Some(1), "{status}");
         assert!(
             status["problems"][0].as_str().unwrap().contains(told[0]),

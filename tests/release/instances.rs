@@ -156,7 +156,7 @@ fn ended_twice(world: &World) {
         assert!(said.contains(told), "{told:?} is not told in\n{said}");
     }
     let green = &world.json(&["status"])["apps"][0]["slots"][1];
-    let endings = &green["endings"][0];
+    let endings = &green["services"]["web"]["endings"][0];
     assert_eq!(
         (&endings["times"], &endings["restarts"], &endings["state"]),
         (&2.into(), &2.into(), &"running".into()),

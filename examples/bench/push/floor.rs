@@ -2,13 +2,13 @@
 //! Engine's API, and nothing else.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use deployer::engine::{BuildRequest, ContainerId, Engine, InstanceSpec, Transfer};
-use deployer::model::{AddressPlan, AppName, ImageRef, Lane, ReleaseId, Slot};
+use deployer::model::{AddressPlan, AppName, ImageRef, InstanceName, Lane, ReleaseId, ServiceName, Slot};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -88,7 +88,11 @@ impl<'a> Floor<'a> {
     }
 
     async fn calls(&self, tag: &str) -> Result<(Steps, ContainerId)> {
-        let repository = self.world.settings.registry.repository(&self.app);
+        let repository = self
+            .world
+            .settings
+            .registry
+            .repository(&self.app, &ServiceName::web());
         let tag = format!("{repository}:{tag}");
 
         let mut clock = Clock::start();
@@ -116,7 +120,7 @@ impl<'a> Floor<'a> {
         let spec = self.instance(image)?;
         let id = engine.start(&spec).await?;
         clock.lap("start");
-        first_answer(SocketAddr::new(spec.address.into(), 8080)).await?;
+        first_answer(spec.endpoints[0].into()).await?;
         clock.lap("probe");
         Ok((clock.laps, id))
     }
@@ -135,12 +139,15 @@ impl<'a> Floor<'a> {
             app: self.app.clone(),
             slot: Slot::Green,
             lane,
-            index: 0,
+            name: InstanceName {
+                service: ServiceName::web(),
+                index: 0,
+            },
             release: ReleaseId(self.rounds),
             commit: None,
             image,
-            address: plan.address(Slot::Green, lane, 0),
-            run: self.world.settings.app(&self.app).run,
+            endpoints: vec![SocketAddrV4::new(plan.address(Slot::Green, lane, 0), 8080)],
+            run: self.world.settings.app(&self.app).public().run.clone(),
         })
     }
 

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use toml::Spanned;
 
-use crate::model::{AppSettings, BuildSettings, Probe, ProbeKind, RunSettings, SlotPorts};
+use crate::model::{
+    AppSettings, BuildSettings, Probe, ProbeKind, RunSettings, ServiceName, ServiceSettings, SlotPorts,
+};
 
 use super::super::file::{self, App, Named, Secret};
 use super::super::refusal::Refusal;
@@ -20,11 +22,7 @@ pub(super) fn settings(check: &mut Check<'_>, from: &App) -> AppSettings {
     to.hosts = hosts(check, &from.hosts);
     check.set(&mut to.trailers, &from.trailers, |on: &bool| Ok(*on));
     to.ports = from.ports.as_ref().and_then(|from| ports(check, from));
-    check.set_some(&mut to.container_port, &from.container_port, words::port);
-    build(check, &mut to.build, from);
-    check.set(&mut to.instances, &from.instances, words::instances);
-    run(check, &mut to.run, from);
-    probe(check, &mut to.probe, &from.probe);
+    to.services = [(ServiceName::web(), service(check, from))].into();
     check.set_some(
         &mut to.response_timeout,
         &from.response_timeout,
@@ -37,6 +35,17 @@ pub(super) fn settings(check: &mut Check<'_>, from: &App) -> AppSettings {
     check.set(&mut to.keep, &from.keep, words::count);
     check.set(&mut to.gate, &from.gate, words::gate);
     check.set(&mut to.max_push, &from.max_push, size);
+    to
+}
+
+/// The one service of an app that has one Dockerfile: its settings stand among the app's own.
+fn service(check: &mut Check<'_>, from: &App) -> ServiceSettings {
+    let mut to = ServiceSettings::default();
+    check.set_some(&mut to.container_port, &from.container_port, words::port);
+    build(check, &mut to.build, from);
+    check.set(&mut to.instances, &from.instances, words::instances);
+    run(check, &mut to.run, from);
+    probe(check, &mut to.probe, &from.probe);
     to
 }
 

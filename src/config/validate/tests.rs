@@ -63,20 +63,21 @@ fn the_example_shows_the_defaults() {
     let mut without_examples = AppSettings {
         hosts: default.hosts.clone(),
         ports: default.ports,
-        container_port: default.container_port,
         response_timeout: default.response_timeout,
         body_timeout: default.body_timeout,
         ..shop.clone()
     };
-    without_examples.build.args.clear();
-    without_examples.build.target = None;
-    without_examples.run.env.clear();
-    without_examples.run.env_file = None;
-    without_examples.run.volumes.clear();
-    without_examples.run.memory = None;
-    without_examples.run.cpus = None;
-    without_examples.run.pids = None;
-    if let ProbeKind::Http { host, .. } = &mut without_examples.probe.kind {
+    let web = without_examples.services.values_mut().next().unwrap();
+    web.container_port = None;
+    web.build.args.clear();
+    web.build.target = None;
+    web.run.env.clear();
+    web.run.env_file = None;
+    web.run.volumes.clear();
+    web.run.memory = None;
+    web.run.cpus = None;
+    web.run.pids = None;
+    if let ProbeKind::Http { host, .. } = &mut web.probe.kind {
         *host = None;
     }
     assert_eq!(without_examples, default);

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 use jiff::Timestamp;
 
 use super::{count, moment};
-use crate::model::{AppName, Slot};
+use crate::model::{AppName, InstanceName, Slot};
 use crate::release::endings::{InstanceEndings, Now, Way};
 
 /// How a process ended, from its exit code: `exit code 3`, `exit code 139 (SIGSEGV)`.
@@ -51,13 +51,13 @@ pub(in crate::release) fn signal(code: i64) -> Option<&'static str> {
 
 /// An instance that ended by itself: how often within the last hour, how, and what it does now.
 pub fn instance_ended(app: &AppName, slot: Slot, endings: &InstanceEndings, now: Timestamp) -> String {
-    let (index, last) = (endings.instance, endings.last);
+    let (name, last) = (&endings.name, endings.last);
     let at = moment(last);
     let mut said = match (endings.times, endings.exact) {
-        (0, _) => format!("{slot}: instance {index} ended at {at}"),
-        (1, true) => format!("{slot}: instance {index} ended {} ago, at {at}", ago(last, now)),
+        (0, _) => format!("{slot}: instance {name} ended at {at}"),
+        (1, true) => format!("{slot}: instance {name} ended {} ago, at {at}", ago(last, now)),
         (times, exact) => format!(
-            "{slot}: instance {index} ended {}{} within the last hour, the last time {} ago, at {at}",
+            "{slot}: instance {name} ended {}{} within the last hour, the last time {} ago, at {at}",
             if exact { "" } else { "at least " },
             count(times, "time"),
             ago(last, now)
@@ -110,15 +110,15 @@ fn ago(last: Timestamp, now: Timestamp) -> String {
 }
 
 /// An instance that a command has paused.
-pub fn instance_is_paused(slot: Slot, index: u8, container: &str) -> String {
+pub fn instance_is_paused(slot: Slot, name: &InstanceName, container: &str) -> String {
     format!(
-        "{slot}: instance {index} is paused and answers nothing: `docker unpause {container}` lets it go on"
+        "{slot}: instance {name} is paused and answers nothing: `docker unpause {container}` lets it go on"
     )
 }
 
 /// An instance that was made and not started.
-pub fn instance_is_created(app: &AppName, slot: Slot, index: u8) -> String {
-    format!("{slot}: instance {index} was made and never started: `deployer recover {app}` starts it")
+pub fn instance_is_created(app: &AppName, slot: Slot, name: &InstanceName) -> String {
+    format!("{slot}: instance {name} was made and never started: `deployer recover {app}` starts it")
 }
 
 /// Why nothing answered at `asked`, by what the container's processes listen at.

@@ -107,7 +107,7 @@ fn forget_image(world: &World, release: u64) {
     let mut all = listed["releases"].as_array().expect("a list").iter();
     let past = all.find(|past| past["release"] == release).expect("the release");
     let repository = format!("{}/shop", world.registry_address());
-    let digest = past["digest"].as_str().expect("a digest");
+    let digest = past["digests"]["web"].as_str().expect("a digest");
     let named = docker(&[
         "image",
         "inspect",

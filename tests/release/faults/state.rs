@@ -148,6 +148,88 @@ fn state_is_rebuilt_with_the_instances_that_are_gone() {
     assert_eq!(status["apps"][0]["problems"], serde_json::json!([]));
 }
 
+#[test]
+fn standby_that_is_stopped_is_rebuilt_from_the_labels_of_one_instance() {
+    let (world, _, repo) = live("rebuilt-standby", "instances = 2\nstandby = \"stopped\"");
+    repo.version("v2");
+    repo.push("blue").live();
+    let mut of_green = world.containers();
+    of_green.retain(|it| it.slot == "green");
+    of_green.sort_by(|one, other| one.name.cmp(&other.name));
+    docker(&["rm", "-f", &of_green[1].id]).good();
+    // Neither state nor the release's own files tell where its instances were, and no route does.
+    fs::write(world.state("apps/shop/state.json"), b"").unwrap();
+    fs::remove_dir_all(world.state("apps/shop/releases/1")).unwrap();
+
+    let said = world.deployer(&["recover"]).good();
+
+    assert!(said.contains("written anew"), "{said}");
+    world.deployer(&["promote", "green"]).good();
+    assert_eq!(world.version(), "v1");
+    let mut there = world.containers();
+    there.retain(|it| it.slot == "green" && it.state == "running");
+    assert_eq!(there.len(), 2);
+    assert_eq!(there[0].endpoints, of_green[0].endpoints);
+}
+
+/// A line of a journal as a newer deployer may write it.
+fn line_of_a_newer_deployer() -> String {
+    let body = serde_json::json!({ "format": 2, "at": "later", "entry": { "entry": "observed" } });
+    format!("{} {body}\n", deployer::ground::sealed::checksum(&body))
+}
+
+#[test]
+fn journal_of_a_newer_deployer_is_told_and_left_as_it_is() {
+    let (world, _, repo) = live("newer-journal", "");
+    repo.version("v2");
+    repo.push_with(&["-o", "no-promote", "blue", "main"]);
+    let journal = world.state("apps/shop/releases/2/journal");
+    let whole = fs::read_to_string(&journal).unwrap();
+    let ended = whole.trim_end().rfind('\n').unwrap() + 1;
+    let newer = line_of_a_newer_deployer();
+
+    // Whether that release has ended only a newer deployer knows.
+    for lines in [
+        [&whole, newer.as_str()].concat(),
+        [&whole[..ended], newer.as_str()].concat(),
+        [&whole[..ended], &newer, whole.lines().next().unwrap(), "\n"].concat(),
+    ] {
+        fs::write(&journal, &lines).unwrap();
+        let before = what_serves(&world);
+        let status = world.deployer(&["status"]).good();
+        assert!(
+            status.contains("releases/2/journal was written by a newer deployer"),
+            "{status}"
+        );
+        let recover = world.deployer(&["recover"]);
+        assert_ne!(recover.code, Some(0));
+        assert!(
+            recover
+                .stderr
+                .contains("releases/2/journal was written by a newer deployer")
+        );
+        let pruned = world.deployer(&["prune"]);
+        assert!(pruned.stderr.contains("newer deployer"), "{}", pruned.stderr);
+        assert_eq!(fs::read_to_string(&journal).unwrap(), lines);
+        assert_eq!(what_serves(&world), before);
+    }
+    repo.version("v3");
+    let said = repo.push("green").said();
+    assert!(said.contains("written by a newer deployer"), "{said}");
+    assert_eq!(world.version(), "v1");
+
+    // That it has ended a line says that both know.
+    let lines = [&whole[..ended], &newer, &whole[ended..]].concat();
+    fs::write(&journal, &lines).unwrap();
+    let said = world.deployer(&["recover"]).good();
+    assert!(
+        said.contains("releases/2/journal was written by a newer deployer"),
+        "{said}"
+    );
+    assert_eq!(fs::read_to_string(&journal).unwrap(), lines);
+    assert_eq!((world.version().as_str(), world.containers().len()), ("v1", 2));
+}
+
 /// The files of the state folder, to be put back as they were.
 struct Kept(Vec<(PathBuf, Vec<u8>)>);
 

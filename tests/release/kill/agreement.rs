@@ -17,7 +17,8 @@ const KEPT_MAX: usize = 6;
 struct Runs {
     release: u64,
     lane: String,
-    instances: u64,
+    /// Where the instances of its one service listen.
+    endpoints: Vec<String>,
     digest: String,
     stopped: bool,
 }
@@ -57,28 +58,43 @@ fn slots_of(state: &Value) -> BTreeMap<String, Runs> {
     let runs = |slot: &Value| Runs {
         release: slot["release"].as_u64().expect("a release"),
         lane: slot["lane"].as_str().expect("a lane").to_owned(),
-        instances: slot["instances"].as_u64().expect("how many"),
-        digest: slot["image"]["digest"].as_str().expect("a digest").to_owned(),
+        endpoints: texts(&slot["services"]["web"]["endpoints"]),
+        digest: slot["services"]["web"]["image"]["digest"]
+            .as_str()
+            .expect("a digest")
+            .to_owned(),
         stopped: slot["stopped"] == true,
     };
     slots.iter().map(|(slot, is)| (slot.clone(), runs(is))).collect()
 }
 
+fn texts(list: &Value) -> Vec<String> {
+    let list = list.as_array().into_iter().flatten();
+    list.filter_map(|text| Some(text.as_str()?.to_owned())).collect()
+}
+
 fn containers_are(world: &World, runs: &BTreeMap<String, Runs>, context: &str) {
     let mut found: BTreeMap<String, Runs> = BTreeMap::new();
+    let mut count: BTreeMap<String, usize> = BTreeMap::new();
     for container in world.containers() {
         let stopped = container.state != "running";
         let is = found.entry(container.slot.clone()).or_insert_with(|| Runs {
             release: container.release,
             lane: container.lane.clone(),
-            instances: 0,
+            endpoints: container.endpoints.clone(),
             digest: container.digest.clone(),
             stopped,
         });
-        is.instances += 1;
+        *count.entry(container.slot.clone()).or_insert(0) += 1;
         assert_eq!(
-            (is.release, &is.lane, &is.digest, is.stopped),
-            (container.release, &container.lane, &container.digest, stopped),
+            (is.release, &is.lane, &is.endpoints, &is.digest, is.stopped),
+            (
+                container.release,
+                &container.lane,
+                &container.endpoints,
+                &container.digest,
+                stopped
+            ),
             "{context}: a slot has containers of two kinds: {:?}",
             world.containers()
         );
@@ -87,6 +103,9 @@ fn containers_are(world: &World, runs: &BTreeMap<String, Runs>, context: &str) {
         &found, runs,
         "{context}: the containers' labels, and what state says"
     );
+    for (slot, is) in runs {
+        assert_eq!(count[slot], is.endpoints.len(), "{context}: containers of {slot}");
+    }
 }
 
 fn routes_are(world: &World, state: &Value, runs: &BTreeMap<String, Runs>, context: &str) {
@@ -106,8 +125,8 @@ fn routes_are(world: &World, state: &Value, runs: &BTreeMap<String, Runs>, conte
             target["release"], is.release,
             "{context}: where {slot} goes by the route, and by state"
         );
-        let upstreams = target["upstreams"].as_array().map_or(0, Vec::len);
-        assert_eq!(upstreams as u64, is.instances, "{context}: upstreams of {slot}");
+        let upstreams = texts(&target["upstreams"]);
+        assert_eq!(upstreams, is.endpoints, "{context}: upstreams of {slot}");
     }
 }
 
@@ -143,7 +162,7 @@ fn images_are_kept(world: &World, app: &App, context: &str) {
     let kept: BTreeMap<&str, u64> = releases
         .iter()
         .filter(|release| release["kept"] == true)
-        .filter_map(|release| Some((release["digest"].as_str()?, release["release"].as_u64()?)))
+        .filter_map(|release| Some((release["digests"]["web"].as_str()?, release["release"].as_u64()?)))
         .collect();
     assert!(kept.len() <= KEPT_MAX, "{context}: too much is kept: {kept:?}");
     // A release that was gone back to is kept under its own tag, by the digest of the one that went back.
@@ -152,7 +171,7 @@ fn images_are_kept(world: &World, app: &App, context: &str) {
         let release = releases
             .iter()
             .find(|release| release["release"].as_u64() == number);
-        let digest = release.and_then(|release| release["digest"].as_str());
+        let digest = release.and_then(|release| release["digests"]["web"].as_str());
         digest.is_some_and(|digest| kept.contains_key(digest))
     };
     let repository = format!("{}/{}", world.registry_address(), app.name);

@@ -298,7 +298,10 @@ impl Stage {
                 .ok()
                 .and_then(|text| serde_json::from_slice(&text).ok())
                 .unwrap_or_default();
-            let commit = record["content"]["commit"].as_str().unwrap_or_default();
+            let source = &record["content"]["source"];
+            // Of an earlier release it is that one's.
+            let commit = source["commit"].as_str().or(source["of"]["commit"].as_str());
+            let commit = commit.unwrap_or_default();
             allowed.extend(self.versions.get(commit).cloned());
         }
         allowed

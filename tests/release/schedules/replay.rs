@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use deployer::model::{Digest, Origin, ReleaseId, Slot};
+use deployer::model::{Digest, Intent, Promotion, ReleaseId, Slot};
 use deployer::release::{Entry, Facts, Outcome, Step, Why};
 use deployer::store::{Journal, Live, Record, Store};
 use jiff::{SignedDuration, Timestamp};
@@ -75,7 +75,7 @@ impl Release {
     }
 
     fn version(&self) -> &str {
-        self.record.subject.as_deref().unwrap_or_default()
+        self.record.source.subject().unwrap_or_default()
     }
 }
 
@@ -91,12 +91,8 @@ impl State {
     /// The state once a release that became good has ended.
     fn after(&self, record: &Record) -> Self {
         let mut after = self.clone();
-        let promotes = match record.origin {
-            Origin::Push { .. } | Origin::Redeploy { .. } => record.promote,
-            Origin::Promote { .. } => true,
-            Origin::Rollback { .. } => self.live == Some(record.slot),
-        };
-        if !matches!(record.origin, Origin::Promote { .. }) {
+        let promotes = record.intent.promotes(self.live == Some(record.slot));
+        if !is_promotion(record) {
             after.slots.insert(record.slot, record.id);
         }
         if promotes {
@@ -125,9 +121,7 @@ impl Replay {
                         Entry::Finished { outcome } => Some(outcome.clone()),
                         _ => None,
                     }),
-                    digest: Facts::of(entries.iter().map(|(_, entry)| entry))
-                        .digest()
-                        .cloned(),
+                    digest: Facts::of(&entries).digests().into_values().next().cloned(),
                     pruned: folder.is_pruned(),
                     entries: entries.into_iter().map(|(at, entry)| (at.at, entry)).collect(),
                 };
@@ -250,43 +244,38 @@ impl Replay {
 
     /// The release is what was asked for, of what there was when it got its number.
     fn origin_fits(&self, release: &Release, done: &Done) -> Result<(), String> {
-        let Record {
-            slot,
-            origin,
-            promote,
-            ..
-        } = &release.record;
-        let same = match (done.what, origin) {
-            (
-                What::Push {
-                    slot: wanted,
-                    promote: to,
-                    ..
-                },
-                Origin::Push { .. },
-            ) => *slot == wanted && *promote == to,
-            (
-                What::Redeploy {
-                    slot: wanted,
-                    promote: to,
-                },
-                Origin::Redeploy { of },
-            ) => {
+        let record = &release.record;
+        let slot = record.slot;
+        let goes_live = |wanted: bool| {
+            let promote = if wanted { Promotion::Yes } else { Promotion::No };
+            record.intent == Intent::Deploy { promote }
+        };
+        let same = match done.what {
+            What::Push {
+                slot: wanted,
+                promote,
+                ..
+            } if record.is_push() => slot == wanted && goes_live(promote),
+            What::Redeploy {
+                slot: wanted,
+                promote,
+            } if record.redeploys.is_some() => {
                 let newest = self.releases.range(..release.record.id).rev();
                 let newest = newest
                     .map(|(_, earlier)| &earlier.record)
-                    .find(|earlier| earlier.slot == wanted && earlier.origin.builds());
+                    .find(|earlier| earlier.slot == wanted && earlier.builds());
                 let newest = newest.map(|earlier| earlier.id);
-                ensure(newest == Some(*of), || {
-                    format!("it is not release {newest:?} again, but {of}")
+                ensure(newest == record.redeploys, || {
+                    format!("it is not release {newest:?} again, but {:?}", record.redeploys)
                 })?;
-                *slot == wanted && *promote == to
+                slot == wanted && goes_live(promote)
             }
-            (What::Rollback { slot: wanted, to }, Origin::Rollback { to: went, .. }) => {
-                *slot == wanted && to.is_none_or(|to| to == *went)
+            What::Rollback { slot: wanted, to } => {
+                let went = record.goes_back_to();
+                slot == wanted && went.is_some_and(|went| to.is_none_or(|to| to == went))
             }
-            (What::Promote { slot: wanted }, Origin::Promote { .. }) => *slot == wanted,
-            (What::Undo, Origin::Promote { .. } | Origin::Rollback { .. }) => true,
+            What::Promote { slot: wanted } => slot == wanted && is_promotion(record),
+            What::Undo => is_promotion(record) || record.goes_back_to().is_some(),
             _ => false,
         };
         ensure(same, || {
@@ -296,37 +285,26 @@ impl Replay {
 
     /// A release that became good does in its turn what the command would do if it were given just then.
     fn good_fits(&self, release: &Release, done: &Done, outcome: &Outcome) -> Result<(), String> {
-        let Record {
-            id,
-            slot,
-            origin,
-            promote,
-            ..
-        } = &release.record;
-        let before = &self.before[id];
-        let live = match origin {
-            Origin::Push { .. } | Origin::Redeploy { .. } => {
-                let bad = matches!(Kind::of(release.version()), Kind::Unbuildable | Kind::Exits);
-                ensure(!bad, || "it cannot be good".into())?;
-                ensure(*promote || before.live != Some(*slot), || {
-                    "a live slot cannot wait".into()
-                })?;
-                *promote
-            }
-            Origin::Rollback { .. } => before.live == Some(*slot),
-            Origin::Promote { .. } => true,
-        };
+        let record = &release.record;
+        let before = &self.before[&record.id];
+        let was_live = before.live == Some(record.slot);
+        let live = record.intent.promotes(was_live);
+        if record.builds() {
+            let bad = matches!(Kind::of(release.version()), Kind::Unbuildable | Kind::Exits);
+            ensure(!bad, || "it cannot be good".into())?;
+            ensure(live || !was_live, || "a live slot cannot wait".into())?;
+        }
         ensure(live == (*outcome == Outcome::Live), || {
             format!("it should be live: {live}")
         })?;
-        match (done.what, origin) {
-            (What::Rollback { to: None, .. }, Origin::Rollback { to, .. }) if self.keeps_all => {
-                let target = self.target(before, *slot);
-                ensure(target == Some(*to), || {
-                    format!("in its turn it goes back to {target:?}, not {to}")
+        match done.what {
+            What::Rollback { to: None, .. } if self.keeps_all => {
+                let (target, to) = (self.target(before, record.slot), record.goes_back_to());
+                ensure(target == to, || {
+                    format!("in its turn it goes back to {target:?}, not {to:?}")
                 })
             }
-            (What::Undo, _) => self.undoing_fits(release, before),
+            What::Undo => self.undoing_fits(release, before),
             _ => Ok(()),
         }
     }
@@ -338,10 +316,8 @@ impl Replay {
         ensure(before.live() == Some(*to), || {
             format!("{to:?} is live no more: {before:?}")
         })?;
-        let goes_to = match release.record.origin {
-            Origin::Rollback { to, .. } => to,
-            _ => before.slots[&release.record.slot],
-        };
+        let goes_back_to = release.record.goes_back_to();
+        let goes_to = goes_back_to.unwrap_or_else(|| before.slots[&release.record.slot]);
         let goes_to = Live {
             slot: release.record.slot,
             release: goes_to,
@@ -355,13 +331,13 @@ impl Replay {
     fn target(&self, state: &State, slot: Slot) -> Option<ReleaseId> {
         let mut original = *state.slots.get(&slot)?;
         let digest = &self.releases[&original].digest;
-        while let Origin::Rollback { to, .. } = self.releases[&original].record.origin {
+        while let Some(to) = self.releases[&original].record.goes_back_to() {
             original = to;
         }
         let earlier = self.releases.range(..original).rev().find(|(_, earlier)| {
             earlier.record.slot == slot
                 && earlier.is_good()
-                && earlier.record.origin.builds()
+                && earlier.record.builds()
                 && earlier.digest != *digest
         });
         earlier.map(|(id, _)| *id)
@@ -374,8 +350,8 @@ impl Replay {
             release.began().is_none()
                 && newer.id > record.id
                 && newer.slot == record.slot
-                && newer.origin.builds()
-                && record.origin.builds()
+                && newer.builds()
+                && record.builds()
                 && newer.received.at <= release.ended(),
             || format!("it is not for {newer:?} to supersede {record:?}"),
         )
@@ -389,18 +365,14 @@ impl Replay {
         why: &Why,
         all: &[Done],
     ) -> Result<(), String> {
-        let Record {
-            id,
-            slot,
-            origin,
-            promote,
-            ..
-        } = &release.record;
+        let record = &release.record;
+        let was_live = self.before[&record.id].live == Some(record.slot);
         let message = match why {
             Why::Interrupted => return Err("nothing was killed".into()),
             Why::Cancelled => {
                 let mut asked = all.iter();
-                let asked = asked.any(|one| one.what == What::Cancel(*id) && one.began < release.ended());
+                let asked =
+                    asked.any(|one| one.what == What::Cancel(record.id) && one.began < release.ended());
                 return ensure(asked, || "nobody cancelled it".into());
             }
             Why::Error { message, .. } => message,
@@ -410,17 +382,16 @@ impl Replay {
             .spans
             .iter()
             .any(|span| span.from > done.began && span.from < release.ended());
-        let expected = match origin {
-            Origin::Push { .. } | Origin::Redeploy { .. } => match Kind::of(release.version()) {
-                _ if !promote && self.before[id].live == Some(*slot) => step == Some(Step::Checkout),
+        let by_now = message.contains("by now");
+        let expected = match record.goes_back_to() {
+            _ if record.builds() => match Kind::of(release.version()) {
+                _ if was_live && !record.intent.promotes(was_live) => step == Some(Step::Checkout),
                 Kind::Unbuildable => step == Some(Step::Build),
                 Kind::Exits => matches!(step, Some(Step::Start | Step::Probe)),
                 Kind::Good | Kind::Slow(_) => false,
             },
-            Origin::Rollback { to, .. } => {
-                overtaken && (message.contains("by now") || self.releases[to].pruned)
-            }
-            Origin::Promote { .. } => overtaken && message.contains("by now"),
+            Some(to) => overtaken && (by_now || self.releases[&to].pruned),
+            None => overtaken && by_now,
         };
         ensure(expected, || format!("nothing was to fail at {step:?}: {message}"))
     }
@@ -449,9 +420,7 @@ impl Replay {
             }
             What::Redeploy { slot, .. } => {
                 let pushed = self.releases.values().any(|one| {
-                    one.record.slot == slot
-                        && one.record.origin.builds()
-                        && one.record.received.at < done.began
+                    one.record.slot == slot && one.record.builds() && one.record.received.at < done.began
                 });
                 self.refused(done, 1, "nothing was pushed", !pushed)
             }
@@ -519,7 +488,7 @@ impl Replay {
             );
         }
         let never_ran = release.is_none_or(|one| !one.is_good() || one.ended() > done.began);
-        let promoted = release.is_some_and(|one| matches!(one.record.origin, Origin::Promote { .. }));
+        let promoted = release.is_some_and(|one| is_promotion(&one.record));
         if done.says("was pruned") {
             return self.refused(done, 1, "", release.is_some_and(|one| one.pruned));
         }
@@ -563,15 +532,15 @@ impl fmt::Display for Replay {
             let Record {
                 id,
                 slot,
-                origin,
-                promote,
+                source,
+                intent,
                 received,
                 ..
             } = &release.record;
             let began = release.began().map_or("never".to_owned(), |at| at.to_string());
             writeln!(
                 to,
-                "{id} {slot} {origin:?} promote {promote} {:?}, received {}, began {began}, ended {}: {:?}",
+                "{id} {slot} {source:?} {intent:?} {:?}, received {}, began {began}, ended {}: {:?}",
                 release.version(),
                 received.at,
                 release.ended(),
@@ -580,6 +549,10 @@ impl fmt::Display for Replay {
         }
         Ok(())
     }
+}
+
+fn is_promotion(record: &Record) -> bool {
+    record.intent.keeps_what_runs()
 }
 
 fn ensure(holds: bool, fault: impl FnOnce() -> String) -> Result<(), String> {

@@ -23,6 +23,8 @@ pub(crate) struct Container {
     pub(crate) app: String,
     pub(crate) slot: String,
     pub(crate) lane: String,
+    /// Where it and the other instances of its service listen.
+    pub(crate) endpoints: Vec<String>,
     pub(crate) release: u64,
     /// The digest of its image, as its label tells it.
     pub(crate) digest: String,
@@ -85,21 +87,22 @@ impl Docker {
     pub(crate) fn containers(&self, network: &str) -> Vec<Container> {
         let format = "{{.ID}}\t{{.Names}}\t{{.Label \"deployer.app\"}}\t{{.Label \"deployer.slot\"}}\t\
                       {{.Label \"deployer.lane\"}}\t{{.Label \"deployer.release\"}}\t{{.Label \"deployer.digest\"}}\t\
-                      {{.State}}";
+                      {{.State}}\t{{.Label \"deployer.endpoints\"}}";
         let filter = format!("label=deployer.network={network}");
         let lines = self.run(&["ps", "-a", "--no-trunc", "--filter", &filter, "--format", format]);
         let container = |line: &str| {
-            let [id, name, app, slot, lane, release, digest, state]: [&str; 8] = line
+            let [id, name, app, slot, lane, release, digest, state, endpoints]: [&str; 9] = line
                 .split('\t')
                 .collect::<Vec<_>>()
                 .try_into()
-                .expect("eight columns");
+                .expect("nine columns");
             Container {
                 id: id.into(),
                 name: name.into(),
                 app: app.into(),
                 slot: slot.into(),
                 lane: lane.into(),
+                endpoints: endpoints.split(',').map(str::to_owned).collect(),
                 digest: digest.into(),
                 release: release.parse().expect("the label deployer.release is a number"),
                 state: state.into(),

@@ -1,27 +1,38 @@
 //! checkout: the pushed tree, exactly, in the slot's worktree.
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 
-use super::entry::Learned;
-use super::run::{Done, Run};
-use super::say;
 use crate::git::{Note, SlotRepository};
+use crate::release::entry::Learned;
+use crate::release::say;
+use crate::release::work::{Done, Work};
 
-pub(super) async fn checkout(run: &mut Run<'_>) -> Done {
-    if !run.promotes() && run.before.live == Some(run.slot()) {
-        bail!(say::live_without_promotion(&run.app.name, run.slot()));
+pub(in crate::release) async fn checkout(work: &mut Work<'_>) -> Done {
+    if !work.attempt.promotes() && work.attempt.before.live == Some(work.attempt.slot()) {
+        bail!(say::live_without_promotion(
+            &work.attempt.app.name,
+            work.attempt.slot()
+        ));
     }
-    if let Some(running) = run
+    let commit = work.attempt.commit().cloned();
+    let commit = commit.context("the release is not of a commit")?;
+    if let Some(running) = work
+        .attempt
         .ran_before()
-        .filter(|running| running.commit == run.record.commit)
+        .filter(|running| running.commit.as_ref() == Some(&commit))
     {
-        let line = say::runs_already(run.commit()?, running.release);
-        run.log.line(&line);
+        let line = say::runs_already(&commit, running.release);
+        work.log.line(&line);
     }
-    let repository = run.context.store.repository(&run.app.name, run.slot());
-    let worktree = run.context.store.worktree(&run.app.name, run.slot());
-    let commit = run.commit()?.clone();
-    let release = run.release.clone();
+    let repository = work
+        .context
+        .store
+        .repository(&work.attempt.app.name, work.attempt.slot());
+    let worktree = work
+        .context
+        .store
+        .worktree(&work.attempt.app.name, work.attempt.slot());
+    let release = work.release.clone();
     let tree = tokio::task::spawn_blocking(move || {
         let go_on = || !release.is_cancelled();
         let repository = SlotRepository::open(&repository)?;
@@ -31,7 +42,7 @@ pub(super) async fn checkout(run: &mut Run<'_>) -> Done {
     })
     .await??;
     for note in &tree.notes {
-        run.log.line(&noted(note));
+        work.log.line(&noted(note));
     }
     let what = format!(
         "{}, {} written, {} removed",

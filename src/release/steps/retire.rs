@@ -2,37 +2,37 @@
 
 use futures_util::future::try_join_all;
 
-use super::entry::Learned;
-use super::retry::engine_that_answers;
-use super::run::{Done, Run};
-use super::say;
-use super::start::park;
 use crate::engine::Instance;
+use crate::release::entry::Learned;
+use crate::release::instances::park;
+use crate::release::retry::engine_that_answers;
+use crate::release::say;
+use crate::release::work::{Done, Work};
 
-pub(super) async fn retire(run: &mut Run<'_>) -> Done {
-    let engine = engine_that_answers(run.context).await?;
-    let after = run.after()?;
-    let grace = run.app.settings.run.stop_grace;
+pub(in crate::release) async fn retire(work: &mut Work<'_>) -> Done {
+    let engine = engine_that_answers(work.context).await?;
+    let after = work.attempt.after()?;
     let runs = |instance: &Instance| {
         after
             .slots
             .get(&instance.slot)
             .filter(|slot| slot.release == instance.release)
     };
-    let instances = engine.instances(Some(&run.app.name)).await?;
+    let instances = engine.instances(Some(&work.attempt.app.name)).await?;
 
     let goes = instances
         .iter()
-        .filter(|instance| instance.slot == run.slot() && runs(instance).is_none());
+        .filter(|instance| instance.slot == work.attempt.slot() && runs(instance).is_none());
     let gone = try_join_all(goes.map(async |instance| {
-        engine.stop(&instance.id, grace).await?;
+        let settings = work.attempt.app.settings.service(&instance.name.service);
+        engine.stop(&instance.id, settings.run.stop_grace).await?;
         engine.remove(&instance.id).await
     }))
     .await?;
     let stops = instances
         .iter()
         .filter(|instance| instance.running && runs(instance).is_some_and(|slot| slot.stopped));
-    let stopped = try_join_all(stops.map(|instance| park(engine, &run.app, instance))).await?;
+    let stopped = try_join_all(stops.map(|instance| park(engine, &work.attempt.app, instance))).await?;
 
     let mut what = match gone.len() {
         0 => "nothing to remove".to_owned(),

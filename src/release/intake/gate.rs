@@ -8,15 +8,16 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
-use super::context::{App, Context};
-use super::receive;
-use super::say;
+use super::note::receiver;
+use super::push;
 use crate::git::{
     self, Found, GitError, Obstacle, Pushed, RefUpdate, SlotRepository, is_shallow, what_was_pushed,
 };
-use crate::model::{AppName, Asked, Commit, Gate, Slot, printable};
+use crate::model::{AppName, Asked, BuildSettings, Commit, Gate, Slot, printable};
+use crate::release::context::{App, Context};
+use crate::release::say;
 use crate::store::{Process, PushNote, ReleaseDir};
 
 /// References of one kind that are named to a pusher.
@@ -100,7 +101,7 @@ pub fn pass(context: &Context, app: &AppName, slot: Slot, update: &RefUpdate) ->
         if let Some(why) = cannot_move(context, &app, &note, update)? {
             return declined(&why);
         }
-        let release = receive::gated(context, &app.name, update, (receiver, note))?;
+        let release = push::gated(context, &app.name, update, (receiver, note))?;
         return Ok(Passed::Once(release));
     }
     let repository = SlotRepository::open(&context.store.repository(&app.name, slot))?;
@@ -188,13 +189,6 @@ fn declined_for(context: &Context, app: &AppName, slot: Slot, why: &str) -> Pass
     Passed::No(say::declined(app, slot, why, live))
 }
 
-/// Whether the push that this hook is about was released before its branch moved; what was noted of it is forgotten.
-pub(super) fn was_released(context: &Context, app: &AppName) -> bool {
-    let is_released = is_released(context, app);
-    declined(context, app);
-    is_released
-}
-
 /// A sentence for each reference that came with the push and makes the short name of the app's branch ambiguous.
 pub fn mistaken(context: &Context, app: &AppName, updates: &[RefUpdate]) -> Vec<String> {
     let branch = context.settings.app(app).branch;
@@ -202,29 +196,6 @@ pub fn mistaken(context: &Context, app: &AppName, updates: &[RefUpdate]) -> Vec<
     let names = made.map(|update| update.reference.as_str());
     let mistaken = names.filter(|name| git::is_mistaken_for(name, &branch));
     mistaken.map(|name| say::is_mistaken_for(name, &branch)).collect()
-}
-
-/// Whether the push that this hook is about waits for its release.
-pub fn is_noted(context: &Context, app: &AppName) -> bool {
-    let note = Process::receive_pack().and_then(|receiver| context.store.push_note(app, receiver));
-    note.is_some()
-}
-
-/// Whether the push that this hook is about was released already.
-pub fn is_released(context: &Context, app: &AppName) -> bool {
-    let note = Process::receive_pack().and_then(|receiver| context.store.push_note(app, receiver));
-    note.is_some_and(|note| note.release.is_some())
-}
-
-/// Forgets what was noted of the push that this hook is about, whose branch stays.
-pub fn declined(context: &Context, app: &AppName) {
-    if let Some(receiver) = Process::receive_pack() {
-        context.store.forget_push(app, receiver);
-    }
-}
-
-fn receiver() -> Result<Process> {
-    Process::receive_pack().context("/proc does not tell which process takes this push")
 }
 
 /// What no build of `new` could get over, as far as the repository alone can tell.
@@ -241,19 +212,10 @@ fn fault(
         Err(error @ GitError::Repository { .. }) => return Err(error.into()),
         Err(error) => return Ok(Some(error.to_string())),
     };
-    let build = &app.settings.build;
-    let dockerfile = Path::new(&build.context).join(&build.dockerfile);
-    let shown = dockerfile
-        .strip_prefix(".")
-        .unwrap_or(&dockerfile)
-        .display()
-        .to_string();
-    match repository.find(new, &dockerfile)? {
-        Found::Nothing => return Ok(Some(say::no_dockerfile(&shown))),
-        Found::File(0) => return Ok(Some(say::empty_dockerfile(&shown))),
-        Found::Outside => return Ok(Some(say::dockerfile_outside(&shown))),
-        // A link inside the tree is the build's to follow.
-        Found::File(_) | Found::Link => {}
+    for service in app.settings.services.values() {
+        if let Some(fault) = dockerfile_fault(repository, new, &service.build)? {
+            return Ok(Some(fault));
+        }
     }
     // The worktree most likely holds what the branch was at.
     let had = old.and_then(|old| repository.weigh(old, &worktree).ok());
@@ -261,4 +223,22 @@ fn fault(
     let free = context.store.free(&app.name)?;
     let short = free.filter(|free| needs > *free);
     Ok(short.map(|free| say::no_space_for_tree(needs, free, &worktree)))
+}
+
+/// What is wrong with the Dockerfile of a service.
+fn dockerfile_fault(
+    repository: &SlotRepository,
+    commit: &Commit,
+    build: &BuildSettings,
+) -> Result<Option<String>> {
+    let dockerfile = Path::new(&build.context).join(&build.dockerfile);
+    let shown = dockerfile.strip_prefix(".").unwrap_or(&dockerfile);
+    let shown = shown.display().to_string();
+    Ok(match repository.find(commit, &dockerfile)? {
+        Found::Nothing => Some(say::no_dockerfile(&shown)),
+        Found::File(0) => Some(say::empty_dockerfile(&shown)),
+        Found::Outside => Some(say::dockerfile_outside(&shown)),
+        // A link inside the tree is the build's to follow.
+        Found::File(_) | Found::Link => None,
+    })
 }

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use super::entry::Learned;
-use super::prune::{self, Mode};
-use super::run::{Done, Run};
-use super::say;
+use crate::release::entry::Learned;
+use crate::release::prune::{self, Mode};
+use crate::release::say;
+use crate::release::work::{Done, Work};
 
 /// How long pruning may hold up the end of a release; what is left is for the next one.
 const PRUNING: Duration = Duration::from_secs(30);
 
-pub(super) async fn record(run: &mut Run<'_>) -> Done {
-    let after = run.after()?;
-    run.context.store.write_state(run.lock, &after)?;
-    let pruning = prune::prune(run.context, &run.app, run.lock, Mode::Remove);
+pub(in crate::release) async fn record(work: &mut Work<'_>) -> Done {
+    let after = work.attempt.after()?;
+    work.context.store.write_state(work.lock, after)?;
+    let pruning = prune::prune(work.context, &work.attempt.app, work.lock, Mode::Remove);
     let what = match tokio::time::timeout(PRUNING, pruning).await {
         Ok(Ok(pruned)) => say::pruned(&pruned),
         Ok(Err(error)) => format!("pruning put off: {error:#}"),

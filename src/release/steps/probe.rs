@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind};
-use std::iter::zip;
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
@@ -11,16 +10,15 @@ use futures_util::future::join_all;
 use tokio::join;
 use tokio::sync::OnceCell;
 
-use super::context::{App, Context};
-use super::entry::Learned;
-use super::retry::is_away;
-use super::route;
-use super::run::{Done, Run};
-use super::say;
-use super::start::instances_of;
 use crate::engine::{Engine, HealthStatus, Instance, InstanceState, Status};
-use crate::model::{ProbeKind, Slot, printable};
+use crate::model::{InstanceName, Probe, ProbeKind, Slot, printable};
 use crate::proxy::local_ports;
+use crate::release::context::{App, Context};
+use crate::release::entry::Learned;
+use crate::release::instances::instances_of;
+use crate::release::retry::is_away;
+use crate::release::say;
+use crate::release::work::{Done, Work};
 use crate::store::Running;
 
 /// Lines of a container's log that a failed probe shows.
@@ -30,24 +28,23 @@ const FIRST_PAUSE: Duration = Duration::from_millis(2);
 /// Bytes of an answer's body that a failed probe shows.
 const BODY_SHOWN: usize = 200;
 
-pub(super) async fn probe(run: &mut Run<'_>) -> Done {
-    let running = run.running()?;
-    let upstreams = route::upstreams(run.context, &run.app, run.slot(), &running)?;
-    let prober = Prober::new(run.context, &run.app, run.slot(), &running).await?;
-    let asked = zip(0.., &upstreams).map(|(index, upstream)| prober.until_ready(index, *upstream));
+pub(in crate::release) async fn probe(work: &mut Work<'_>) -> Done {
+    let (attempt, running) = (&work.attempt, work.attempt.running()?);
+    let prober = Prober::new(work.context, &attempt.app, attempt.slot(), running).await?;
+    let asked = running.endpoints().map(|(name, at)| prober.until_ready(name, at));
     let (there, answers) = join!(prober.there(), join_all(asked));
 
     let there = there?.clone();
-    if there.len() != upstreams.len() {
-        bail!(say::too_few_instances(there.len(), upstreams.len()));
+    if there.len() != running.instances() {
+        bail!(say::too_few_instances(there.len(), running.instances()));
     }
     let mut ready = String::new();
     for (instance, answer) in there.iter().zip(answers) {
         match answer {
             Ok(answer) => ready = answer,
             Err(why) => {
-                show_log(run, instance).await;
-                bail!("instance {}: {why:#}", instance.index);
+                show_log(work, instance).await;
+                bail!("instance {}: {why:#}", instance.name);
             }
         }
     }
@@ -59,24 +56,23 @@ pub(super) async fn probe(run: &mut Run<'_>) -> Done {
 ///
 /// # Errors
 /// When the engine does not answer.
-pub(super) async fn started_again(
+pub(in crate::release) async fn started_again(
     context: &Context,
     app: &App,
     slot: Slot,
     running: &Running,
 ) -> anyhow::Result<Vec<String>> {
-    let upstreams = route::upstreams(context, app, slot, running)?;
     let prober = Prober::new(context, app, slot, running).await?;
-    let asked = zip(0.., &upstreams).map(|(index, upstream)| prober.until_ready(index, *upstream));
-    let answers = zip(0.., join_all(asked).await);
-    Ok(answers
-        .filter_map(|(index, answer)| Some(say::not_ready_again(slot, index, &answer.err()?)))
-        .collect())
+    let asked = running.endpoints().map(async |(name, at)| {
+        let why = prober.until_ready(name.clone(), at).await.err()?;
+        Some(say::not_ready_again(slot, &name, &why))
+    });
+    Ok(join_all(asked).await.into_iter().flatten().collect())
 }
 
 /// Puts the last lines of an instance's own log into the release's.
-async fn show_log(run: &mut Run<'_>, instance: &Instance) {
-    let Ok(engine) = run.context.engine().await else {
+async fn show_log(work: &mut Work<'_>, instance: &Instance) {
+    let Ok(engine) = work.context.engine().await else {
         return;
     };
     let lines = engine
@@ -84,24 +80,23 @@ async fn show_log(run: &mut Run<'_>, instance: &Instance) {
         .await
         .unwrap_or_default();
     if lines.is_empty() {
-        run.log
-            .output(&format!("instance {} printed nothing", instance.index));
+        work.log
+            .output(&format!("instance {} printed nothing", instance.name));
         return;
     }
-    run.log
-        .output(&format!("the last lines of instance {}:", instance.index));
+    work.log
+        .output(&format!("the last lines of instance {}:", instance.name));
     for line in lines {
-        run.log.output(&printable(&line));
+        work.log.output(&printable(&line));
     }
 }
 
 /// A client that asks an instance and nobody else: no proxy, no redirect, no TLS.
-fn client(timeout: Duration) -> anyhow::Result<reqwest::Client> {
+fn client() -> anyhow::Result<reqwest::Client> {
     Ok(reqwest::Client::builder()
         .no_proxy()
         .tls_certs_only([])
         .redirect(reqwest::redirect::Policy::none())
-        .timeout(timeout)
         .user_agent("deployer-probe")
         .build()?)
 }
@@ -131,38 +126,43 @@ impl<'a> Prober<'a> {
             running,
             there: OnceCell::new(),
             host: app.settings.own_host(),
-            client: client(app.settings.probe.timeout)?,
+            client: client()?,
         })
     }
 
-    /// The release's instances, in the order of their index. The Engine is asked once, beside the first questions to
+    /// The release's instances, by their names. The Engine is asked once, beside the first questions to
     /// the instances themselves, whose addresses are known without it.
     async fn there(&self) -> anyhow::Result<&Vec<Instance>> {
         let look = || instances_of(self.engine, self.app, self.slot, self.running);
         self.there.get_or_try_init(look).await
     }
 
+    /// When an instance is ready.
+    fn probe(&self, name: &InstanceName) -> &Probe {
+        &self.app.settings.service(&name.service).probe
+    }
+
     /// How an instance is, as the Engine sees it.
-    async fn state(&self, index: u8) -> anyhow::Result<InstanceState> {
+    async fn state(&self, name: &InstanceName) -> anyhow::Result<InstanceState> {
         let there = self.there().await?;
-        let instance = there.iter().find(|instance| instance.index == index);
+        let instance = there.iter().find(|instance| instance.name == *name);
         let instance = instance.context("it is not there")?;
         Ok(self.engine.instance_state(&instance.id).await?)
     }
 
     /// Asks until the answer is good, and gives it. An instance that has ended is told at once.
-    async fn until_ready(&self, index: u8, upstream: SocketAddrV4) -> anyhow::Result<String> {
-        let probe = &self.app.settings.probe;
+    async fn until_ready(&self, name: InstanceName, upstream: SocketAddrV4) -> anyhow::Result<String> {
+        let probe = self.probe(&name);
         let began = Instant::now();
         // The first answers are worth waiting for closely; a slow start is asked at the set interval.
         let mut pause = FIRST_PAUSE.min(probe.interval);
         loop {
-            let last = match self.ask(index, upstream).await {
+            let last = match self.ask(&name, upstream).await {
                 Ok(answer) => return Ok(answer),
                 Err(answer) => answer,
             };
             // An Engine that is away comes back, and the instance may be up all the while.
-            let state = match self.state(index).await {
+            let state = match self.state(&name).await {
                 Err(error) if is_away(&error) => None,
                 told => Some(told?),
             };
@@ -170,7 +170,7 @@ impl<'a> Prober<'a> {
                 bail!("it ended by itself with {}", say::ended_with(code, oom));
             }
             if began.elapsed() + pause >= probe.deadline {
-                let why = self.why_refused(index, upstream, &last).await.unwrap_or_default();
+                let why = self.why_refused(&name, upstream, &last).await.unwrap_or_default();
                 bail!(
                     "it was not ready within {} (last answer: {}){why}",
                     say::time(probe.deadline),
@@ -183,25 +183,32 @@ impl<'a> Prober<'a> {
     }
 
     /// Where the app listens instead, where nothing does where it was asked.
-    async fn why_refused(&self, index: u8, upstream: SocketAddrV4, last: &NotReady) -> Option<String> {
+    async fn why_refused(
+        &self,
+        name: &InstanceName,
+        upstream: SocketAddrV4,
+        last: &NotReady,
+    ) -> Option<String> {
         if !last.is_refused {
             return None;
         }
         let there = self.there().await.ok()?;
-        let instance = there.iter().find(|instance| instance.index == index)?;
+        let instance = there.iter().find(|instance| instance.name == *name)?;
         let listens = self.engine.listens_at(&instance.id, *upstream.ip()).await?;
         let why = say::nothing_answers(&self.app.name, upstream, &listens);
         Some(format!(": {why}"))
     }
 
-    async fn ask(&self, index: u8, upstream: SocketAddrV4) -> Result<String, NotReady> {
-        match &self.app.settings.probe.kind {
+    async fn ask(&self, name: &InstanceName, upstream: SocketAddrV4) -> Result<String, NotReady> {
+        let Probe { kind, timeout, .. } = self.probe(name);
+        let timeout = *timeout;
+        match kind {
             ProbeKind::Http { path, status, host } => {
                 let host = host.as_deref().unwrap_or(&self.host);
-                self.ask_http(upstream, path, *status, host).await
+                self.ask_http(upstream, path, *status, host, timeout).await
             }
-            ProbeKind::Tcp => self.ask_tcp(upstream).await,
-            ProbeKind::Healthcheck => Ok(self.ask_healthcheck(index).await?),
+            ProbeKind::Tcp => self.ask_tcp(upstream, timeout).await,
+            ProbeKind::Healthcheck => Ok(self.ask_healthcheck(name).await?),
         }
     }
 
@@ -211,15 +218,17 @@ impl<'a> Prober<'a> {
         path: &str,
         (from, to): (u16, u16),
         host: &str,
+        timeout: Duration,
     ) -> Result<String, NotReady> {
         let request = self
             .client
             .get(format!("http://{upstream}{path}"))
-            .header("host", host);
+            .header("host", host)
+            .timeout(timeout);
         let mut answer = request
             .send()
             .await
-            .map_err(|error| no_answer(&error, upstream, path, self.app.settings.probe.timeout))?;
+            .map_err(|error| no_answer(&error, upstream, path, timeout))?;
         let status = answer.status().as_u16();
         if (from..=to).contains(&status) {
             return Ok(format!("{status} on {path}"));
@@ -235,8 +244,7 @@ impl<'a> Prober<'a> {
         Err(told.into())
     }
 
-    async fn ask_tcp(&self, upstream: SocketAddrV4) -> Result<String, NotReady> {
-        let timeout = self.app.settings.probe.timeout;
+    async fn ask_tcp(&self, upstream: SocketAddrV4, timeout: Duration) -> Result<String, NotReady> {
         match tokio::time::timeout(timeout, local_ports::connect(upstream.into())).await {
             Ok(Ok(_)) => Ok(format!("port {} accepts", upstream.port())),
             Ok(Err(error)) => Err(NotReady {
@@ -247,8 +255,8 @@ impl<'a> Prober<'a> {
         }
     }
 
-    async fn ask_healthcheck(&self, index: u8) -> Result<String, String> {
-        let state = self.state(index).await.map_err(|error| error.to_string())?;
+    async fn ask_healthcheck(&self, name: &InstanceName) -> Result<String, String> {
+        let state = self.state(name).await.map_err(|error| error.to_string())?;
         match state.health {
             Some(health) if health.status == HealthStatus::Healthy => Ok("HEALTHCHECK is healthy".to_owned()),
             Some(health) => {

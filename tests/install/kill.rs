@@ -66,11 +66,11 @@ fn install_and_uninstall_converge_after_a_kill_anywhere() {
     }
 }
 
-/// With HAProxy there is the most to put there.
+/// With HAProxy, and a port that the kernel may give to others, there is the most to put there.
 fn configure(root: &Root) {
     root.sh(
         "mkdir -p /etc/deployer; chmod 0755 /etc/deployer
-         printf '[proxy]\nkind = \"haproxy\"\n' >/etc/deployer/deployer.toml; chmod 0644 /etc/deployer/deployer.toml",
+         printf '[proxy]\nkind = \"haproxy\"\nlisten = \"127.0.0.1:39080\"\n' >/etc/deployer/deployer.toml; chmod 0644 /etc/deployer/deployer.toml",
     )
     .good();
 }

@@ -212,9 +212,13 @@ fn files_are(world: &World, app: &App, context: &str) {
         "identity.json",
         "identity.lock",
         "proxy",
+        "registry",
         "registry.lock",
     ];
     only("", &own);
+    if world.state("registry").exists() {
+        only("registry", &["size.json"]);
+    }
     only(
         "proxy",
         &[

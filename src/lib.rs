@@ -16,6 +16,8 @@ pub mod ground;
 pub mod install;
 pub mod model;
 pub mod proxy;
+#[cfg(test)]
+mod reference;
 pub mod registry;
 pub mod release;
 pub mod ssh;

@@ -1,10 +1,11 @@
-//! Which commands change what runs: they are refused where the configuration says something else than what is in force.
-//! One table, in which a new command has no place until somebody gives it one.
+//! Which commands change what runs: they are refused while the configuration differs from the settings in force. One
+//! table, which does not compile until a new command is in it.
 
-use super::{Command, app, config, hook, proxy};
+use super::arguments::Command;
+use super::{app, config, hook, proxy};
 
 impl Command {
-    /// Whether it changes what runs, or what is known of it.
+    /// Whether it changes what runs, or what deployer knows about it.
     pub(super) fn acts(&self) -> bool {
         match self {
             Command::App(app::Command::Create { .. } | app::Command::Remove { .. })
@@ -19,10 +20,12 @@ impl Command {
             | Command::Recover(_)
             | Command::Prune(_)
             | Command::Proxy(proxy::Command::Switch { .. }) => true,
-            // A worker's release was let in: it goes by what is in force, whatever was edited meanwhile.
+            // A worker's release was accepted already: it uses the settings in force, not a later edit.
             Command::Worker(_)
-            // What serves goes on serving.
-            | Command::Proxy(proxy::Command::Run { .. } | proxy::Command::Routes { .. })
+            // The proxy keeps serving.
+            | Command::Proxy(
+                proxy::Command::Run { .. } | proxy::Command::BeforeStart { .. } | proxy::Command::Routes { .. },
+            )
             | Command::App(app::Command::List { .. } | app::Command::Show { .. })
             | Command::Status(_)
             | Command::Releases(_)

@@ -2,7 +2,9 @@
 
 use clap::Subcommand;
 
-use super::{Code, Failure, Result, audited, output, select, wait};
+use super::failure::{Code, Failure, Result};
+use super::runtime::block_on;
+use super::{audited, output, select};
 use crate::model::{AppName, Slot};
 use crate::release::{Context, apps};
 
@@ -11,8 +13,9 @@ use crate::release::{Context, apps};
 pub(super) enum Command {
     /// Make an app: its two repositories with their hooks, its slot ports and its addresses
     ///
-    /// Its settings are the section [app.NAME] of the configuration, or the defaults where it has none. Doing it
-    /// again writes the hooks anew, as after the program has moved.
+    /// Its settings are the section [app.NAME] of the configuration, or the defaults where it has none. The remotes are
+    /// printed. Run again, it writes the hooks anew, as after the program has moved, and puts a changed `gate` or
+    /// `max_push` in force.
     Create {
         /// a-z, 0-9 and -, beginning with a letter
         name: AppName,
@@ -23,7 +26,7 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show an app's remotes, ports and settings
+    /// Show an app: its address, hosts, branch, slot ports, remotes and image repository
     Show {
         /// The app
         name: Option<AppName>,
@@ -146,7 +149,7 @@ fn remove(context: &Context, name: &AppName, yes: bool) -> Result {
     }
     let told = audited::audited(context, |subject| {
         subject.is_about(&name, None);
-        Ok(wait(apps::remove(context, &name))??)
+        Ok(block_on(apps::remove(context, &name))??)
     })?;
     output::lines(told)
 }

@@ -3,8 +3,9 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 
+use super::failure::Result;
+use super::output;
 use super::since::Since;
-use super::{Result, output};
 use crate::model::{AppName, printable};
 use crate::release::Context;
 use crate::store::{Action, Line, StoreError};

@@ -1,21 +1,22 @@
-//! Commands that tell the audit log what they did.
+//! Commands that write to the audit log what they did.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use super::{Failure, Result, select};
+use super::failure::{Failure, Result};
+use super::select;
 use crate::model::{AppName, Slot, SlotName};
 use crate::release::{Context, audit};
 use crate::store::{ActionOutcome, StoreError};
 
-/// What a command turns out to be about, as far as that is known before it fails.
+/// The subject of a command, as far as it is known when the command fails.
 #[derive(Debug, Default)]
 pub(super) struct Subject {
     /// The app.
     pub(super) app: Option<AppName>,
     /// The slot.
     pub(super) slot: Option<Slot>,
-    /// What was asked, where the command's own words do not tell.
+    /// The command, where the command line does not show it.
     pub(super) command: Option<String>,
 }
 
@@ -43,7 +44,7 @@ impl Subject {
     }
 }
 
-/// Does what changes something and is no release, and tells the audit log what came of it.
+/// Runs a change that is no release, and writes its outcome to the audit log.
 pub(super) fn audited<T>(context: &Context, work: impl FnOnce(&mut Subject) -> Result<T>) -> Result<T> {
     let mut subject = Subject::default();
     let came = work(&mut subject);
@@ -54,7 +55,7 @@ pub(super) fn audited<T>(context: &Context, work: impl FnOnce(&mut Subject) -> R
     came
 }
 
-/// Does what begins a release, which tells of itself: the audit log is told only where none begins.
+/// Runs what begins a release. A release writes its own line, so only a failure to begin one is written here.
 pub(super) fn begun<T>(context: &Context, work: impl FnOnce(&mut Subject) -> Result<T>) -> Result<T> {
     let mut subject = Subject::default();
     let came = work(&mut subject);
@@ -65,20 +66,20 @@ pub(super) fn begun<T>(context: &Context, work: impl FnOnce(&mut Subject) -> Res
 }
 
 fn failed(context: &Context, subject: &Subject, failure: &Failure) {
-    // A command line that makes no sense asks for nothing.
+    // A usage error is not audited: nothing was asked for.
     if !failure.is_usage() {
         note(context, subject, ActionOutcome::Failed, failure.message());
     }
 }
 
-/// Tells the audit log. What was done is done: where that cannot be written down, it is said.
+/// Writes to the audit log. The change is already made, so a failure to write is only a note on standard error.
 pub(super) fn note(context: &Context, subject: &Subject, outcome: ActionOutcome, reason: Option<&str>) {
     let command = subject.command.as_ref().unwrap_or(&context.command);
     let app = subject.app.as_ref();
     said(audit::note(context, command, app, subject.slot, outcome, reason));
 }
 
-/// Tells the audit log what the front door did by itself: it fetched, or did nothing.
+/// Writes to the audit log what the front door did itself: a fetch, or a refusal.
 pub(super) fn note_at_door(
     context: &Context,
     subject: &Subject,
@@ -103,7 +104,7 @@ fn said(noted: std::result::Result<(), StoreError>) {
     }
 }
 
-/// What was asked: the words of the command line, without those about the configuration's file and colours.
+/// The command line without `--config` and `--color`.
 pub(super) fn words(arguments: impl IntoIterator<Item = OsString>) -> String {
     let mut words = Vec::new();
     let mut arguments = arguments.into_iter();

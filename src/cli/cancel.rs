@@ -1,7 +1,9 @@
 //! `deployer cancel`
 
+use super::failure::Result;
+use super::runtime::block_on;
 use super::select::{self, ReleaseName};
-use super::{Result, audited, output, wait};
+use super::{audited, output};
 use crate::release::{Context, cancel};
 
 /// Stop a release that waits or has not flipped yet; what it did is taken back
@@ -16,7 +18,7 @@ impl Args {
         let told = audited::audited(context, |subject| {
             let release = select::release(context, &self.release)?;
             subject.is_about(release.app(), None);
-            Ok(wait(cancel::cancel(&release))??)
+            Ok(block_on(cancel::cancel(&release))??)
         })?;
         output::lines([told])
     }

@@ -1,9 +1,9 @@
 //! `deployer completions`
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::Shell;
 
-use super::{Cli, Result};
+use super::failure::Result;
 
 /// Print completions for a shell
 ///
@@ -15,13 +15,8 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub(super) fn run(self) -> Result {
-        clap_complete::generate(
-            self.shell,
-            &mut Cli::command(),
-            "deployer",
-            &mut std::io::stdout(),
-        );
+    pub(super) fn run(self, mut command: Command) -> Result {
+        clap_complete::generate(self.shell, &mut command, "deployer", &mut std::io::stdout());
         Ok(())
     }
 }

@@ -2,10 +2,12 @@
 
 use clap::Subcommand;
 
-use super::{Code, Failure, Result, output, wait};
+use super::failure::{Code, Failure, Result};
+use super::output;
+use super::runtime::block_on;
 use crate::model::{AppName, PortSet};
 use crate::proxy::local_ports;
-use crate::release::{Context, hopeless, identity};
+use crate::release::{Context, disks, hopeless, identity};
 
 /// Look at the configuration
 #[derive(Debug, Subcommand)]
@@ -17,7 +19,7 @@ pub(super) enum Command {
 impl Command {
     pub(super) fn run(self, context: &Context) -> Result {
         let Command::Check = self;
-        if let Some(refusal) = wait(identity::refusal(context))? {
+        if let Some(refusal) = block_on(identity::refusal(context))? {
             return Err(Failure::new(Code::Failed, refusal));
         }
         let created = context.store.apps()?;
@@ -34,7 +36,8 @@ impl Command {
             local_ports::warning(&ports),
         ];
         let proxy = proxy.into_iter().flatten().map(|what| format!("note: {what}"));
-        let hopeless = hopeless::in_configuration(&context.settings);
+        let mut hopeless = hopeless::in_configuration(&context.settings);
+        hopeless.extend(block_on(disks::problems(context))?);
         let hopeless = hopeless.into_iter().map(|what| format!("note: {what}"));
         let good = format!("{} is good", context.config.display());
         output::lines(notes.chain(proxy).chain(hopeless).chain([good]))

@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use clap::Command;
 
-use super::{Result, output, texts};
+use super::failure::Result;
+use super::{output, texts};
 use crate::install;
 
 /// Write units, manual and completions as a package has them below FOLDER
@@ -14,8 +16,8 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub(super) fn run(self) -> Result {
-        for (path, text) in install::package(&texts::texts()?) {
+    pub(super) fn run(self, command: &Command) -> Result {
+        for (path, text) in install::package(&texts::texts(command)?) {
             let below = path.strip_prefix("/").unwrap_or(&path);
             let to = self.folder.join(below);
             write(&to, &text).with_context(|| format!("cannot write {}", to.display()))?;

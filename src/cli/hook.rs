@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use clap::Subcommand;
 
 use super::audited::{self, Subject};
-use super::{Code, Failure, Result, output, redeploy};
+use super::failure::{Code, Failure, Result};
+use super::{output, redeploy};
 use crate::git::{PushOptions, RefUpdate};
 use crate::model::{Asked, SlotName};
 use crate::release::intake::gate::{self, Passed};

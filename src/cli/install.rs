@@ -3,12 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use clap::Command;
 
-use super::{Code, Failure, Result, output, texts, wait};
+use super::failure::{Code, Failure, Result};
+use super::runtime::block_on;
+use super::{output, texts};
 use crate::config;
-use crate::install::{self, Other, ProxyPlan, Server, Turn};
-use crate::model::{By, ProxyKind, Scope, Settings};
+use crate::install::{self, Collection, Other, ProxyPlan, RegistryContainer, Server, Turn};
+use crate::model::{By, ProxyKind, Scope, Settings, loopback_registry_port};
 use crate::proxy::{External, Proxy};
+use crate::release::registry_here::{ContainedRegistry, RegistryHere, registry_here};
 use crate::release::{Context, identity};
 use crate::store::Store;
 
@@ -31,8 +35,8 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// `path` is the configuration that is asked for.
-    pub(super) fn run(self, path: &Path) -> Result {
+    /// `path` is the configuration that is asked for, `command` the whole command line's definition.
+    pub(super) fn run(self, path: &Path, command: &Command) -> Result {
         need_root("install")?;
         need_default(path)?;
         let _turn = turn(self.dry_run)?;
@@ -52,10 +56,18 @@ impl Args {
         let proxy = settings
             .as_ref()
             .map_or_else(|| Ok(ProxyPlan::default()), proxy)?;
-        let server = Server::find(&running()?, &self.user, &state, keys.as_deref(), proxy)?;
+        let collection = collection(settings.as_ref(), path)?;
+        let server = Server::find(
+            &running()?,
+            &self.user,
+            &state,
+            keys.as_deref(),
+            proxy,
+            collection,
+        )?;
         server.check_state(false)?;
         server.check_alone()?;
-        let things = install::install(&server, &texts::texts()?);
+        let things = install::install(&server, &texts::texts(command)?);
         install::carry_out(&things, self.dry_run, say)?;
         if self.verify {
             let at = install::verify(&server)?;
@@ -71,15 +83,68 @@ impl Args {
     }
 }
 
-/// Refuses an installation by which what runs would be lost.
-fn goes_on(settings: &Settings, path: &Path) -> Result {
+/// What root gives commands with.
+pub(super) fn roots(settings: Settings, path: &Path) -> Context {
     let root = By {
         key: None,
         user: "root".to_owned(),
         from: None,
     };
-    let context = Context::new(settings.clone(), path.to_owned(), root, Scope::default());
-    match wait(identity::refusal(&context))? {
+    Context::new(settings, path.to_owned(), root, Scope::default())
+}
+
+/// What is to free the registry's disk. Without a configuration it is the one of an empty file.
+fn collection(settings: Option<&Settings>, path: &Path) -> Result<Collection> {
+    let settings = match settings {
+        Some(settings) => settings.clone(),
+        None => config::of_text(path, "")?,
+    };
+    let registry = settings.registry.clone();
+    match registry.collect {
+        Some(command) if command.is_empty() => return Ok(Collection::None),
+        Some(_) => return Ok(Collection::Command),
+        None if loopback_registry_port(&registry.address).is_none() => return Ok(Collection::None),
+        None => {}
+    }
+    let (address, host) = (registry.address, settings.engine.host.clone());
+    let here = block_on(async { registry_here(&roots(settings, path)).await })?;
+    Ok(match here {
+        Some(RegistryHere::Process(process)) => Collection::of_process(&address, &process),
+        Some(RegistryHere::Container(registry)) => of_container(&address, &host, &registry),
+        None => Collection::NotFound(format!(
+            "no registry was found at {address}, neither as a service nor as a container that has this port and keeps its \
+             images in a volume: `deployer install` again once it runs, or name a command in `registry.collect`"
+        )),
+    })
+}
+
+fn of_container(address: &str, host: &str, registry: &ContainedRegistry) -> Collection {
+    let container = &registry.container;
+    let why = match () {
+        () if container.is_removed_when_stopped => "it is removed when it is stopped (--rm)",
+        () if container.is_of_a_swarm => "it is a swarm's, which would start another one when it is stopped",
+        () => {
+            let found = RegistryContainer {
+                host,
+                name: &container.name,
+                program: &container.program,
+                config: &registry.config,
+                mount: &registry.mount,
+                below: &registry.below,
+            };
+            return Collection::of_container(address, &found);
+        }
+    };
+    Collection::NotFound(format!(
+        "the container {}: {why}; `registry.collect` can name a command",
+        container.name
+    ))
+}
+
+/// Refuses an installation by which what runs would be lost.
+fn goes_on(settings: &Settings, path: &Path) -> Result {
+    let context = roots(settings.clone(), path);
+    match block_on(identity::refusal(&context))? {
         Some(refusal) => Err(Failure::new(Code::Failed, refusal)),
         None => Ok(()),
     }
@@ -94,19 +159,18 @@ pub(super) fn proxy(settings: &Settings) -> anyhow::Result<ProxyPlan> {
     let commands = |program| External::new(program, settings, &folder).commands_as_root();
     let is_front = matches!(wanted, ProxyKind::Front(_));
     let socket_folder = settings.proxy.socket.parent().filter(|_| is_front);
-    let other = wanted.program().map(|program| {
-        // The one that is to let go has to be told so.
-        let former = used.program().filter(|former| *former != program);
-        Other {
-            program,
-            folder: settings.proxy.folder.clone(),
-            socket_folder: socket_folder.map(Path::to_owned),
-            commands: [program].into_iter().chain(former).flat_map(commands).collect(),
-        }
+    let other = wanted.program().map(|program| Other {
+        program,
+        folder: settings.proxy.folder.clone(),
+        socket_folder: socket_folder.map(Path::to_owned),
     });
+    // The one that is to let go has to be told so.
+    let former = used.program().filter(|former| Some(*former) != wanted.program());
+    let programs = wanted.program().into_iter().chain(former);
     Ok(ProxyPlan {
         other,
         in_use: used.program(),
+        commands: programs.flat_map(commands).collect(),
         folder: settings.proxy.folder.clone(),
         has_embedded: wanted.has_embedded() || used.has_embedded(),
         ports: ProxyPlan::ports_with(settings.listened_at().into_iter().chain(given(&store)?)),

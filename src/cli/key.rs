@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::{Code, Failure, Result, audited, output, passwd, select};
+use super::failure::{Code, Failure, Result};
+use super::{audited, output, passwd, select};
 use crate::model::{AppName, Grant, KeyName, Role, Slot, SlotName};
 use crate::release::Context;
 use crate::ssh::{self, AuthorizedKeys, Entry, ForcedCommand, KeyLine, PublicKey};

@@ -1,7 +1,8 @@
 //! `deployer log`
 
+use super::failure::Result;
 use super::select::{self, ReleaseName};
-use super::{Result, output, redeploy};
+use super::{output, redeploy};
 use crate::release::Context;
 use crate::store::LogReader;
 

@@ -2,8 +2,10 @@
 
 use futures_util::StreamExt;
 
+use super::failure::{Code, Failure, Result};
+use super::runtime::block_on;
 use super::since::Since;
-use super::{Code, Failure, Result, output, select, wait};
+use super::{output, select};
 use crate::engine::LogRange;
 use crate::model::{InstanceName, SlotName};
 use crate::release::Context;
@@ -29,7 +31,7 @@ const SHOWN: usize = 100;
 
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
-        wait(self.show(context))?
+        block_on(self.show(context))?
     }
 
     async fn show(self, context: &Context) -> Result {

@@ -1,15 +1,17 @@
 //! The command line: one file a command, with its arguments and its run.
 
+mod access;
+mod access_table;
 mod acts;
 mod app;
-mod asks;
+mod arguments;
 mod audit;
 mod audited;
-mod by;
+mod caller;
 mod cancel;
 mod completions;
 mod config;
-mod exit;
+mod failure;
 mod files;
 mod hook;
 mod install;
@@ -24,8 +26,11 @@ mod proxy;
 mod prune;
 mod recover;
 mod redeploy;
+#[cfg(test)]
+mod reference_tests;
 mod releases;
 mod rollback;
+mod runtime;
 mod select;
 mod shell;
 mod since;
@@ -38,70 +43,15 @@ mod worker;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser};
+
+use arguments::{Cli, Command};
+use failure::{Failure, Result};
+use runtime::block_on;
 
 use crate::model::SlotName;
 use crate::release::{Context, identity};
 use crate::store::ActionOutcome;
-
-pub use exit::{Code, Failure};
-
-type Result<T = ()> = std::result::Result<T, Failure>;
-
-/// Ship by `git push` to your own server: blue/green releases with nothing dropped.
-///
-/// `git push green main` checks the tree out, builds its image, starts it beside what runs, probes it, and
-/// flips the proxy to it. `deployer rollback green` takes it back.
-///
-/// A slot is written `green` or `blue`; `shop/green` where there is more than one app.
-#[derive(Debug, Parser)]
-#[command(name = "deployer", version, after_help = EXIT_CODES, propagate_version = true)]
-pub struct Cli {
-    /// The configuration file [default: $DEPLOYER_CONFIG, else /etc/deployer/deployer.toml]
-    #[arg(long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// When to colour what is printed; NO_COLOR is honoured
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
-    color: output::Color,
-    #[command(subcommand)]
-    command: Command,
-}
-
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 the release did not become good (failed, cancelled, superseded), 4 busy, 5 not found, 6 not allowed over ssh, 7 the embedded proxy is not in use.";
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    #[command(subcommand)]
-    App(app::Command),
-    #[command(subcommand)]
-    Hook(hook::Command),
-    Status(status::Args),
-    Releases(releases::Args),
-    Audit(audit::Args),
-    Log(log::Args),
-    Logs(logs::Args),
-    Redeploy(redeploy::Args),
-    Promote(promote::Args),
-    Rollback(rollback::Args),
-    Cancel(cancel::Args),
-    #[command(subcommand)]
-    Key(key::Command),
-    #[command(subcommand)]
-    Proxy(proxy::Command),
-    #[command(subcommand)]
-    Config(config::Command),
-    Recover(recover::Args),
-    Prune(prune::Args),
-    Install(install::Args),
-    Uninstall(uninstall::Args),
-    Completions(completions::Args),
-    #[command(hide = true)]
-    Files(files::Args),
-    #[command(hide = true)]
-    Worker(worker::Args),
-    #[command(hide = true)]
-    Ssh(ssh::Args),
-}
 
 /// What no file or folder that this program makes, or has git make, lets anybody else do.
 const UMASK: u32 = 0o077;
@@ -110,7 +60,7 @@ const UMASK: u32 = 0o077;
 pub fn main() -> ExitCode {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(UMASK));
     if shell::is_called() {
-        return end(shell::run());
+        return end(shell::run(access_table::access_of));
     }
     let cli = Cli::parse();
     // Refused only where one is installed already, which then serves as well.
@@ -137,7 +87,7 @@ fn run(cli: Cli) -> Result {
     let context = || -> Result<Context> {
         let settings = crate::config::load(&path)?;
         owner::become_owner(&settings.state, &path, needs_low_ports)?;
-        let by::Caller { by, scope } = by::caller()?;
+        let caller::Caller { by, scope } = caller::caller()?;
         let mut context = Context::new(settings, absolute(&path)?, by, scope);
         context.command = audited::words(std::env::args_os().skip(1));
         if acts {
@@ -162,18 +112,18 @@ fn run(cli: Cli) -> Result {
         Command::Config(command) => command.run(&context()?),
         Command::Recover(args) => args.run(&context()?),
         Command::Prune(args) => args.run(&context()?),
-        Command::Install(args) => args.run(&path),
-        Command::Uninstall(args) => args.run(&path),
-        Command::Completions(args) => args.run(),
-        Command::Files(args) => args.run(),
+        Command::Install(args) => args.run(&path, &Cli::command()),
+        Command::Uninstall(args) => args.run(&path, &Cli::command()),
+        Command::Completions(args) => args.run(Cli::command()),
+        Command::Files(args) => args.run(&Cli::command()),
         Command::Worker(args) => args.run(&context()?),
-        Command::Ssh(args) => args.run(cli.config.as_deref()),
+        Command::Ssh(args) => args.run(cli.config.as_deref(), access_table::access_of),
     }
 }
 
 /// Refuses what would change something under other settings than those that are in force; the audit log is told.
 fn may_act(context: &mut Context, pushed_to: Option<&SlotName>) -> Result {
-    if let Err(error) = wait(identity::may_act(context))? {
+    if let Err(error) = block_on(identity::may_act(context))? {
         let failure = Failure::from(error);
         let subject = audited::Subject::default();
         audited::note(context, &subject, ActionOutcome::Failed, failure.message());
@@ -189,19 +139,4 @@ fn may_act(context: &mut Context, pushed_to: Option<&SlotName>) -> Result {
 /// The whole path of the configuration: a hook and a worker run in other folders.
 fn absolute(path: &std::path::Path) -> Result<PathBuf> {
     Ok(std::path::absolute(path).map_err(anyhow::Error::from)?)
-}
-
-/// Runs a command's asynchronous part.
-fn wait<T>(work: impl Future<Output = T>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    Ok(runtime.map_err(anyhow::Error::from)?.block_on(work))
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_arguments_are_well_formed() {
-        use clap::CommandFactory;
-        super::Cli::command().debug_assert();
-    }
 }

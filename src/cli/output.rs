@@ -1,11 +1,11 @@
-//! What commands print: tables, JSON, colour only where a person looks.
+//! What commands print: tables, JSON, and colour on a terminal.
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-use super::Result;
+use super::failure::Result;
 
 /// The version of every JSON shape that a command prints.
 pub(super) const JSON_VERSION: u32 = 1;
@@ -57,7 +57,7 @@ fn paint(color: &str, text: &str) -> String {
     }
 }
 
-/// Prints lines; a reader that has gone away ends the command without a fuss.
+/// Prints lines. A reader that has closed the pipe is no failure.
 pub(super) fn lines(lines: impl IntoIterator<Item = String>) -> Result {
     let mut out = std::io::stdout().lock();
     for line in lines {
@@ -71,8 +71,12 @@ pub(super) fn lines(lines: impl IntoIterator<Item = String>) -> Result {
 
 /// Prints `{"version": 1, NAME: content}`.
 pub(super) fn json(name: &str, content: &impl Serialize) -> Result {
-    let shape = serde_json::json!({ "version": JSON_VERSION, name: content });
-    lines([serde_json::to_string_pretty(&shape).map_err(anyhow::Error::from)?])
+    shape(&serde_json::json!({ "version": JSON_VERSION, name: content }))
+}
+
+/// Prints `shape`, which has [`JSON_VERSION`] as its `version`.
+pub(super) fn shape(shape: &serde_json::Value) -> Result {
+    lines([serde_json::to_string_pretty(shape).map_err(anyhow::Error::from)?])
 }
 
 /// Rows as aligned columns.

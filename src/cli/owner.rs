@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
-use super::Result;
+use super::failure::Result;
 use crate::install::{Account, OpenFolder};
 
 /// Changes user, groups and capabilities, then runs a program in its own place. It is part of util-linux, which every

@@ -1,6 +1,7 @@
 //! `deployer promote`
 
-use super::{Result, audited, redeploy};
+use super::failure::Result;
+use super::{audited, redeploy};
 use crate::model::SlotName;
 use crate::release::Context;
 use crate::release::intake::commands;

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::{Code, Failure, Result, audited, output, wait};
+use super::failure::{Code, Failure, Result};
+use super::runtime::block_on;
+use super::{audited, output};
 use crate::config::units::duration;
 use crate::model::{Program, ProxyKind, Slot};
-use crate::proxy::{self, AppRoute, Ended, ServerOptions};
+use crate::proxy::{self, AppRoute, Ended, External, ServerOptions};
 use crate::release::switch::{self, Terms};
 use crate::release::{Context, identity};
 
@@ -19,6 +21,12 @@ pub(super) enum Command {
         /// Take the listening sockets over from the proxy that runs, without refusing a connection
         #[arg(long)]
         upgrade: bool,
+    },
+    /// What the unit of nginx, HAProxy or Caddy runs before it starts: leave out slot ports that somebody else has
+    #[command(hide = true)]
+    BeforeStart {
+        /// The program that is about to start
+        kind: KindName,
     },
     /// Show every app's route
     Routes {
@@ -75,6 +83,7 @@ impl Command {
     pub(super) fn run(self, context: &Context) -> Result {
         match self {
             Command::Run { upgrade } => run(context, upgrade),
+            Command::BeforeStart { kind } => before_start(context, kind.program()),
             Command::Routes { json } => routes(context, json),
             Command::Switch {
                 kind,
@@ -85,11 +94,25 @@ impl Command {
                 // A reader that has gone does not end a switch.
                 let say = |line| drop(output::lines([line]));
                 audited::audited(context, |_| {
-                    Ok(wait(switch::switch(context, kind.program(), terms, say))??)
+                    Ok(block_on(switch::switch(context, kind.program(), terms, say))??)
                 })
             }
         }
     }
+}
+
+/// Nothing, unless `program` is the proxy, and is to stay it.
+fn before_start(context: &Context, program: Option<Program>) -> Result {
+    let (used, wanted) = (context.proxy.in_use()?.kind, context.proxy.wanted().kind);
+    let Some(program) = program.filter(|program| used.program() == Some(*program) && used == wanted) else {
+        return Ok(());
+    };
+    let external = External::new(program, &context.settings, &context.store.proxy());
+    let closed = block_on(external.before_start())??;
+    let told = closed
+        .into_iter()
+        .map(|closed| format!("left out: {}", closed.reason));
+    output::lines(told)
 }
 
 /// Where the embedded proxy is in use, it serves. Where it is only wanted, it waits without a port for `deployer proxy
@@ -97,7 +120,7 @@ impl Command {
 fn run(context: &Context, upgrade: bool) -> Result {
     // A folder without an app may be another one than what runs was made under: it would answer 503 for all of it.
     if context.store.apps()?.is_empty()
-        && let Some(refusal) = wait(identity::refusal(context))?
+        && let Some(refusal) = block_on(identity::refusal(context))?
     {
         return Err(Failure::new(Code::Failed, refusal));
     }
@@ -145,7 +168,7 @@ fn not_in_use(used: ProxyKind) -> Failure {
 
 fn routes(context: &Context, json: bool) -> Result {
     let proxy = context.proxy.current()?;
-    let routes = wait(proxy.routes())??;
+    let routes = block_on(proxy.routes())??;
     if json {
         return output::json("routes", &routes);
     }
@@ -156,7 +179,7 @@ fn routes(context: &Context, json: bool) -> Result {
         .into_iter()
         .chain(routes.iter().flat_map(rows_of))
         .collect();
-    let closed = wait(proxy.closed_ports())??;
+    let closed = block_on(proxy.closed_ports())??;
     let closed = closed
         .into_iter()
         .map(|closed| output::bad(&format!("closed: {}", closed.reason)));

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use anyhow::anyhow;
 
-use super::{Result, audited, output, select, wait};
+use super::failure::Result;
+use super::runtime::block_on;
+use super::{audited, output, select};
 use crate::model::{AppName, ReleaseId};
 use crate::release::collect::collect;
 use crate::release::prune::{Mode, Pruned, prune};
+use crate::release::registry_here::measure;
 use crate::release::{Context, busy, say};
 
 /// Remove images and logs that are past their keeping
@@ -21,7 +24,7 @@ pub(super) struct Args {
     /// Only say what would be removed
     #[arg(long)]
     dry_run: bool,
-    /// Have the registry free its disk too, with the command `registry.collect`, while no release uses it
+    /// Have the registry free its disk too, while no release uses it
     #[arg(long, conflicts_with = "dry_run")]
     registry: bool,
     /// Print JSON
@@ -39,9 +42,10 @@ impl Args {
             subject.app = named.cloned();
             let all = prune_all(context, named, Mode::Remove)?;
             self.tell(&all)?;
+            block_on(measure(context, false))?;
             answered(context, &all)?;
             if self.registry {
-                wait(collect(context, &mut |told: &str| eprintln!("{told}")))??;
+                block_on(collect(context, &mut |told: &str| eprintln!("{told}")))??;
             }
             Ok(())
         })
@@ -103,7 +107,7 @@ fn said(app: &AppName, pruned: &Pruned, verb: &str) -> Vec<String> {
 fn prune_all(context: &Context, named: Option<&AppName>, mode: Mode) -> Result<BTreeMap<AppName, Pruned>> {
     let mut all = BTreeMap::new();
     for app in select::apps(context, named)? {
-        let pruned = wait(prune_one(context, &app, mode))??;
+        let pruned = block_on(prune_one(context, &app, mode))??;
         all.insert(app, pruned);
     }
     Ok(all)

@@ -1,10 +1,14 @@
 //! `deployer recover`
 
-use super::{Result, audited, output, select, wait};
+use super::failure::Result;
+use super::runtime::block_on;
+use super::{audited, output, select};
 use crate::model::AppName;
 use crate::release::{Context, busy, recover, switch};
 
 /// Bring what a killed run left to its end, and make state, containers and routes agree
+///
+/// Safe at any time: where everything agrees it changes nothing.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The app; all of them when it is left out
@@ -16,7 +20,7 @@ impl Args {
         audited::audited(context, |subject| {
             let apps = select::apps(context, self.app.as_ref())?;
             subject.app = self.app;
-            output::lines(wait(switch::mend(context))??)?;
+            output::lines(block_on(switch::mend(context))??)?;
             recover_all(context, apps)
         })
     }
@@ -26,7 +30,7 @@ fn recover_all(context: &Context, apps: Vec<AppName>) -> Result {
     let mut ended: Result = Ok(());
     for app in apps {
         // One app that cannot be mended keeps no other from it.
-        match wait(recover_one(context, &app))? {
+        match block_on(recover_one(context, &app))? {
             Ok(told) => say(&app, told)?,
             Err(error) => {
                 let failure = Err(error.context(app.to_string()).into());

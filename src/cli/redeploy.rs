@@ -1,6 +1,7 @@
 //! `deployer redeploy`
 
-use super::{Code, Failure, Result, audited, output};
+use super::failure::{Code, Failure, Result};
+use super::{audited, output};
 use crate::model::{Asked, SlotName};
 use crate::release::follow::{self, Reader};
 use crate::release::intake::commands;

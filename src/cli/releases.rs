@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Result, output, select};
+use super::failure::Result;
+use super::{output, select};
 use crate::model::{AppName, By, ByService, Commit, Digest, Intent, ReleaseId, Slot, Source, printable};
 use crate::release::history::{self, Past};
 use crate::release::{Context, Outcome, Step};

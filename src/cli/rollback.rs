@@ -1,6 +1,7 @@
 //! `deployer rollback`
 
-use super::{Result, audited, redeploy};
+use super::failure::Result;
+use super::{audited, redeploy};
 use crate::model::{AppName, ReleaseId, SlotName};
 use crate::release::Context;
 use crate::release::intake::commands;
@@ -10,6 +11,9 @@ use crate::release::intake::commands;
 /// Without a slot, traffic goes back to where it went before the last flip; with a warm standby that takes one
 /// call to the proxy. With a slot, the slot goes back to its release before, by its digest; traffic follows when
 /// the slot is live.
+///
+/// Without a slot it undoes the flip that was the last one when the command was given: if another flip has taken effect
+/// before its turn comes, it fails and changes nothing.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The slot: green, blue, or APP/green

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Code, Failure, Result};
+use super::failure::{Code, Failure, Result};
 use crate::model::{AppName, ParseError, ReleaseId, Slot, SlotName};
 use crate::release::Context;
 use crate::store::{Record, ReleaseDir};
@@ -71,7 +71,7 @@ pub(super) fn apps(context: &Context, named: Option<&AppName>) -> Result<Vec<App
     }
 }
 
-/// The apps that there are for whoever asks. Another one is to them as if it were not there.
+/// The apps that the caller can see. A key cannot see other apps.
 fn visible(context: &Context) -> Result<Vec<AppName>> {
     let mut apps = context.store.apps()?;
     apps.retain(|app| context.scope.has_app(app));

@@ -6,12 +6,12 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command as Program;
 
-use clap::Parser;
 use clap::error::ErrorKind;
 
-use super::asks::{Asks, To};
+use super::access::{Access, AccessOf, NamedTarget};
 use super::audited::{self, Subject};
-use super::{Cli, Code, Failure, Result, absolute, by, output, select};
+use super::failure::{Code, Failure, Result};
+use super::{caller, output, select};
 use crate::git::MEMORY_MAX;
 use crate::model::{AppName, By, Grant, KeyName, Role, Scope, Slot, escaped, printable};
 use crate::release::Context;
@@ -24,7 +24,7 @@ use crate::store::ActionOutcome;
 /// What sshd says of the client: its address and port, and the server's.
 const CONNECTION: &str = "SSH_CONNECTION";
 
-/// What the client asked sshd for, as it wrote it.
+/// The command that the client gave to sshd, unchanged.
 const ORIGINAL_COMMAND: &str = "SSH_ORIGINAL_COMMAND";
 
 /// Where git's programs are looked for; never in a PATH that came from elsewhere.
@@ -39,7 +39,10 @@ const GIT_FOLDERS: [&str; 5] = [
 /// The PATH of what is run.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What git's protocol versions are written as.
+/// The name under which the program is a login shell: see [`super::shell`].
+pub(super) const LOGIN_SHELL: &str = "deployer-shell";
+
+/// The values of `GIT_PROTOCOL` that are passed on.
 const GIT_PROTOCOLS: [&str; 3] = ["version=0", "version=1", "version=2"];
 
 /// Do what the holder of a key asks for over ssh, as far as the key may (sshd runs it; not for hands)
@@ -60,20 +63,21 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// `config` is what the forced command names, and nothing that the environment says.
-    pub(super) fn run(self, config: Option<&Path>) -> Result {
+    /// `config` is what the forced command names, and nothing that the environment says; `access_of` tells what a command
+    /// line requires.
+    pub(super) fn run(self, config: Option<&Path>, access_of: AccessOf) -> Result {
         let grant = Grant {
             role: self.role,
             apps: self.apps,
             slots: self.slots,
         };
-        Door::new(self.key, grant, config)?.open()
+        Door::new(self.key, grant, config, access_of)?.open()
     }
 }
 
-/// Does what sshd wants done by the login shell's way: see [`super::shell`].
-pub(super) fn run(command: ForcedCommand) -> Result {
-    Door::new(command.key, command.grant, command.config.as_deref())?.open()
+/// Runs the forced command that sshd gave to the login shell: see [`super::shell`].
+pub(super) fn run(command: ForcedCommand, access_of: AccessOf) -> Result {
+    Door::new(command.key, command.grant, command.config.as_deref(), access_of)?.open()
 }
 
 /// One key at the front door.
@@ -82,20 +86,22 @@ struct Door {
     grant: Grant,
     from: Option<IpAddr>,
     config: PathBuf,
+    access_of: AccessOf,
 }
 
 impl Door {
-    fn new(key: KeyName, grant: Grant, config: Option<&Path>) -> Result<Self> {
-        let usual = Path::new(crate::config::DEFAULT_PATH);
+    fn new(key: KeyName, grant: Grant, config: Option<&Path>, access_of: AccessOf) -> Result<Self> {
+        let config = config.unwrap_or(Path::new(crate::config::DEFAULT_PATH));
         Ok(Self {
             key,
             grant,
             from: client_address(),
-            config: absolute(config.unwrap_or(usual))?,
+            config: std::path::absolute(config).map_err(anyhow::Error::from)?,
+            access_of,
         })
     }
 
-    /// Does what is asked for, and tells the audit log where it is not done.
+    /// Answers the request, and writes a refusal to the audit log.
     fn open(&self) -> Result {
         let command = std::env::var_os(ORIGINAL_COMMAND).unwrap_or_default();
         let mut subject = Subject {
@@ -118,8 +124,7 @@ impl Door {
         }
     }
 
-    /// Tells the audit log what was refused here. A wrong command line asks for nothing; without a configuration there
-    /// is no audit log to tell.
+    /// Writes a refusal to the audit log, but not a usage error. Without a configuration there is no audit log.
     fn tell_of(&self, failure: &Failure, subject: &Subject) {
         let outcome = match failure.code() {
             Code::Usage => return,
@@ -156,7 +161,7 @@ impl Door {
         self.permit(&Asked { what, role, target })?;
         let program = git_program(service)?;
         if role == Role::Read {
-            // A push tells of itself: its hook does.
+            // A push is written by its hook.
             audited::note_at_door(&context, subject, ActionOutcome::Done, None);
         }
         let folder = context.store.repository(&app, slot);
@@ -164,18 +169,14 @@ impl Door {
     }
 
     fn deployer(&self, words: &[String], subject: &mut Subject) -> Result {
-        let all = std::iter::once("deployer").chain(words.iter().map(String::as_str));
-        let cli = match Cli::try_parse_from(all) {
-            Ok(cli) => cli,
+        let access = match (self.access_of)(words) {
+            Ok(access) => access,
             Err(error) => return answered_by_clap(&error, words),
         };
-        if cli.config.is_some() {
-            return Err(not_allowed(&Refusal::Never("--config")));
-        }
-        match cli.command.asks() {
-            Asks::Never(name) => return Err(not_allowed(&Refusal::Never(name))),
-            Asks::Nothing => {}
-            Asks::Role { role, what, to } => {
+        match access {
+            Access::Never(name) => return Err(not_allowed(&Refusal::Never(name))),
+            Access::Everybody => {}
+            Access::Role { role, what, to } => {
                 may(&self.key, &self.grant, what, role).map_err(|refusal| not_allowed(&refusal))?;
                 let target = self.target(&to, subject)?;
                 self.permit(&Asked { what, role, target })?;
@@ -190,17 +191,19 @@ impl Door {
         )
     }
 
-    /// What a command is done to, looked up among what there is for this key.
-    fn target(&self, to: &To<'_>, subject: &mut Subject) -> Result<Target> {
+    /// The target of a command, looked up among what this key can see.
+    fn target(&self, to: &NamedTarget, subject: &mut Subject) -> Result<Target> {
         Ok(match to {
-            To::Visible => Target::Visible,
-            To::Server => Target::Server,
-            To::Slot(named) => {
+            NamedTarget::Visible => Target::Visible,
+            NamedTarget::Server => Target::Server,
+            NamedTarget::Slot(named) => {
                 let (app, slot) = subject.slot(&self.context()?, named)?;
                 Target::Slot(app, slot)
             }
-            To::BothSlots(named) => Target::BothSlots(subject.app(&self.context()?, *named)?),
-            To::Release(named) => {
+            NamedTarget::BothSlots(named) => {
+                Target::BothSlots(subject.app(&self.context()?, named.as_ref())?)
+            }
+            NamedTarget::Release(named) => {
                 let (release, record) = select::release_with_record(&self.context()?, named)?;
                 subject.is_about(release.app(), Some(record.slot));
                 Target::Slot(release.app().clone(), record.slot)
@@ -212,11 +215,11 @@ impl Door {
         permit(&self.key, &self.grant, asked).map_err(|refusal| not_allowed(&refusal))
     }
 
-    /// What there is for this key.
+    /// The context with this key's scope.
     fn context(&self) -> Result<Context> {
         let by = By {
             key: Some(self.key.clone()),
-            user: by::user(),
+            user: caller::user(),
             from: self.from,
         };
         let scope = Scope {
@@ -227,7 +230,8 @@ impl Door {
         Ok(Context::new(settings, self.config.clone(), by, scope))
     }
 
-    /// Becomes `program`, in an environment that has nothing of the client's but git's protocol version, and `more`.
+    /// Executes `program` in place of this process. Of the client's environment it gets only git's protocol version;
+    /// `more` is added.
     fn exec(
         &self,
         program: &Path,
@@ -235,12 +239,12 @@ impl Door {
         more: &[(&str, &str)],
     ) -> Result {
         let mut command = Program::new(program);
-        // By its usual name: a login shell's link would make a login shell of it again.
+        // By its usual name: under the login shell's name the program would be a login shell again.
         command
             .arg0(
                 program
                     .file_name()
-                    .filter(|name| *name != super::shell::NAME)
+                    .filter(|name| *name != LOGIN_SHELL)
                     .unwrap_or("deployer".as_ref()),
             )
             .args(arguments)
@@ -251,7 +255,7 @@ impl Door {
             .envs(home().map(|home| ("HOME", home)))
             .envs(git_protocol().map(|version| ("GIT_PROTOCOL", version)))
             .envs(more.iter().copied())
-            .envs([by::say(&self.key, self.from, &self.grant)]);
+            .envs([caller::variable(&self.key, self.from, &self.grant)]);
         let error = command.exec();
         Err(Failure::new(
             Code::Failed,
@@ -260,7 +264,7 @@ impl Door {
     }
 }
 
-/// The address that the client came from. sshd puts the interface behind a link-local address, which is no part of it.
+/// The client's address. sshd appends the interface to a link-local address, which is cut off here.
 fn client_address() -> Option<IpAddr> {
     let connection = std::env::var(CONNECTION).ok()?;
     let address = connection.split(' ').next()?;
@@ -289,7 +293,7 @@ fn git_program(service: Service) -> Result<PathBuf> {
     })
 }
 
-/// Help and the version are printed; a command that there is not is refused; the rest is a wrong command line.
+/// Help and the version are printed; an unknown command is refused; anything else is a usage error.
 fn answered_by_clap(error: &clap::Error, words: &[String]) -> Result {
     let text = error.render().to_string();
     let lines = text.lines().map(|line| printable(line).into_owned());

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Result, output, select, wait};
-use crate::model::{AppName, By, printable};
-use crate::release::identity;
+use super::failure::Result;
+use super::runtime::block_on;
+use super::{output, select};
+use crate::model::{AppName, By, Scope, printable};
+use crate::release::registry_here::{self, RegistryStatus};
 use crate::release::status::{self, AppStatus, SlotStatus, UnderWay};
-use crate::release::{Context, Outcome};
+use crate::release::{Context, Outcome, identity, say};
 
 /// Show what runs in every slot, and what is live
 #[derive(Debug, clap::Args)]
@@ -23,12 +25,18 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
-        wait(async {
+        block_on(async {
             loop {
                 let apps = select::apps(context, self.app.as_ref())?;
                 let shown = status::of(context, &apps).await?;
+                // The registry is for all apps: who may see some of them is not told of it.
+                let is_for_all = context.scope == Scope::default();
+                let registry = registry_here::status(context).filter(|_| is_for_all);
                 if self.json {
-                    return output::json("apps", &shown);
+                    let version = output::JSON_VERSION;
+                    let shape =
+                        serde_json::json!({ "version": version, "apps": shown, "registry": registry });
+                    return output::shape(&shape);
                 }
                 let refusal = match apps.is_empty() {
                     true => identity::refusal(context).await,
@@ -36,7 +44,13 @@ impl Args {
                 };
                 let refusal = refusal.map(|refusal| output::bad(&format!("problem: {refusal}")));
                 let clear = self.watch.then(|| "\x1b[H\x1b[2J".to_owned());
-                output::lines(clear.into_iter().chain(text(&shown)).chain(refusal))?;
+                output::lines(
+                    clear
+                        .into_iter()
+                        .chain(text(&shown))
+                        .chain(registry.map(registry_text))
+                        .chain(refusal),
+                )?;
                 if !self.watch {
                     return Ok(());
                 }
@@ -51,6 +65,24 @@ fn text(apps: &[AppStatus]) -> Vec<String> {
         return vec!["no app yet: `deployer app create NAME` makes one".to_owned()];
     }
     apps.iter().flat_map(app_text).collect()
+}
+
+fn registry_text(registry: RegistryStatus) -> String {
+    let RegistryStatus {
+        address,
+        storage,
+        bytes,
+        ..
+    } = registry;
+    let collected = registry.collected.map_or(String::new(), |collected| {
+        let day = collected.at.strftime("%Y-%m-%d");
+        format!(", {} when it was collected on {day}", say::bytes(collected.bytes))
+    });
+    format!(
+        "registry {address}: {} in {}{collected}",
+        say::bytes(bytes),
+        storage.display()
+    )
 }
 
 fn app_text(app: &AppStatus) -> Vec<String> {

@@ -1,22 +1,22 @@
-//! What the command line makes of itself: the manual and the completions.
+//! The manual and the completions, made from the command line's definition.
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_complete::Shell;
 
-use super::{Cli, Result};
+use super::failure::Result;
 use crate::install::Texts;
 
-/// The manual and the completions of this program.
-pub(super) fn texts() -> Result<Texts> {
+/// The manual and the completions of this program, whose command line is `command`.
+pub(super) fn texts(command: &Command) -> Result<Texts> {
     let mut manual = Vec::new();
-    let mut root = Cli::command().disable_help_subcommand(true);
+    let mut root = command.clone().disable_help_subcommand(true);
     root.build();
     pages(&root, "deployer", &mut manual).map_err(anyhow::Error::from)?;
     Ok(Texts {
         manual,
-        bash: completions(Shell::Bash),
-        zsh: completions(Shell::Zsh),
-        fish: completions(Shell::Fish),
+        bash: completions(command, Shell::Bash),
+        zsh: completions(command, Shell::Zsh),
+        fish: completions(command, Shell::Fish),
     })
 }
 
@@ -36,8 +36,8 @@ fn pages(command: &Command, name: &str, into: &mut Vec<(String, Vec<u8>)>) -> st
     Ok(())
 }
 
-fn completions(shell: Shell) -> Vec<u8> {
+fn completions(command: &Command, shell: Shell) -> Vec<u8> {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "deployer", &mut text);
+    clap_complete::generate(shell, &mut command.clone(), "deployer", &mut text);
     text
 }

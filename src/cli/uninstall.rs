@@ -3,14 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::Command;
 use tokio::time::timeout;
 
-use super::install::{default_state, need_default, need_root, proxy, running, say, turn};
-use super::{Code, Failure, Result, output, texts, wait};
+use super::failure::{Code, Failure, Result};
+use super::install::{default_state, need_default, need_root, proxy, roots, running, say, turn};
+use super::runtime::block_on;
+use super::{output, texts};
 use crate::config;
 use crate::engine::NetworkEnd;
-use crate::install::{self, ProxyPlan, Server};
-use crate::model::{AppName, By, Scope};
+use crate::install::{self, Collection, ProxyPlan, Server};
+use crate::model::AppName;
 use crate::release::Context;
 use crate::store::Store;
 
@@ -38,26 +41,34 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// `path` is the configuration that is asked for.
-    pub(super) fn run(self, path: &Path) -> Result {
+    /// `path` is the configuration that is asked for, `command` the whole command line's definition.
+    pub(super) fn run(self, path: &Path, command: &Command) -> Result {
         need_root("uninstall")?;
         need_default(path)?;
         let _turn = turn(self.dry_run)?;
         let state = self.state(path)?;
         let apps = Store::new(&state).apps()?;
         self.may_go(&apps)?;
-        let server = Server::find(&running()?, &self.user, &state, None, proxy_of(path))?;
+        let server = Server::find(
+            &running()?,
+            &self.user,
+            &state,
+            None,
+            proxy_of(path),
+            Collection::None,
+        )?;
         if self.purge {
             server.check_state(true)?;
         }
-        let things = install::uninstall(&server, &texts::texts()?, self.purge);
+        let things = install::uninstall(&server, &texts::texts(command)?, self.purge);
         let last = install::uninstall_last(&server, self.purge);
-        // Which network it is stands in what goes.
+        // Which network it is stands in what goes last.
         let network = self.purge.then(|| context(path)).flatten();
         install::take_away(&things, &last, self.dry_run, say)?;
         if let Some(context) = network {
-            output::lines(wait(network_goes(&context, self.dry_run))?)?;
+            output::lines(block_on(network_goes(&context, self.dry_run))?)?;
         }
+        install::carry_out(&last, self.dry_run, say)?;
         match self.dry_run {
             true => output::lines(["nothing was touched".to_owned()]),
             false if self.purge => Ok(()),
@@ -104,13 +115,7 @@ fn proxy_of(path: &Path) -> ProxyPlan {
 
 /// What is known of the Engine's side; nothing without a configuration.
 fn context(path: &Path) -> Option<Context> {
-    let settings = config::load(path).ok()?;
-    let root = By {
-        key: None,
-        user: "root".to_owned(),
-        from: None,
-    };
-    Some(Context::new(settings, path.to_owned(), root, Scope::default()))
+    Some(roots(config::load(path).ok()?, path))
 }
 
 /// Has the Engine remove deployer's network, and tells what became of it. An Engine that does not answer keeps nobody from

@@ -1,6 +1,7 @@
 //! `deployer worker`: the detached process that a hook or a command starts for its release.
 
-use super::{Result, wait};
+use super::failure::Result;
+use super::runtime::block_on;
 use crate::model::{AppName, ReleaseId};
 use crate::release::{Context, worker};
 
@@ -15,6 +16,6 @@ impl Args {
     pub(super) fn run(self, context: &Context) -> Result {
         let release = context.store.release(&self.app, self.release);
         let lock = release.work_from_stdin()?;
-        Ok(wait(worker::work(context, &self.app, self.release, &lock))??)
+        Ok(block_on(worker::work(context, &self.app, self.release, &lock))??)
     }
 }

@@ -1,4 +1,4 @@
-//! What holds where the file is silent; an app's defaults are [`crate::model::AppSettings::default`].
+//! The defaults; an app's defaults are [`crate::model::AppSettings::default`].
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,10 +9,13 @@ use crate::model::{
     Builder, EngineSettings, ProxyKind, ProxySettings, RegistrySettings, Settings, SshSettings,
 };
 
+/// The state folder of a configuration that does not name one.
+pub const DEFAULT_STATE: &str = "/var/lib/deployer";
+
 /// The settings that an empty file gives.
 pub(super) fn settings() -> Settings {
     Settings {
-        state: PathBuf::from(super::DEFAULT_STATE),
+        state: PathBuf::from(DEFAULT_STATE),
         engine: EngineSettings {
             host: "unix:///var/run/docker.sock".into(),
             network: "deployer".into(),

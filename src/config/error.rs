@@ -1,4 +1,4 @@
-//! Why there are no settings.
+//! Why a configuration is refused.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use super::fault::{Fault, Finding};
 /// The most faults that one error lists.
 const LISTED_MAX: usize = 20;
 
-/// The configuration could not be had. No variant holds the file's text, since values in it may be secret.
+/// The configuration cannot be read, or is wrong. No variant holds the file's text, since values in it may be secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// There is no file.

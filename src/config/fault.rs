@@ -3,13 +3,12 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::units::Refusal;
+use super::refusal::{Refusal, cut};
 use crate::model::is_hidden;
 
-/// The most characters of a line, of a message and of a quoted value that are shown.
+/// The most characters of a line and of a message that are shown.
 const LINE_MAX: usize = 100;
 const MESSAGE_MAX: usize = 400;
-const QUOTED_MAX: usize = 80;
 
 /// Keys whose values are shown beside a fault. Whatever stands on any other line may be a secret: a variable in
 /// `env`, or a `password` that somebody wrote here although there is no such key.
@@ -162,11 +161,6 @@ fn char_start(source: &str, at: usize) -> usize {
         .unwrap_or_default()
 }
 
-/// `value` in quotes, printable and cut, for use in a message.
-pub(super) fn quoted(value: &str) -> String {
-    format!("{:?}", cut(value, QUOTED_MAX))
-}
-
 /// The text with everything that nobody sees replaced, each by one character so that columns stay true.
 fn printable(text: &str) -> String {
     text.chars()
@@ -176,13 +170,6 @@ fn printable(text: &str) -> String {
             c => c,
         })
         .collect()
-}
-
-fn cut(text: &str, max: usize) -> String {
-    match text.char_indices().nth(max) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }
 
 /// The line, cut to the part around the mark, and the mark: at least one caret, at most to the line's end.
@@ -352,6 +339,5 @@ mod tests {
             );
             assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{shown}");
         }
-        assert_eq!(quoted("a\u{1b}"), r#""a\u{1b}""#);
     }
 }

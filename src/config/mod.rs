@@ -8,6 +8,9 @@ mod error;
 mod fault;
 mod file;
 mod parse;
+#[cfg(test)]
+mod reference_tests;
+mod refusal;
 pub mod units;
 mod validate;
 
@@ -18,14 +21,13 @@ use std::path::{Path, PathBuf};
 
 use crate::model::{NotText, Settings, text_of_file};
 
+pub use defaults::DEFAULT_STATE;
 pub use error::ConfigError;
 pub use fault::Fault;
+pub use refusal::Refusal;
 
 /// Where the file is when neither `--config` nor `DEPLOYER_CONFIG` names one.
 pub const DEFAULT_PATH: &str = "/etc/deployer/deployer.toml";
-
-/// The state folder of a configuration that does not name one.
-pub const DEFAULT_STATE: &str = "/var/lib/deployer";
 
 /// The most bytes that a configuration may have.
 pub const SIZE_MAX: u64 = 1 << 20;
@@ -91,7 +93,7 @@ fn not_text(path: &Path, bytes: &[u8], error: NotText) -> ConfigError {
     };
     let finding = fault::Finding {
         span: at..at + 1,
-        refusal: units::Refusal::new(message),
+        refusal: Refusal::new(message),
     };
     ConfigError::wrong(path, &String::from_utf8_lossy(bytes), vec![finding])
 }

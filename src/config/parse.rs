@@ -2,9 +2,9 @@
 
 use toml::de::{DeTable, Deserializer};
 
-use super::fault::{Finding, quoted};
+use super::fault::Finding;
 use super::file::File;
-use super::units::Refusal;
+use super::refusal::{Refusal, quoted};
 use crate::model::{Hidden, hidden};
 
 /// The file that `text` is.

@@ -2,45 +2,10 @@
 
 use std::time::Duration;
 
-use super::fault::quoted;
+use super::refusal::{Refusal, quoted};
 
 /// The longest duration that is taken: a day.
 pub const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// A value that is not taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Refusal {
-    /// What is wrong with the value, the value in it unless it may be secret.
-    pub message: String,
-    /// What to write instead, where that is known.
-    pub hint: Option<String>,
-    /// Whether the line of the file that it is about holds a secret and is not to be shown.
-    pub(super) secret: bool,
-}
-
-impl Refusal {
-    /// A refusal without a hint.
-    pub(super) fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            hint: None,
-            secret: false,
-        }
-    }
-
-    /// The same refusal for a value that may be a secret.
-    pub(super) fn of_secret(mut self) -> Self {
-        self.secret = true;
-        self
-    }
-
-    /// The same refusal with a hint.
-    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-}
 
 /// A duration: whole numbers with the units `h`, `m`, `s` and `ms`, larger units first, as in `30s`, `500ms`
 /// or `1h30m`. Zero is `0s`.

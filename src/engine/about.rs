@@ -1,5 +1,5 @@
-//! What the Engine says about itself: the headers of its answer to a ping, which cost it nothing. Its version in full
-//! would: it runs two other programs for it, each time.
+//! The Engine's API version and builder, from the headers of its answer to a ping, which is cheap. For `/version` it
+//! runs two other programs each time.
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use http::HeaderMap;
 use tokio::time::timeout;
 
-use super::plain::Place;
-use super::{BuilderKind, EngineError};
+use super::EngineError;
+use super::plain_http::EngineAddress;
 
 /// How long the Engine may take to answer the first call.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
@@ -16,6 +16,15 @@ const FIRST_ANSWER: Duration = Duration::from_secs(10);
 const OLDEST_API: (usize, usize) = (1, 41);
 /// The API of Engine 25, the first one with HEALTHCHECK's `--start-interval`.
 const START_INTERVAL: (usize, usize) = (1, 44);
+
+/// The Engine's two builders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BuilderKind {
+    /// BuildKit.
+    Buildkit,
+    /// The classic builder.
+    Classic,
+}
 
 /// What the Engine says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,14 +47,14 @@ impl About {
 /// # Errors
 /// [`EngineError::BadHost`], [`EngineError::Unreachable`], [`EngineError::Denied`], [`EngineError::TooOld`].
 pub(super) async fn about(host: &str) -> Result<About, EngineError> {
-    let place = Place::of(host).ok_or_else(|| EngineError::BadHost {
+    let address = EngineAddress::of(host).ok_or_else(|| EngineError::BadHost {
         host: host.to_owned(),
     })?;
     let unreachable = |reason: String| EngineError::Unreachable {
         host: host.to_owned(),
         reason,
     };
-    let answer = timeout(FIRST_ANSWER, place.get("/_ping"))
+    let answer = timeout(FIRST_ANSWER, address.get("/_ping"))
         .await
         .map_err(|_| unreachable(format!("no answer within {} s", FIRST_ANSWER.as_secs())))?;
     let answer = answer.map_err(|error| match error.kind() {

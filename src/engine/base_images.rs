@@ -1,13 +1,13 @@
-//! The images that builds begin with: where they come from, with which login, and what keeps one from coming.
+//! The base images of builds: their registries, the logins there, and the error where one cannot be pulled.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::auth::DockerCredentials;
 
+use super::error_mapping::registry_of;
 use super::images::{Transfer, login};
 use super::progress::METADATA_OF;
-use super::said::registry_of;
 use super::{Engine, EngineError};
 use crate::model::{Credentials, is_docker_hub};
 

@@ -1,4 +1,4 @@
-//! Builds: a context goes to the Engine, lines come back, and at the end an image.
+//! Builds: the context is sent to the Engine, which answers with lines of output and an image.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -16,12 +16,12 @@ use tokio::time::timeout;
 
 use super::arguments::declared_arguments;
 use super::base_images::{base_image, logins, of_base_image};
+use super::build_context::BuildContext;
 use super::build_hint::{bridge_is_gone, hint};
-use super::context::Context;
+use super::error_mapping::{registry_of, says_no_space, says_unauthorized};
 use super::lines::one_line;
 use super::progress::Progress;
-use super::said::{registry_of, says_no_space, says_unauthorized};
-use super::{Engine, EngineError, ImageId};
+use super::{BuilderKind, ContextError, Engine, EngineError, ImageId};
 use crate::ground::failpoint;
 use crate::model::{Builder, Credentials};
 
@@ -29,7 +29,7 @@ use crate::model::{Builder, Credentials};
 /// first. The caller's own deadline, which drops the build, comes before.
 const CONTEXT_SENT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long the Engine's hanging up on a failed build's context is waited for.
+/// How long to wait for the Engine to close the connection of a failed build's context.
 const HANG_UP: Duration = Duration::from_secs(2);
 
 /// What to build, and under which name.
@@ -57,15 +57,6 @@ pub struct BuildRequest {
     pub logins: Vec<(String, Credentials)>,
 }
 
-/// The Engine's two builders.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BuilderKind {
-    /// BuildKit.
-    Buildkit,
-    /// The classic builder.
-    Classic,
-}
-
 impl Engine {
     /// Builds an image. `output` gets the builder's lines as they come, printable and bounded in length.
     /// Dropping the future cancels the build at the Engine.
@@ -80,7 +71,7 @@ impl Engine {
     ) -> Result<ImageId, EngineError> {
         let opened = request.clone();
         let context = tokio::task::spawn_blocking(move || {
-            Context::open(&opened.root, &opened.context, &opened.dockerfile)
+            BuildContext::open(&opened.root, &opened.context, &opened.dockerfile)
         });
         let context = context
             .await
@@ -225,8 +216,8 @@ fn session_id() -> String {
 }
 
 /// Whether the context's own error is only that the Engine stopped reading.
-fn was_hung_up_on(error: &super::ContextError) -> bool {
-    matches!(error, super::ContextError::Unreadable { reason, .. } if reason.kind() == io::ErrorKind::BrokenPipe)
+fn was_hung_up_on(error: &ContextError) -> bool {
+    matches!(error, ContextError::Unreadable { reason, .. } if reason.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// BuildKit's words without what they are wrapped in, which says nothing about the build.

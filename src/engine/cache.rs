@@ -1,5 +1,5 @@
 //! BuildKit's cache, as far as deployer fills it: each build leaves its whole context there, which no later build
-//! ever uses, because the next context is another one to BuildKit.
+//! ever uses, because the next context is another one to BuildKit; and its layers, also when their image was pruned.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,15 +9,16 @@ use http_body_util::{BodyExt, Limited};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::plain::Place;
+use super::connection::ANSWER;
+use super::plain_http::EngineAddress;
 use super::{Engine, EngineError};
 
 /// What BuildKit calls a context that came with a request.
 const CONTEXT: &str = "http url http://build-context-";
 /// The first API that gives the build cache alone, without weighing every image and container.
 const API_WITH_TYPES: (usize, usize) = (1, 42);
-/// Contexts that one call forgets, and how long it begins with another one: what is left is for the next call. An Engine
-/// with 7,000 records took 0.6 s for each.
+/// How many contexts one call removes, and for how long it starts another removal: the next call does the rest. An
+/// Engine with 7,000 records took 0.6 s for each.
 const AT_ONCE: usize = 100;
 const WITHIN: Duration = Duration::from_secs(5);
 /// The most bytes of an answer about the cache.
@@ -72,8 +73,25 @@ impl Engine {
         Ok(forgotten)
     }
 
+    /// Removes from BuildKit's cache what no build has used for `unused` and no image needs, whoever built it: BuildKit does
+    /// not tell that apart. Gives up after a few seconds; what is left is for the next call.
+    ///
+    /// # Errors
+    /// The Engine's.
+    pub async fn forget_builds(&self, unused: Duration) -> Result<(), EngineError> {
+        let until = vec![format!("{}s", unused.as_secs())];
+        let options = PruneBuildOptions {
+            filters: Some(HashMap::from([("until".to_owned(), until)])),
+            ..PruneBuildOptions::default()
+        };
+        match tokio::time::timeout(WITHIN, self.docker.prune_build(Some(options))).await {
+            Ok(Err(api)) => Err(self.call("prune the build cache").error(api)),
+            Ok(Ok(_)) | Err(_) => Ok(()),
+        }
+    }
+
     async fn build_cache(&self) -> Result<Vec<CacheRecord>, EngineError> {
-        let Some(place) = Place::of(&self.settings.host) else {
+        let Some(address) = EngineAddress::of(&self.settings.host) else {
             return Ok(Vec::new());
         };
         let api = self.docker.client_version();
@@ -82,7 +100,7 @@ impl Engine {
             "/v{api}/system/df{}",
             if alone { "?type=build-cache" } else { "" }
         );
-        let usage = tokio::time::timeout(super::ANSWER, ask(place, &path)).await;
+        let usage = tokio::time::timeout(ANSWER, ask(address, &path)).await;
         match usage.map_err(anyhow::Error::from).flatten() {
             Ok(usage) => Ok(usage.build_cache.unwrap_or_default()),
             Err(error) => Err(EngineError::other("look at the build cache", error)),
@@ -90,8 +108,8 @@ impl Engine {
     }
 }
 
-async fn ask(place: Place<'_>, path: &str) -> anyhow::Result<DiskUsage> {
-    let answer = place.get(path).await?;
+async fn ask(address: EngineAddress<'_>, path: &str) -> anyhow::Result<DiskUsage> {
+    let answer = address.get(path).await?;
     anyhow::ensure!(
         answer.status().is_success(),
         "the Engine answered {}",

@@ -11,6 +11,14 @@ use crate::model::{hidden, text_of_file};
 /// Largest env_file in bytes.
 const SIZE_MAX: u64 = 1024 * 1024;
 
+/// Reads an env_file as the start of an instance will, and gives nothing of it.
+///
+/// # Errors
+/// [`EngineError::EnvFileUnreadable`], [`EngineError::EnvFileMode`], [`EngineError::EnvFile`].
+pub fn check_env_file(path: &Path) -> Result<(), EngineError> {
+    read(path).map(drop)
+}
+
 /// Reads `path`: a variable per line, the value up to the line's end as it stands (quotes are part of it); empty
 /// lines and lines that begin with `#` are passed over.
 pub(super) fn read(path: &Path) -> Result<Vec<(String, String)>, EngineError> {

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::context::ContextError;
+use super::build_context::ContextError;
 use super::lines::one_line;
 use crate::model::Subnet;
 

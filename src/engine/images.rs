@@ -8,8 +8,8 @@ use bollard::models::HealthConfig;
 use bollard::query_parameters::{CreateImageOptions, PushImageOptions, RemoveImageOptions, TagImageOptions};
 use futures_util::{Stream, StreamExt};
 
+use super::error_mapping::{Call, is_gone};
 use super::lines::one_line;
-use super::said::{Call, is_gone};
 use super::{Engine, EngineError, ImageId};
 use crate::ground::failpoint;
 use crate::model::{Credentials, Digest, ImageRef};

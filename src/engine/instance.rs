@@ -16,13 +16,13 @@ use bollard::query_parameters::{
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
+use super::error_mapping::is_gone;
 use super::instance_spec::{
     InstanceSpec, LABEL_APP, LABEL_COMMIT, LABEL_ENDPOINTS, LABEL_IMAGE, LABEL_INDEX, LABEL_INSTALLATION,
     LABEL_LANE, LABEL_NETWORK, LABEL_RELEASE, LABEL_SERVICE, LABEL_SLOT, LABEL_STATE, container_name,
     restart_policy, told,
 };
 use super::lines::one_line;
-use super::said::is_gone;
 use super::{ContainerId, Engine, EngineError, NetworkId};
 use crate::ground::failpoint;
 use crate::model::{AppName, Commit, ImageRef, InstanceName, Lane, ReleaseId, Restart, Slot};

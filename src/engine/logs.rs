@@ -8,8 +8,8 @@ use bollard::query_parameters::LogsOptions;
 use futures_util::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 
+use super::error_mapping::is_gone;
 use super::lines::Lines;
-use super::said::is_gone;
 use super::{ContainerId, Engine, EngineError};
 
 /// Which lines of what instances print.

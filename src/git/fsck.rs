@@ -26,7 +26,7 @@ pub struct Fault {
     pub id: &'static str,
     /// What becomes of a push that brings it.
     pub verdict: Verdict,
-    /// Why, as docs/pushes.md says it.
+    /// Why, as docs/reference/pushes.md says it.
     pub why: &'static str,
 }
 
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn every_fault_stands_in_the_documentation_with_its_verdict() {
-        let page = include_str!("../../docs/pushes.md");
+        let page = include_str!("../../docs/reference/pushes.md");
         for fault in FAULTS {
             let verdict = match fault.verdict {
                 Passes => "passes",
@@ -187,7 +187,10 @@ mod tests {
                 NotPushed => "no part of a push",
             };
             let row = format!("| `{}` | {verdict} | {} |", fault.id, fault.why);
-            assert!(page.contains(&row), "docs/pushes.md lacks the row\n{row}");
+            assert!(
+                page.contains(&row),
+                "docs/reference/pushes.md lacks the row\n{row}"
+            );
         }
         let rows = page.lines().filter(|line| line.starts_with("| `")).count();
         assert!(FAULTS.is_sorted_by(|a, b| a.id.to_lowercase() < b.id.to_lowercase()));

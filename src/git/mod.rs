@@ -15,7 +15,7 @@ mod moves;
 mod push;
 mod references;
 mod repository;
-mod seen;
+mod stat_cache;
 mod tree;
 mod weight;
 mod worktree;

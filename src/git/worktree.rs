@@ -20,7 +20,7 @@ use rustix::fs::{FileType, Mode, OFlags, Stat};
 use super::blobs::{Blobs, CopyError};
 use super::disk::{self, Remover};
 use super::error::GitError;
-use super::seen::{Record, Seeing, Seen};
+use super::stat_cache::{CachedFile, StatCache, StatCacheWriter};
 use super::tree::{Entry, Folder, Kind, Tree, joined, shown};
 use crate::ground::failpoint;
 
@@ -84,8 +84,8 @@ pub(super) fn checkout(
         device,
         blobs: Blobs::new(repository, path),
         remover: Remover::new(&top, device),
-        seen: Seen::load(&index),
-        seeing: Seeing::default(),
+        cache: StatCache::load(&index),
+        next_cache: StatCacheWriter::default(),
         news: false,
         done: CheckedOut::default(),
     };
@@ -102,8 +102,8 @@ struct Run<'a> {
     device: u64,
     blobs: Blobs<'a>,
     remover: Remover<'a>,
-    seen: Seen,
-    seeing: Seeing,
+    cache: StatCache,
+    next_cache: StatCacheWriter,
     /// Whether a file got a record that it did not have.
     news: bool,
     done: CheckedOut,
@@ -161,8 +161,8 @@ impl Run<'_> {
         if there {
             let stat = disk::look(folder, &entry.name).map_err(|e| self.error("look at", path, e))?;
             if let Some(record) = self
-                .seen
-                .same(path, &Record::new(entry.id, entry.kind, false, &stat))
+                .cache
+                .same(path, &CachedFile::new(entry.id, entry.kind, false, &stat))
             {
                 self.add(path, &record);
                 return Ok(());
@@ -170,7 +170,7 @@ impl Run<'_> {
             if self.is_right(entry, folder, &stat, path)? {
                 let pointer = self.has_pointer(entry, folder, &stat, path)?;
                 self.news = true;
-                self.add(path, &Record::new(entry.id, entry.kind, pointer, &stat));
+                self.add(path, &CachedFile::new(entry.id, entry.kind, pointer, &stat));
                 return Ok(());
             }
             // Not counted as removed: the name stays. What is in a folder in its place does count.
@@ -216,7 +216,7 @@ impl Run<'_> {
         Ok(holds.is_ok_and(|id| id == entry.id))
     }
 
-    fn write_file(&mut self, entry: &Entry, folder: &OwnedFd, path: &[u8]) -> Result<Record, GitError> {
+    fn write_file(&mut self, entry: &Entry, folder: &OwnedFd, path: &[u8]) -> Result<CachedFile, GitError> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(folder, &entry.name, flags, Mode::from_raw_mode(0o600));
         let mut file = File::from(file.map_err(|e| self.error("write", path, e.into()))?);
@@ -231,12 +231,12 @@ impl Run<'_> {
         let finish = || {
             rustix::fs::fchmod(&file, Mode::from_raw_mode(mode(entry.kind)))?;
             let stat = rustix::fs::fstat(&file)?;
-            Ok(Record::new(entry.id, entry.kind, is_pointer(&file)?, &stat))
+            Ok(CachedFile::new(entry.id, entry.kind, is_pointer(&file)?, &stat))
         };
         finish().map_err(|e| self.error("write", path, e))
     }
 
-    fn write_link(&self, entry: &Entry, folder: &OwnedFd, path: &[u8]) -> Result<Record, GitError> {
+    fn write_link(&self, entry: &Entry, folder: &OwnedFd, path: &[u8]) -> Result<CachedFile, GitError> {
         let target = self.blobs.small(entry.id, TARGET_MAX)?;
         let target = target.filter(|target| !target.is_empty() && !target.contains(&0));
         let target = target.ok_or_else(|| GitError::BadLink { path: shown(path) })?;
@@ -245,7 +245,7 @@ impl Run<'_> {
             .map_err(Into::into)
             .and_then(|()| disk::look(folder, &entry.name));
         let stat = looked.map_err(|e| self.error("write", path, e))?;
-        Ok(Record::new(entry.id, entry.kind, false, &stat))
+        Ok(CachedFile::new(entry.id, entry.kind, false, &stat))
     }
 
     /// Whether the file that looks like `stat` is a pointer of Git LFS.
@@ -264,7 +264,7 @@ impl Run<'_> {
     }
 
     /// Counts a file that is right now, and keeps its record.
-    fn add(&mut self, path: &[u8], record: &Record) {
+    fn add(&mut self, path: &[u8], record: &CachedFile) {
         self.done.files += 1;
         if record.pointer {
             self.done.pointers += 1;
@@ -272,7 +272,7 @@ impl Run<'_> {
                 self.done.notes.push(Note::LfsPointer { path: shown(path) });
             }
         }
-        self.seeing.add(path, record);
+        self.next_cache.add(path, record);
     }
 
     fn note_submodule(&mut self, path: &[u8]) {
@@ -294,8 +294,8 @@ impl Run<'_> {
 
     /// Keeps the records for the next checkout, unless it would find there what is there already.
     fn save(self, index: &Path) -> Result<CheckedOut, GitError> {
-        if self.news || self.seen.len() as u64 != self.done.files {
-            self.seeing
+        if self.news || self.cache.len() as u64 != self.done.files {
+            self.next_cache
                 .save(index)
                 .map_err(|e| GitError::io("write", index, e))?;
         }

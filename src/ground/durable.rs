@@ -13,7 +13,6 @@ use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
@@ -115,13 +114,9 @@ pub(crate) fn append(mut file: &File, content: &[u8], point: impl Display) -> io
 /// When one of them cannot be made.
 pub(crate) fn make_folder(folder: &Path, mode: u32) -> io::Result<()> {
     let above = folder.parent().unwrap_or(Path::new("/"));
-    let make = || match fs::DirBuilder::new().mode(mode).create(folder) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
-        // Whatever the umask says.
-        made => made.and_then(|()| {
-            let folder = rustix::fs::open(folder, AS_FOLDER | OFlags::NOFOLLOW, Mode::empty())?;
-            Ok(rustix::fs::fchmod(folder, Mode::from_raw_mode(mode))?)
-        }),
+    let make = || match folder.is_dir() {
+        true => Ok(()),
+        false => make_whole(folder, mode),
     };
     match make() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -131,6 +126,21 @@ pub(crate) fn make_folder(folder: &Path, mode: u32) -> io::Result<()> {
         made => made?,
     }
     sync_folder(above)
+}
+
+/// Makes a folder that appears with its mode, whatever the umask says: nobody looks at that again.
+fn make_whole(folder: &Path, mode: u32) -> io::Result<()> {
+    let (above, name) = split(folder)?;
+    let above = open_folder(above)?;
+    let (new, ()) = under_new_name(|new| rustix::fs::mkdirat(&above, new, Mode::RWXU))?;
+    failpoint::at(format_args!("{}.folder", name.display()));
+    let made = rustix::fs::openat(&above, &new, AS_FOLDER | OFlags::NOFOLLOW, Mode::empty())
+        .and_then(|made| rustix::fs::fchmod(made, Mode::from_raw_mode(mode)))
+        .and_then(|()| rustix::fs::renameat(&above, &new, &above, name));
+    if made.is_err() {
+        let _ = rustix::fs::unlinkat(&above, &new, AtFlags::REMOVEDIR);
+    }
+    Ok(made?)
 }
 
 /// Makes a folder's entries durable.
@@ -146,7 +156,8 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
 pub(crate) fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if is_left(&entry.file_name()) {
-            let _ = fs::remove_file(entry.path());
+            let path = entry.path();
+            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
         }
     }
 }
@@ -300,6 +311,17 @@ mod tests {
         }
         sweep(folder.path());
         assert_eq!(names(folder.path()), [own, "file".into()]);
+    }
+
+    #[test]
+    fn what_a_killed_process_had_of_a_folder_goes_and_is_never_taken_for_it() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join(".deployer-4194999-0")).unwrap();
+        make_folder(&root.path().join("a"), 0o755).unwrap();
+        let mode = fs::metadata(root.path().join("a")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o755);
+        sweep(root.path());
+        assert_eq!(names(root.path()), ["a"]);
     }
 
     #[test]

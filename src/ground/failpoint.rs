@@ -11,6 +11,7 @@
 //!   proxy, which passes them for one release after the other.
 //! - `order`: `kill KIND POINT` or `hold KIND POINT`. The first process of that kind that comes to the point renames
 //!   the file, so that it is obeyed once: to `killed`, and ends by SIGKILL; or to `held`, and waits until that is gone.
+//!   `kill KIND *` is for the first point that is not in the file `tried`, to which it is added.
 
 pub(crate) use on::{ENVIRONMENT, at};
 
@@ -49,17 +50,26 @@ mod on {
             let _ = trace.write_all(format!("{kind} {point}\n").as_bytes());
         }
         let order = fs::read_to_string(folder.join("order")).unwrap_or_default();
-        let is_meant = |what: &str, done: &str| {
+        let is_meant = |what: &str, done: &str, point: &str| {
             order.trim_end() == format!("{what} {kind} {point}")
                 && fs::rename(folder.join("order"), folder.join(done)).is_ok()
         };
-        if is_meant("kill", "killed") {
+        let is_next = || add_new(&folder.join("tried"), point) && is_meant("kill", "killed", "*");
+        let is_for_the_next = order.trim_end() == format!("kill {kind} *");
+        if is_meant("kill", "killed", point) || (is_for_the_next && is_next()) {
             let _ = kill_process(getpid(), Signal::KILL);
-        } else if is_meant("hold", "held") {
+        } else if is_meant("hold", "held", point) {
             while folder.join("held").exists() {
                 std::thread::sleep(Duration::from_millis(2));
             }
         }
+    }
+
+    /// Adds a line to a file; false where it has that line already.
+    fn add_new(path: &Path, line: &str) -> bool {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let is_new = !text.lines().any(|there| there == line);
+        is_new && fs::write(path, format!("{text}{line}\n")).is_ok()
     }
 
     fn numbered(point: String) -> String {

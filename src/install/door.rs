@@ -4,14 +4,17 @@
 //! and after, and a file that it does not take is taken back.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
 
 use super::files::{File, Gone, Owner};
-use super::found::Found;
+use super::found::{Found, Verb};
 use super::sshd::{self, InForce, ORIGINS, RUN};
 use super::{tool, units};
+use crate::ground::failpoint;
 
 /// sshd's own configuration.
 const SSHD_CONFIG: &str = "/etc/ssh/sshd_config";
@@ -49,7 +52,10 @@ impl Door {
 
     pub(super) fn look(&self) -> Result<Found> {
         let (Some(file), Some(rules)) = (self.file(), &self.rules) else {
-            return gone().look();
+            return Ok(match gone().look()? {
+                Found::Gone => unread()?.unwrap_or(Found::Gone),
+                other => other,
+            });
         };
         if tool::find("sshd").is_none() {
             return Ok(Found::LeftOut(
@@ -62,29 +68,32 @@ impl Door {
             )));
         }
         match file.look()? {
-            Found::There => rules.look_whether_in_force(),
+            Found::There => Ok(match rules.look_whether_in_force()? {
+                Found::There => unread()?.unwrap_or(Found::There),
+                other => other,
+            }),
             other => Ok(other),
         }
     }
 
     pub(super) fn make(&self) -> Result<Option<String>> {
-        let before = fs::read(path()).ok();
         if !Path::new(RUN).exists() {
             fs::create_dir(RUN).with_context(|| format!("cannot make {RUN}"))?;
         }
-        match self.file() {
-            Some(file) => file.make()?,
-            None => gone().make()?,
-        };
-        if self.rules.is_some()
-            && let Some(refusal) = sshd::refusal()?
+        if let Some(rules) = &self.rules
+            && let Some(refusal) = sshd::refusal_of(&rules.text(), SSHD_CONFIG)?
         {
-            take_back(before)?;
             bail!(
-                "sshd refuses {}: {refusal}. It is taken back; sshd is as before",
+                "sshd refuses what {} is to say: {refusal}. It was not written; sshd is as before",
                 path().display()
             );
         }
+        match self.file() {
+            Some(file) => file.make()?,
+            None if gone().look()?.is_to_do() => gone().make()?,
+            None => None,
+        };
+        failpoint::at("sshd.rules");
         reload()
     }
 }
@@ -109,15 +118,6 @@ fn gone() -> Gone {
         path: path(),
         is_rare: false,
     }
-}
-
-fn take_back(before: Option<Vec<u8>>) -> Result<()> {
-    let put = match before {
-        Some(text) => file(text).make(),
-        None => gone().make(),
-    };
-    put.map(drop)
-        .with_context(|| format!("cannot take {} back", path().display()))
 }
 
 impl Rules {
@@ -177,6 +177,33 @@ impl Rules {
 }
 
 /// sshd reads its configuration again. Connections stay.
+/// What is to be done where an sshd runs that was told of nothing since its rules changed: an install that was killed may
+/// have changed them. A clock that was set back is no reason, as nothing would ever be.
+fn unread() -> Result<Option<Found>> {
+    if !units::is_booted() {
+        return Ok(None);
+    }
+    let changed = |path: &Path| Some(fs::metadata(path).ok()?).map(|is| (is.ctime(), is.ctime_nsec()));
+    let changed = [path().as_path(), Path::new(FOLDER)]
+        .into_iter()
+        .filter_map(changed)
+        .max();
+    let Some(changed) = changed.and_then(|(seconds, nanos)| Timestamp::new(seconds, nanos as i32).ok())
+    else {
+        return Ok(None);
+    };
+    for unit in UNITS {
+        if let Some(read) = units::told_last(unit)?
+            && read < changed
+            && changed < Timestamp::now()
+        {
+            let how = "sshd has not read what changed".to_owned();
+            return Ok(Some(Found::ToDo(Verb::Reload, how)));
+        }
+    }
+    Ok(None)
+}
+
 fn reload() -> Result<Option<String>> {
     if !units::is_booted() {
         return Ok(Some(

@@ -113,7 +113,7 @@ impl Folder {
             }
             return Ok(Found::ToDo(Verb::Create, String::new()));
         };
-        if self.keep {
+        if self.keep && !folder.is_not_given_yet()? {
             return Ok(Found::There);
         }
         if let Some((uid, _)) = self.owner.ids()? {

@@ -1,7 +1,7 @@
 //! Files that an install which was killed had not put into their places yet.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -16,7 +16,7 @@ const NAMES_MAX: usize = 4096;
 /// No such files in these folders. Nothing is said where there are none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftovers {
-    /// The folders. One that others than root may write to is left alone.
+    /// The folders.
     pub folders: BTreeSet<PathBuf>,
 }
 
@@ -52,11 +52,13 @@ impl Leftovers {
 }
 
 fn left_in(path: &Path) -> Result<Option<(OpenFolder, Vec<OsString>)>> {
-    let Some(folder) = OpenFolder::at(path)?.filter(|folder| !folder.is_of_others()) else {
+    // What else the user may have put in its place is not for this to refuse.
+    let Ok(Some(folder)) = OpenFolder::at(path) else {
         return Ok(None);
     };
     let mut names = folder.names(NAMES_MAX)?;
+    let is_file = |name: &OsStr| matches!(folder.entry(name), Ok(Some(entry)) if !entry.is_folder());
     // Its process is gone, whatever its number says: [`super::turn`] lets only one work at a time.
-    names.retain(|name| is_new(name));
+    names.retain(|name| is_new(name) && is_file(name));
     Ok(Some((folder, names)))
 }

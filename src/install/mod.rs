@@ -5,6 +5,7 @@
 //! the making it is what `--dry-run` shows.
 
 mod account;
+mod collection;
 mod door;
 mod files;
 mod found;
@@ -27,12 +28,16 @@ mod sshd;
 mod thing;
 mod tool;
 mod turn;
+mod uncollected;
 mod units;
 mod verify;
 
 use anyhow::{Result, bail};
 
+use crate::ground::failpoint;
+
 pub use account::Account;
+pub use collection::{Collection, RegistryContainer};
 pub use found::{Found, Verb};
 pub use open_folder::OpenFolder;
 pub use other::Other;
@@ -58,8 +63,8 @@ pub fn carry_out(things: &[Thing], dry: bool, mut say: impl FnMut(String) -> Res
     Ok(())
 }
 
-/// As [`carry_out`], for things that go: one that cannot go keeps no other from it. Those of `last` go only when all
-/// others have, since they are what it is done again with.
+/// As [`carry_out`], for things that go: one that cannot go keeps no other from it. `last` is looked at too, and goes by
+/// [`carry_out`] once all others have gone, since it is what they are taken away with.
 ///
 /// # Errors
 /// When one was refused, or could not go. Each is told.
@@ -85,7 +90,7 @@ pub fn take_away(
              uninstall` can be given again once that is mended"
         );
     }
-    carry_out(last, dry, say)
+    Ok(())
 }
 
 /// Brings one thing to how it should be.
@@ -97,7 +102,9 @@ fn bring(thing: &Thing, dry: bool, say: &mut impl FnMut(String) -> Result<()>) -
     if dry || !found.is_to_do() {
         return say(found.line(thing, dry));
     }
+    failpoint::at(format_args!("{thing}.begun"));
     let note = thing.make()?;
+    failpoint::at(format_args!("{thing}.made"));
     say(found.line(thing, dry))?;
     if let Some(note) = note {
         say(Found::LeftOut(note).line(thing, dry))?;

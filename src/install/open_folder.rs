@@ -18,7 +18,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 
 use super::account::Account;
-use crate::ground::durable;
+use crate::ground::{durable, failpoint};
 
 /// The mode of folders on the way to a thing, where there are none yet.
 const WAY_MODE: u32 = 0o755;
@@ -30,6 +30,8 @@ const OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
 /// As many links as the kernel follows on one path.
 const LINKS_MAX: usize = 40;
+/// The mode of a folder that is not its owner's yet.
+const NEW_FOLDER: Mode = Mode::RWXU;
 
 /// How a folder is opened: itself, and no link in its place.
 const AS_FOLDER: OFlags = OFlags::RDONLY
@@ -208,10 +210,17 @@ impl OpenFolder {
         Ok(OsString::from_vec(to.into_bytes()).into())
     }
 
-    /// Makes the folder `name` with this mode, whatever the umask, and gives it to `owner`: user and group.
+    /// Makes the folder `name` with this mode, whatever the umask, and gives it to `owner`: user and group. One that stays
+    /// this process's has its mode from the beginning, since nobody looks at it again; another one is out of everybody's
+    /// reach until it is its owner's.
     pub(super) fn make_folder(&self, name: &OsStr, mode: u32, owner: Option<(u32, u32)>) -> Result<Self> {
-        rustix::fs::mkdirat(&self.fd, name, Mode::RWXU)
-            .map_err(|error| self.failed("make the folder", name, error))?;
+        let first = owner.map_or(Mode::from_raw_mode(mode), |_| NEW_FOLDER);
+        // The umask is the whole process's: this is its only thread that makes anything.
+        let umask = rustix::process::umask(Mode::empty());
+        let made = rustix::fs::mkdirat(&self.fd, name, first);
+        rustix::process::umask(umask);
+        made.map_err(|error| self.failed("make the folder", name, error))?;
+        failpoint::at(format_args!("{}.folder", name.display()));
         let Step::Folder(made) = self.step(name)? else {
             bail!(
                 "{} was taken away while it was made",
@@ -306,6 +315,15 @@ impl OpenFolder {
 
     fn is_empty(&self) -> Result<bool> {
         Ok(self.names(1)?.is_empty())
+    }
+
+    /// Whether it is as one that was made for another owner and not given to it yet.
+    ///
+    /// # Errors
+    /// When it cannot be listed.
+    pub(super) fn is_not_given_yet(&self) -> Result<bool> {
+        let is_new = (self.is.uid, self.is.gid, self.is.mode) == (0, 0, NEW_FOLDER.as_raw_mode());
+        Ok(is_new && self.is_empty()?)
     }
 
     /// The folder `name`, which nobody put a link in the place of; none where it is gone.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::files::{File, Folder, Owner};
-use super::program::{Arguments, HAPROXY_DIFFERENCE, Line, NGINX_INCLUDES, Present, Sudo};
+use super::program::{Arguments, Line, NGINX_INCLUDES, Present, difference};
 use super::thing::Thing;
 use crate::model::Program;
 
@@ -23,8 +23,6 @@ pub struct Other {
     pub folder: PathBuf,
     /// The folder of the embedded proxy's socket, where the program stands in front of that.
     pub socket_folder: Option<PathBuf>,
-    /// The commands that deployer gives it as root, where the configuration names no others.
-    pub commands: Vec<Vec<String>>,
 }
 
 impl Other {
@@ -33,7 +31,7 @@ impl Other {
     }
 
     /// Everything that belongs on a server for it, for deployer's user `user`.
-    pub(super) fn things(&self, user: &str) -> Vec<Thing> {
+    pub(super) fn things(&self, user: &str, deployer: &Path) -> Vec<Thing> {
         let folder = |path: PathBuf| {
             Thing::Folder(Folder {
                 path,
@@ -49,13 +47,11 @@ impl Other {
             folder(self.folder.clone()),
             folder(self.own()),
         ];
-        if !self.commands.is_empty() {
-            things.push(Thing::Sudo(Sudo {
-                user: user.to_owned(),
-                commands: self.commands.clone(),
-            }));
-        }
-        things.push(self.include(user));
+        things.extend(self.include());
+        things.push(roots_file(
+            difference(self.program),
+            self.unit_text(user, deployer),
+        ));
         things
     }
 
@@ -87,28 +83,38 @@ impl Other {
         )
     }
 
-    fn include(&self, user: &str) -> Thing {
+    fn include(&self) -> Option<Thing> {
         let own = self.own();
         let own = own.display();
         match self.program {
-            Program::Nginx => roots_file(
-                nginx_include(),
+            Program::Nginx => Some(roots_file(
+                nginx_include().into(),
                 format!("# Written by `deployer install`.\ninclude {own}/*.conf;\n"),
-            ),
-            Program::Haproxy => roots_file(
-                HAPROXY_DIFFERENCE,
-                format!(
-                    "# Written by `deployer install`: HAProxy reads deployer's part too, and can be told things.\n\
-                     [Service]\nEnvironment=\"EXTRAOPTS={}\"\n{}",
-                    self.options(user),
-                    self.socket_within()
-                ),
-            ),
-            Program::Caddy => Thing::Line(Line {
+            )),
+            Program::Haproxy => None,
+            Program::Caddy => Some(Thing::Line(Line {
                 path: CADDYFILE.into(),
                 line: format!("import {own}/*.caddyfile"),
-            }),
+            })),
         }
+    }
+
+    /// Lines of the program's unit. A start never fails by them, nor waits for long.
+    fn unit_text(&self, user: &str, deployer: &Path) -> String {
+        let (program, deployer) = (self.program.as_str(), deployer.display());
+        let mut text = format!(
+            "# Written by `deployer install`: a slot port that somebody else has is left out, and {} starts.\n[Service]\n\
+             ExecStartPre=-+/usr/bin/timeout --kill-after=1 10 {deployer} proxy before-start {program}\n",
+            self.program.name()
+        );
+        if self.program == Program::Haproxy {
+            text += &format!(
+                "# HAProxy reads deployer's part too, and can be told things.\nEnvironment=\"EXTRAOPTS={}\"\n{}",
+                self.options(user),
+                self.socket_within()
+            );
+        }
+        text
     }
 }
 
@@ -121,9 +127,9 @@ fn nginx_include() -> &'static str {
         .unwrap_or(&NGINX_INCLUDES[1])
 }
 
-fn roots_file(path: &str, text: String) -> Thing {
+fn roots_file(path: PathBuf, text: String) -> Thing {
     Thing::File(File {
-        path: path.into(),
+        path,
         text: text.into_bytes(),
         mode: 0o644,
         owner: Owner::root(),

@@ -4,25 +4,27 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::account::{Member, User};
+use super::collection::{PRUNE, PRUNE_TIMER};
 use super::door::{Door, Rules};
 use super::files::{self, File, Folder, Gone, Link, Owner};
 use super::installed::{Entry, Listed};
 use super::key_file::KeyFile;
 use super::leftovers::Leftovers;
 use super::login::Login;
-use super::program::{HAPROXY_DIFFERENCE, NGINX_INCLUDES, SUDOERS};
+use super::program::{self, NGINX_INCLUDES, SUDOERS, Sudo};
 use super::reserved::Reserved;
 use super::server::Server;
 use super::thing::Thing;
 use super::units::{AtBoot, LOCAL_UNITS, Running, UnitsRead};
 use crate::config;
 use crate::model::Program;
+use crate::registry::{COLLECT_UNIT, usual_command};
 
 /// The proxy's unit.
 pub(super) const PROXY: &str = "deployer-proxy.service";
 /// The unit that brings everything to its end after a boot.
 pub(super) const RECOVER: &str = "deployer-recover.service";
-pub(super) const UNITS: [(&str, &str); 2] = [
+pub(super) const UNITS: [(&str, &str); 4] = [
     (
         PROXY,
         include_str!("../../templates/systemd/deployer-proxy.service"),
@@ -31,9 +33,17 @@ pub(super) const UNITS: [(&str, &str); 2] = [
         RECOVER,
         include_str!("../../templates/systemd/deployer-recover.service"),
     ),
+    (
+        PRUNE,
+        include_str!("../../templates/systemd/deployer-prune.service"),
+    ),
+    (
+        PRUNE_TIMER,
+        include_str!("../../templates/systemd/deployer-prune.timer"),
+    ),
 ];
-/// HAProxy's unit, which a drop-in of deployer's may be for.
-pub(super) const HAPROXY: &str = "haproxy.service";
+/// Units of other programs, which a drop-in of deployer's may be for.
+pub(super) const PROGRAMS: [&str; 3] = ["nginx.service", "haproxy.service", "caddy.service"];
 /// What stands in the units for what may differ.
 const UNITS_PROGRAM: &str = "/usr/local/bin/deployer";
 const UNITS_USER: &str = "deploy";
@@ -130,11 +140,16 @@ pub fn install(server: &Server, texts: &Texts) -> Vec<Thing> {
         ports: server.proxy.ports.clone(),
     }));
     if let Some(other) = &server.proxy.other {
-        things.extend(other.things(&server.user));
+        things.extend(other.things(&server.user, &server.place.program));
     }
+    things.extend(server.collection.unit());
+    things.extend(sudo(server));
     things.extend(left_by_others(server));
     things.push(Thing::UnitsRead(UnitsRead {
-        units: vec![RECOVER, HAPROXY],
+        units: [RECOVER, PRUNE, PRUNE_TIMER, COLLECT_UNIT]
+            .into_iter()
+            .chain(PROGRAMS)
+            .collect(),
     }));
     things.extend(
         server
@@ -157,20 +172,39 @@ pub fn install(server: &Server, texts: &Texts) -> Vec<Thing> {
             by_hand: format!("by hand, as root: `{} proxy run`", server.place.program.display()),
         }));
     }
+    things.extend(server.collection.timer(&server.place.program));
     let listed = listed(server, &things);
-    things.push(leftovers(listed.entries.union(&server.installed)));
+    things.push(leftovers(server, listed.entries.union(&server.installed)));
     things.insert(is_listed_here, Thing::Listed(listed));
     things
 }
 
-/// No new files in the folders of these.
-pub(super) fn leftovers<'a>(entries: impl Iterator<Item = &'a Entry>) -> Thing {
+/// What deployer's user may do as root; none where it needs nothing.
+fn sudo(server: &Server) -> Option<Thing> {
+    let mut commands = server.proxy.commands.clone();
+    if server.collection.needs_root() {
+        // Behind `sudo -n`.
+        commands.push(usual_command().split_off(2));
+    }
+    (!commands.is_empty()).then(|| {
+        Thing::Sudo(Sudo {
+            user: server.user.clone(),
+            commands,
+        })
+    })
+}
+
+/// No new files in the folders of these, and in that of the file of keys.
+pub(super) fn leftovers<'a>(server: &Server, entries: impl Iterator<Item = &'a Entry>) -> Thing {
     let folders = entries.filter_map(|entry| match entry {
         Entry::File(path) => path.parent().map(Path::to_owned),
         Entry::Part(_) => None,
     });
     Thing::Leftovers(Leftovers {
-        folders: folders.chain([configuration_folder()]).collect(),
+        folders: folders
+            .chain([configuration_folder()])
+            .chain(server.key_file().parent().map(Path::to_owned))
+            .collect(),
     })
 }
 
@@ -202,22 +236,20 @@ fn way_in(server: &Server) -> [Thing; 2] {
 fn left_by_others(server: &Server) -> Vec<Thing> {
     let wanted = server.proxy.other.as_ref().map(|other| other.program);
     let is_needed = |program| wanted == Some(program) || server.proxy.in_use == Some(program);
-    let needs_root = is_needed(Program::Nginx) || is_needed(Program::Haproxy);
+    let needs_root = sudo(server).is_some();
     let files = [
         (SUDOERS, needs_root),
         (NGINX_INCLUDES[0], is_needed(Program::Nginx)),
         (NGINX_INCLUDES[1], is_needed(Program::Nginx)),
-        (HAPROXY_DIFFERENCE, is_needed(Program::Haproxy)),
     ];
-    let left = files.into_iter().filter(|(_, is_needed)| !is_needed);
+    let files = files.map(|(path, is_needed)| (path.into(), is_needed));
+    let units = Program::ALL.map(|program| (program::difference(program), is_needed(program)));
+    let left = files.into_iter().chain(units).filter(|(_, is_needed)| !is_needed);
     left.map(|(path, _)| rarely_gone(path)).collect()
 }
 
-pub(super) fn rarely_gone(path: &str) -> Thing {
-    Thing::Gone(Gone {
-        path: path.into(),
-        is_rare: true,
-    })
+pub(super) fn rarely_gone(path: PathBuf) -> Thing {
+    Thing::Gone(Gone { path, is_rare: true })
 }
 
 fn user(server: &Server) -> Vec<Thing> {
@@ -312,6 +344,9 @@ pub(super) fn difference_path(unit: &str) -> PathBuf {
 
 /// What differs on this server from the unit as it is written: the user, and the folder that it writes to.
 fn difference(server: &Server, unit: &str) -> Option<String> {
+    if unit == PRUNE_TIMER {
+        return None;
+    }
     let other = server.proxy.other.as_ref().filter(|_| unit == RECOVER);
     if server.user == UNITS_USER && server.state == Path::new(UNITS_STATE) && other.is_none() {
         return None;
@@ -370,6 +405,7 @@ mod tests {
             state: state.into(),
             keys: None,
             proxy: super::super::ProxyPlan::default(),
+            collection: super::super::Collection::None,
             installed: BTreeSet::new(),
             parts: Vec::new(),
         }
@@ -381,7 +417,7 @@ mod tests {
 
     #[test]
     fn the_units_say_what_may_differ() {
-        for (unit, template) in UNITS {
+        for (unit, template) in UNITS.iter().filter(|(unit, _)| *unit != PRUNE_TIMER) {
             assert!(template.contains(UNITS_PROGRAM), "{unit}");
             assert!(template.contains(&format!("\nUser={UNITS_USER}\n")), "{unit}");
         }

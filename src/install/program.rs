@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 use super::files::{File, Owner};
 use super::found::Found;
+use super::units::LOCAL_UNITS;
 use super::{tool, units};
 use crate::model::Program;
 
@@ -20,9 +21,17 @@ pub(super) const NGINX_INCLUDES: [&str; 2] = [
     "/etc/nginx/sites-enabled/zz-deployer.conf",
     "/etc/nginx/conf.d/zz-deployer.conf",
 ];
-/// What has HAProxy read deployer's part.
-pub(super) const HAPROXY_DIFFERENCE: &str = "/etc/systemd/system/haproxy.service.d/deployer.conf";
-/// Files that win over [`HAPROXY_DIFFERENCE`], where they name extra options.
+/// What differs in the units of nginx, HAProxy and Caddy: HAProxy reads deployer's part by it, and each leaves out slot
+/// ports that somebody else has when it starts.
+pub(super) fn difference(program: Program) -> PathBuf {
+    Path::new(LOCAL_UNITS)
+        .join(format!("{}.service.d", program.as_str()))
+        .join(DIFFERENCE)
+}
+
+/// Its name in the unit's folder.
+pub(super) const DIFFERENCE: &str = "deployer.conf";
+/// Files that win over HAProxy's [`difference`], where they name extra options.
 const HAPROXY_DEFAULTS: [&str; 2] = ["/etc/default/haproxy", "/etc/sysconfig/haproxy"];
 
 /// A program that somebody else installs.
@@ -87,14 +96,10 @@ impl Sudo {
 
     pub(super) fn make(&self) -> Result<Option<String>> {
         // A file that sudo cannot read would keep everybody from using it.
-        let mut new = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
+        let mut new = tempfile::tempfile().context("cannot make a temporary file")?;
         new.write_all(self.text().as_bytes())
             .context("cannot write a temporary file")?;
-        let path = new
-            .path()
-            .to_str()
-            .context("a temporary file's path is not UTF-8")?;
-        tool::must("visudo", &["-cf", path])?;
+        tool::must("visudo", &["-cf", &tool::path_of(&new)])?;
         self.file().make()
     }
 
@@ -110,7 +115,8 @@ impl Sudo {
 
     fn text(&self) -> String {
         let mut text =
-            "# Written by `deployer install`: deployer has its proxy check and read its configuration.\n"
+            "# Written by `deployer install`: deployer has its proxy check and read its configuration, and the registry's disk \
+             freed.\n"
                 .to_owned();
         // Some systems have sudo want a terminal; deployer never has one.
         text += &format!("Defaults:{} !requiretty\n", self.user);

@@ -1,37 +1,37 @@
 //! The plan of what is taken away from a server, in the order in which it can go.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::account::{NoUser, SHELL_NAME};
+use super::collection::{self, PRUNE, PRUNE_TIMER, TIMER_STAMP};
 use super::door::Door;
 use super::files::{EmptyFolder, Gone, Tree};
 use super::installed::{self, Entry};
 use super::plan::{
-    DIFFERENCE, HAPROXY, PROXY, RECOVER, Texts, UNITS, configuration_folder, difference_path, leftovers,
+    DIFFERENCE, PROGRAMS, PROXY, RECOVER, Texts, UNITS, configuration_folder, difference_path, leftovers,
     rarely_gone,
 };
-use super::program::{HAPROXY_DIFFERENCE, NGINX_INCLUDES, NoArguments, SUDOERS};
+use super::program::{self, NGINX_INCLUDES, NoArguments, SUDOERS};
 use super::reserved::Unreserved;
 use super::server::Server;
 use super::thing::{Set, Thing};
+use super::uncollected;
 use super::units::{AtBoot, LOCAL_UNITS, Stopped, UnitsRead};
 use crate::config;
 use crate::model::Program;
+use crate::registry::COLLECT_UNIT;
 
 /// Everything that [`super::plan::install`] put there and is no data, in the order in which it can go. With `purge`, then the data
 /// and the user too. What is a package's stays: that goes with the package.
 pub fn uninstall(server: &Server, texts: &Texts, purge: bool) -> Vec<Thing> {
-    let mut things: Vec<Thing> = [RECOVER, PROXY]
-        .into_iter()
-        .flat_map(|unit| {
-            [
-                Thing::Stopped(Stopped { unit }),
-                Thing::AtBoot(AtBoot { unit, starts: false }),
-            ]
-        })
-        .collect();
+    // Before the folders that they keep from being empty.
+    let mut things = vec![leftovers(server, server.installed.iter())];
+    things.extend(collection::stopped());
+    for unit in [RECOVER, PROXY] {
+        things.push(Thing::Stopped(Stopped { unit }));
+        things.push(Thing::AtBoot(AtBoot { unit, starts: false }));
+    }
     things.push(Thing::Door(Door { rules: None }));
     things.push(Thing::Unreserved(Unreserved {
         ports: server.proxy.ports.clone(),
@@ -42,6 +42,11 @@ pub fn uninstall(server: &Server, texts: &Texts, purge: bool) -> Vec<Thing> {
             things.push(gone(Path::new(LOCAL_UNITS).join(unit)));
         }
     }
+    things.push(rarely_gone(TIMER_STAMP.into()));
+    things.push(Thing::Gone(Gone {
+        path: uncollected::path(),
+        is_rare: true,
+    }));
     things.extend(no_program(server));
     things.push(gone(server.place.shell.clone()));
     things.push(empty(
@@ -58,9 +63,11 @@ pub fn uninstall(server: &Server, texts: &Texts, purge: bool) -> Vec<Thing> {
         things.push(set(texts.told(), files));
     }
     things.extend(listed_files(server));
-    things.push(leftovers(server.installed.iter()));
     things.push(Thing::UnitsRead(UnitsRead {
-        units: vec![PROXY, RECOVER, HAPROXY],
+        units: [PROXY, RECOVER, PRUNE, PRUNE_TIMER, COLLECT_UNIT]
+            .into_iter()
+            .chain(PROGRAMS)
+            .collect(),
     }));
     things.push(Thing::NoArguments(NoArguments {
         folders: server.parts.clone(),
@@ -77,7 +84,7 @@ pub fn uninstall_last(server: &Server, purge: bool) -> Vec<Thing> {
     if purge {
         things.push(gone(config::DEFAULT_PATH.into()));
     }
-    things.push(rarely_gone(installed::PATH));
+    things.push(rarely_gone(installed::PATH.into()));
     if purge {
         things.push(empty(configuration_folder(), &["deployer.toml", installed::NAME]));
     }
@@ -107,13 +114,11 @@ fn listed_files(server: &Server) -> Vec<Thing> {
 
 /// What another program read of deployer's, whichever it was.
 fn no_program(server: &Server) -> Vec<Thing> {
-    let files = [SUDOERS].into_iter().chain(NGINX_INCLUDES);
+    let files = [SUDOERS].into_iter().chain(NGINX_INCLUDES).map(PathBuf::from);
     let mut things: Vec<Thing> = files.map(rarely_gone).collect();
-    let name = Path::new(HAPROXY_DIFFERENCE)
-        .file_name()
-        .and_then(OsStr::to_str)
-        .expect("it is a file");
-    things.extend(no_difference(Path::new(HAPROXY_DIFFERENCE), name));
+    for program in Program::ALL {
+        things.extend(no_difference(&program::difference(program), program::DIFFERENCE));
+    }
     things.extend(server.parts.iter().map(|part| tree(part)));
     let listed = server.installed.iter().filter_map(|entry| match entry {
         Entry::Part(path) => path.parent(),

@@ -8,6 +8,7 @@ use rustix::fs::{AtFlags, Dev};
 use rustix::io::Errno;
 
 use super::open_folder::OpenFolder;
+use crate::ground::failpoint;
 
 /// Folders within folders that are open at once. What is deeper is moved up first.
 const DEPTH_MAX: usize = 64;
@@ -69,7 +70,10 @@ impl Removal {
     fn remove(&mut self, folder: Option<&OpenFolder>, name: &OsStr, depth: usize) -> Result<bool> {
         let from = folder.unwrap_or(&self.top);
         let as_file = match rustix::fs::unlinkat(from.fd(), name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => return Ok(true),
+            Ok(()) | Err(Errno::NOENT) => {
+                failpoint::at("tree.file-gone");
+                return Ok(true);
+            }
             Err(error) => error,
         };
         if !matches!(as_file, Errno::ISDIR | Errno::PERM) || !is_folder(from, name)? {

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 
 use super::files::{File, Owner};
 use super::found::{Found, Verb};
+use crate::ground::failpoint;
 use crate::model::PortSet;
 use crate::proxy::local_ports::{self, RESERVED};
 
@@ -57,6 +58,7 @@ impl Reserved {
     pub(super) fn make(&self) -> Result<Option<String>> {
         let wanted = self.wanted(&local_ports::reserved().unwrap_or_default());
         file(&wanted).make()?;
+        failpoint::at("reserved.file");
         put_in_force(&wanted)?;
         Ok(None)
     }
@@ -87,12 +89,14 @@ impl Unreserved {
     }
 
     pub(super) fn make(&self) -> Result<Option<String>> {
-        fs::remove_file(FILE).with_context(|| format!("cannot remove {FILE}"))?;
-        match now() {
-            Ok(now) => put_in_force(&now.without(&self.ports).with(&by_others()))?,
-            Err(why) => return Ok(Some(why)),
+        let now = now();
+        if let Ok(now) = &now {
+            put_in_force(&now.without(&self.ports).with(&by_others()))?;
         }
-        Ok(None)
+        // Last, since it is by the file that this is found to be done.
+        failpoint::at("unreserved");
+        fs::remove_file(FILE).with_context(|| format!("cannot remove {FILE}"))?;
+        Ok(now.err())
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use super::account::{Account, SHELL_NAME};
+use super::collection::Collection;
 use super::installed::{self, Entry};
 use super::open_folder::OpenFolder;
 use super::other::Other;
@@ -69,6 +70,8 @@ pub struct Server {
     pub keys: Option<PathBuf>,
     /// The proxy.
     pub proxy: ProxyPlan,
+    /// What frees the registry's disk.
+    pub collection: Collection,
     /// What install ever made here, by its list.
     pub installed: BTreeSet<Entry>,
     /// The folders with deployer's part of another program's configuration that are there, of every program that ever was
@@ -83,6 +86,8 @@ pub struct ProxyPlan {
     pub other: Option<Other>,
     /// The program that traffic goes through now, where there is one.
     pub in_use: Option<Program>,
+    /// The commands that deployer gives both programs as root, where the configuration names no others.
+    pub commands: Vec<Vec<String>>,
     /// Whether the embedded proxy runs: it is wanted, or traffic still goes through it.
     pub has_embedded: bool,
     /// `proxy.folder`, whichever the proxy is.
@@ -109,6 +114,7 @@ impl Default for ProxyPlan {
         Self {
             other: None,
             in_use: None,
+            commands: Vec::new(),
             has_embedded: true,
             folder: FOLDER.into(),
             ports: Self::ports_with([]),
@@ -118,7 +124,7 @@ impl Default for ProxyPlan {
 
 impl Server {
     /// The facts about this server, for the program `running`, a user that may still have to be made, and the
-    /// configuration's state folder, file of keys and proxy.
+    /// configuration's state folder, file of keys, proxy and registry.
     ///
     /// # Errors
     /// When the user's name or a path cannot stand in a unit.
@@ -128,6 +134,7 @@ impl Server {
         state: &Path,
         keys: Option<&Path>,
         proxy: ProxyPlan,
+        collection: Collection,
     ) -> Result<Server> {
         check_name(user)?;
         if let Some(other) = &proxy.other {
@@ -149,6 +156,7 @@ impl Server {
             state: state.to_owned(),
             keys: keys.map(Path::to_owned),
             proxy,
+            collection,
             installed,
             parts,
         })

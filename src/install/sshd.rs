@@ -1,8 +1,10 @@
 //! What sshd says of its own configuration: whether it takes it, which files it reads, and what is in force for a user.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::tool;
 
@@ -20,6 +22,22 @@ pub(super) fn refusal() -> Result<Option<String>> {
     let said = tool::run("sshd", &["-t"])?;
     let is_unready = said.err.contains(RUN) && !Path::new(RUN).exists();
     Ok((!said.is_good() && !is_unready).then(|| said.last_words()))
+}
+
+/// Why sshd would not take `rules` beside its configuration `main`; none where it would, or cannot tell.
+pub(super) fn refusal_of(rules: &str, main: &str) -> Result<Option<String>> {
+    let named = |text: &str| -> std::io::Result<File> {
+        let mut file = tempfile::tempfile()?;
+        file.write_all(text.as_bytes())?;
+        Ok(file)
+    };
+    let context = "cannot make a temporary file";
+    let rules = named(rules).context(context)?;
+    // Each include is a Match of its own: what one opens ends with it.
+    let both = format!("Include {main}\nInclude {}\n", tool::path_of(&rules));
+    let both = named(&both).context(context)?;
+    let said = tool::run("sshd", &["-t", "-f", &tool::path_of(&both)])?;
+    Ok((!said.is_good()).then(|| said.last_words()))
 }
 
 /// Whether sshd reads the file at `path` along with its configuration, however that is included.

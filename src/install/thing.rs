@@ -15,6 +15,7 @@ use super::leftovers::Leftovers;
 use super::login::Login;
 use super::program::{Arguments, Line, NoArguments, Present, SUDOERS, Sudo};
 use super::reserved::{self, Reserved, Unreserved};
+use super::uncollected::Uncollected;
 use super::units::{AtBoot, Running, Stopped, UnitsRead};
 
 /// A thing that should be as it says.
@@ -74,6 +75,8 @@ pub enum Thing {
     Running(Running),
     /// A unit that does not run.
     Stopped(Stopped),
+    /// A registry whose disk nothing frees.
+    Uncollected(Uncollected),
 }
 
 /// `match` on every kind, all of which have the same three methods.
@@ -107,6 +110,7 @@ macro_rules! each {
             Thing::AtBoot($kind) => $do,
             Thing::Running($kind) => $do,
             Thing::Stopped($kind) => $do,
+            Thing::Uncollected($kind) => $do,
         }
     };
 }
@@ -145,11 +149,15 @@ impl Thing {
     pub(super) fn is_rare(&self) -> bool {
         match self {
             Thing::Gone(gone) => gone.is_rare,
+            // What is off and stays so.
+            Thing::AtBoot(at_boot) => !at_boot.starts,
             Thing::KeyFile(_)
             | Thing::Login(_)
+            | Thing::Stopped(_)
             | Thing::UnitsRead(_)
             | Thing::Leftovers(_)
             | Thing::NoArguments(_)
+            | Thing::Uncollected(_)
             | Thing::EmptyFolder(_) => true,
             _ => false,
         }

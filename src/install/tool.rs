@@ -1,11 +1,16 @@
 //! The system's own tools, by absolute path, with a deadline, a bound and an environment of their own.
 
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::MemfdFlags;
 
 use crate::ground::child::{self, Ended};
+use crate::ground::failpoint;
 use crate::model::escaped;
 
 /// Where the tools are, on every system with a merged or a split /usr.
@@ -51,6 +56,11 @@ pub(super) fn find(name: &str) -> Option<PathBuf> {
     paths.into_iter().find(|path| path.is_file())
 }
 
+/// Where a tool finds a file of this process that has no name, and so is left behind by nobody.
+pub(super) fn path_of(file: &File) -> String {
+    format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())
+}
+
 /// Runs the tool to its end.
 ///
 /// # Errors
@@ -62,15 +72,39 @@ pub(super) fn run(name: &str, arguments: &[&str]) -> Result<Said> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let (out, err) = (Output::new()?, Output::new()?);
     let ended = runtime.block_on(async {
         let mut tool = child::command(&path, &FOLDERS.join(":"));
-        child::run(tool.args(arguments), DEADLINE, OUTPUT_MAX).await
+        tool.args(arguments).stdout(out.take()?).stderr(err.take()?);
+        child::run(&mut tool, DEADLINE, OUTPUT_MAX).await
     });
     let ended = ended.with_context(|| format!("cannot run {}", path.display()))?;
-    let Ended { code, out, err } =
+    let Ended { code, .. } =
         ended.with_context(|| format!("{name} {} did not end within {DEADLINE:?}", arguments.join(" ")))?;
-    let [out, err] = [out, err].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let (out, err) = (out.text()?, err.text()?);
     Ok(Said { code, out, err })
+}
+
+/// What a tool says, in memory. Not in a pipe, which would end it at its next word where this process is killed: what it
+/// makes is to be whole.
+struct Output(File);
+
+impl Output {
+    fn new() -> Result<Self> {
+        let made = rustix::fs::memfd_create("output", MemfdFlags::CLOEXEC).map_err(io::Error::from);
+        Ok(Self(made.context("no memory for what a tool says")?.into()))
+    }
+
+    fn take(&self) -> io::Result<File> {
+        self.0.try_clone()
+    }
+
+    fn text(mut self) -> io::Result<String> {
+        let mut bytes = Vec::new();
+        self.0.rewind()?;
+        self.0.take(OUTPUT_MAX).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
 }
 
 /// Runs the tool, which must succeed.
@@ -79,6 +113,7 @@ pub(super) fn run(name: &str, arguments: &[&str]) -> Result<Said> {
 /// When it does not, with its last words.
 pub(super) fn must(name: &str, arguments: &[&str]) -> Result<Said> {
     let said = run(name, arguments)?;
+    failpoint::at(format_args!("{name}.ended"));
     if !said.is_good() {
         bail!("{name} {} failed: {}", arguments.join(" "), said.last_words());
     }

@@ -1,10 +1,12 @@
 //! One install or uninstall at a time: so what one finds half made is nobody's work under way.
 
 use std::fs::File;
+use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::{Mode, OFlags};
 
 use crate::ground::lock;
 
@@ -14,7 +16,7 @@ const FOLDER: &str = "/etc";
 const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Held as long as this is not dropped, also by a process that is killed no longer than it lives.
+/// Held as long as this is not dropped. A process that is killed holds it no longer than it lives, or a tool that it ran.
 #[derive(Debug)]
 pub struct Turn(#[expect(dead_code, reason = "its end is the lock's end")] File);
 
@@ -23,7 +25,10 @@ pub struct Turn(#[expect(dead_code, reason = "its end is the lock's end")] File)
 /// # Errors
 /// When another one takes more than two minutes.
 pub fn turn(mut say: impl FnMut(String) -> Result<()>) -> Result<Turn> {
-    let folder = File::open(FOLDER).with_context(|| format!("cannot open {FOLDER}"))?;
+    // Not closed in the tools that are run: one that goes on after its install was killed is waited for too.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let folder = rustix::fs::open(FOLDER, flags, Mode::empty()).map_err(io::Error::from);
+    let folder = File::from(folder.with_context(|| format!("cannot open {FOLDER}"))?);
     let begun = Instant::now();
     let mut told = false;
     loop {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use jiff::Timestamp;
 
 use super::found::{Found, Verb};
 use super::tool;
@@ -69,6 +70,30 @@ fn unread(unit: &str) -> Result<Option<String>> {
     let there: BTreeSet<PathBuf> = entries.map(|entry| entry.path()).filter(is_ours).collect();
     let differs = read.symmetric_difference(&there).next();
     Ok(differs.map(|path| format!("{} has changed", path.display())))
+}
+
+/// When `unit`, which runs, was started or reloaded last; none where it does not run, or could not be reloaded.
+pub(super) fn told_last(unit: &str) -> Result<Option<Timestamp>> {
+    let told = tool::run(
+        "systemctl",
+        &[
+            "show",
+            "--property=ActiveState,ReloadResult,StateChangeTimestampMonotonic",
+            unit,
+        ],
+    )?;
+    let property = |name: &str| {
+        let mut lines = told.out.lines().filter_map(|line| line.split_once('='));
+        lines.find(|(key, _)| *key == name).map_or("", |(_, value)| value)
+    };
+    let runs = property("ActiveState") == "active" && property("ReloadResult") == "success";
+    let micros = property("StateChangeTimestampMonotonic")
+        .parse()
+        .ok()
+        .filter(|_| runs);
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let since_boot = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
+    Ok(micros.map(|micros| Timestamp::now() - since_boot.saturating_sub(Duration::from_micros(micros))))
 }
 
 /// That systemd goes by units as they are on the disk: a restart that anybody asks for uses them. Nothing is said where it
@@ -164,7 +189,7 @@ impl Running {
         }
         let told = tool::must(
             "systemctl",
-            &["show", "--property=ActiveState,MainPID", self.unit],
+            &["show", "--property=LoadState,ActiveState,MainPID", self.unit],
         )?;
         let property = |name: &str| {
             let of = told.out.lines().filter_map(|line| line.split_once('='));
@@ -172,6 +197,9 @@ impl Running {
                 .find(|(key, _)| *key == name)
                 .map_or("", |(_, value)| value)
         };
+        if property("LoadState") == "masked" {
+            return Ok(Found::LeftOut("it is masked".into()));
+        }
         if property("ActiveState") != "active" {
             return Ok(Found::ToDo(Verb::Start, String::new()));
         }

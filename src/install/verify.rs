@@ -6,6 +6,7 @@
 use std::ffi::OsStr;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -13,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use super::account::Account;
 use super::key_file;
 use super::open_folder::OpenFolder;
+use super::remove_tree::remove_tree;
 use super::server::Server;
 use super::sshd::{InForce, ORIGINS};
 use super::tool;
@@ -24,6 +26,8 @@ use crate::ssh::{AuthorizedKeys, ForcedCommand, PublicKey};
 const NAME: &str = "deployer-verify";
 /// The app that it is for, which is not there.
 const NO_APP: &str = "deployer-verify";
+/// Where it is meanwhile.
+const FOLDER: &str = "/run/deployer-verify";
 /// How long the key is good for, as date(1) takes it: longer than a login, which is given up after 10 s, and the time that
 /// two other writers may hold the file of keys.
 const EXPIRES: &str = "+60 seconds";
@@ -42,15 +46,40 @@ pub fn verify(server: &Server) -> Result<SocketAddr> {
     TcpStream::connect_timeout(&at, CONNECT).with_context(|| {
         format!("no sshd answers at {at}: `systemctl start ssh`, then `deployer install --verify`")
     })?;
-    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let path = folder.path().join("key");
-    let path = path.to_str().context("the temporary folder is not UTF-8")?;
-    tool::must("ssh-keygen", &["-q", "-t", kind(&rules), "-N", "", "-f", path])?;
+    let folder = KeyFolder::make()?;
+    let path = format!("{FOLDER}/key");
+    tool::must("ssh-keygen", &["-q", "-t", kind(&rules), "-N", "", "-f", &path])?;
     let public = std::fs::read(format!("{path}.pub")).context("cannot read the new key")?;
     let added = Added::add(server, &public)?;
-    let said = log_in(server, at, path);
+    let said = log_in(server, at, &path);
     added.remove()?;
+    drop(folder);
     said.map(|()| at)
+}
+
+/// The folder of the key: always the same one, so that the next time takes what one that was killed has left.
+struct KeyFolder;
+
+impl KeyFolder {
+    fn make() -> Result<Self> {
+        Self::remove()?;
+        let (above, name) = OpenFolder::make_way(Path::new(FOLDER))?;
+        above.make_folder(name, 0o700, None)?;
+        Ok(Self)
+    }
+
+    fn remove() -> Result<()> {
+        match OpenFolder::above(Path::new(FOLDER))? {
+            Some((above, name)) => remove_tree(&above, name),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for KeyFolder {
+    fn drop(&mut self) {
+        let _ = Self::remove();
+    }
 }
 
 /// Of all addresses at which sshd listens, one that can be reached from here.

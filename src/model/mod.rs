@@ -28,7 +28,7 @@ pub use service_settings::{BuildSettings, Probe, ProbeKind, Restart, RunSettings
 pub use settings::{
     AppSettings, Builder, Credentials, EngineSettings, Gate, LoginSettings, Program, ProgramSettings,
     Promote, ProxyKind, ProxySettings, RegistrySettings, Settings, SlotPorts, SshSettings, Standby,
-    is_loopback_registry,
+    is_loopback_registry, loopback_registry_port,
 };
 pub use slot::{Lane, Slot, SlotName};
 pub use source::{Intent, Promotion, Source};

@@ -108,7 +108,8 @@ pub struct RegistrySettings {
     pub plain_http: bool,
     /// How long a push or a pull may make no progress.
     pub transfer_timeout: Duration,
-    /// The command that frees what no image in it needs any more; absent: nothing does.
+    /// The command that frees what no image in it needs any more. Absent: what `deployer install` made for a registry on
+    /// this host, where it did; empty: nothing is to free it.
     pub collect: Option<Vec<String>>,
 }
 
@@ -120,6 +121,12 @@ pub fn is_loopback_registry(address: &str) -> bool {
         None => address.split(':').next().unwrap_or_default(),
     };
     host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+/// The port of a registry on this machine; none where it is on another one.
+pub fn loopback_registry_port(address: &str) -> Option<u16> {
+    let behind = address.rsplit_once(':').filter(|_| !address.ends_with(']'));
+    is_loopback_registry(address).then(|| behind.map_or(Some(80), |(_, port)| port.parse().ok()))?
 }
 
 impl RegistrySettings {
@@ -476,6 +483,15 @@ mod tests {
             "",
         ] {
             assert!(!is_loopback_registry(address), "{address}");
+        }
+        for (address, port) in [
+            ("localhost:5000", Some(5000)),
+            ("[::1]:5000", Some(5000)),
+            ("[::1]", Some(80)),
+            ("localhost", Some(80)),
+            ("registry:5000", None),
+        ] {
+            assert_eq!(loopback_registry_port(address), port, "{address}");
         }
     }
 }

@@ -18,7 +18,7 @@ pub struct ClosedPort {
 /// A route is durable and in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
-    /// The token for [`Proxy::check`](super::Proxy::check).
+    /// The token for [`Backend::check`](super::Backend::check).
     pub check: String,
     /// Slot ports of the route that could not be opened. They are tried again, and nothing else waits for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -235,6 +235,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_reference_lists_every_claim_and_no_other() {
+        let page = crate::reference::read("fields.md");
+        let list = page
+            .split("\n\n")
+            .find(|paragraph| paragraph.starts_with("Claims are "));
+        let listed = list.expect("a paragraph").split('`').skip(1).step_by(2);
+        let mut listed: Vec<String> = listed.map(str::to_ascii_lowercase).collect();
+        let mut known: Vec<&str> = PREFIXES.into_iter().chain(CLAIMS).collect();
+        listed.sort();
+        known.sort();
+        assert_eq!(listed, known, "docs/reference/fields.md");
+    }
+
+    #[test]
     fn the_names_stand_in_the_order_in_which_they_are_looked_up() {
         assert!(CLAIMS.is_sorted_by_key(|name| (name.len(), *name)));
         for name in CLAIMS.iter().chain(&PREFIXED) {

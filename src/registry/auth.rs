@@ -1,4 +1,4 @@
-//! Who we are to the registry: the password's file, and what a registry that wants to know asks for.
+//! Authentication at the registry: the password's file, and the registry's challenge.
 
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -74,7 +74,7 @@ fn password(path: &Path) -> Result<String, RegistryError> {
     let mut bytes = Vec::new();
     let read = file.take(SECRET_MAX as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|e| unread(e.to_string()))?;
-    // A mark is no part of a password, and yet no program that reads one from a file leaves it out.
+    // The mark is not part of the password, but every program that reads the file would send it.
     if bytes.starts_with(BYTE_ORDER_MARK) {
         return Err(unread(
             "it begins with a byte order mark (U+FEFF): save it as UTF-8 without one".into(),

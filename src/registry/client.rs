@@ -1,4 +1,4 @@
-//! The registry as deployer asks it.
+//! The client of the registry's API.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,9 +6,10 @@ use std::time::Duration;
 use reqwest::header::HeaderValue;
 use reqwest::{Method, Url};
 
+use super::answer::Answer;
 use super::auth::{self, Challenge};
 use super::error::RegistryError;
-use super::transport::{Answer, Transport};
+use super::transport::Transport;
 use crate::ground::failpoint;
 use crate::model::{Digest, RegistrySettings, escaped};
 
@@ -186,7 +187,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Asks, and asks again what may pass.
+    /// Sends a request, and retries after an error that may pass.
     async fn ask(&self, method: Method, url: Url, accept: &'static str) -> Result<Answer, RegistryError> {
         let mut asked = 1;
         loop {
@@ -198,7 +199,7 @@ impl Registry {
         }
     }
 
-    /// Asks, and says who we are when the registry wants to know. An answer of 5xx or 429 is an error.
+    /// Sends a request, and authenticates when the registry challenges it. An answer of 5xx or 429 is an error.
     async fn ask_once(
         &self,
         method: Method,

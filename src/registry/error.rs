@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
-use super::transport::Answer;
+use super::answer::Answer;
 use crate::model::escaped;
 
 /// Why the registry did not do what it was asked. Text that came from it is printable and cut to 300 characters.

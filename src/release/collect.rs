@@ -4,14 +4,18 @@
 //! uses the registry, and the collection waits until it has that lock alone.
 
 use std::fs::File;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
 use super::context::Context;
-use super::say;
+use super::{registry_here, say};
+use crate::ground::failpoint;
 use crate::registry;
 
+/// Where `deployer install` puts what frees the disk of a registry on this host.
+const UNITS: &str = "/etc/systemd/system";
 /// How long a collection waits for releases that push or pull.
 const RELEASES_END: Duration = Duration::from_secs(10 * 60);
 /// How long a release waits for a collection: longer than one may take.
@@ -21,18 +25,13 @@ const ANSWERS: Duration = Duration::from_secs(60);
 /// The pause before the next look at the lock, or at the registry.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Runs the configured command while no release uses the registry, and waits until the registry answers again.
+/// Runs the command that frees the disk while no release uses the registry, and waits until the registry answers again.
 ///
 /// # Errors
-/// When no command is configured, releases use the registry all the while, the command fails, or the registry does not
+/// When there is no such command, releases use the registry all the while, the command fails, or the registry does not
 /// answer after it.
 pub async fn collect(context: &Context, told: &mut (dyn FnMut(&str) + Send)) -> Result<()> {
-    let settings = &context.settings.registry;
-    let Some(command) = &settings.collect else {
-        bail!(
-            "`registry.collect` names no command that frees the registry's disk. Hint: docs/registry.md has one"
-        );
-    };
+    let command = command(context)?;
     let began = Instant::now();
     let mut waits = || told("waiting until no release pushes or pulls");
     let lock = await_lock(RELEASES_END, &mut waits, || {
@@ -45,18 +44,53 @@ pub async fn collect(context: &Context, told: &mut (dyn FnMut(&str) + Send)) -> 
             say::time(began.elapsed())
         );
     };
+    failpoint::at("collection.locked");
     let handed_on = lock
         .try_clone()
         .context("the registry's lock cannot be handed on")?;
-    let collected = registry::collect(command, handed_on).await;
+    let collected = registry::collect(&command, handed_on).await;
+    failpoint::at("collection.ended");
     // Also where the command failed: what it stopped may not have come back.
     let answered = answers(context).await;
+    if collected.is_ok() {
+        registry_here::measure(context, true).await;
+    }
     drop(lock);
     match (collected, answered) {
         (Ok(()), answered) => answered,
         (Err(failed), Ok(())) => bail!("{failed}. The registry answers"),
         (Err(failed), Err(silent)) => bail!("{failed}. {silent}"),
     }
+}
+
+/// The command that frees the disk: the configured one, or the one for what `deployer install` has made.
+fn command(context: &Context) -> Result<Vec<String>> {
+    let settings = &context.settings.registry;
+    if let Some(command) = &settings.collect {
+        if command.is_empty() {
+            bail!(
+                "`registry.collect = []` says that nothing is to free the registry's disk. Hint: docs/guides/registry.md"
+            );
+        }
+        return Ok(command.clone());
+    }
+    let Ok(unit) = std::fs::read_to_string(Path::new(UNITS).join(registry::COLLECT_UNIT)) else {
+        bail!(
+            "nothing is known that frees the disk of the registry {}: `deployer install`, as root, makes it for a registry on \
+             this host, and `registry.collect` names the command for any other. Hint: docs/guides/registry.md",
+            settings.address
+        );
+    };
+    let is_of =
+        |line: &str| line.starts_with("Description=") && line.ends_with(&format!(" {}", settings.address));
+    if !unit.lines().any(is_of) {
+        bail!(
+            "{} was made for another registry than {}: `deployer install`, as root, makes it anew",
+            registry::COLLECT_UNIT,
+            settings.address
+        );
+    }
+    Ok(registry::usual_command())
 }
 
 /// Keeps the registry from being collected until the result is dropped; waits while it is, which `told` hears.

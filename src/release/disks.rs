@@ -2,18 +2,17 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::context::Context;
-use super::say;
-use crate::model::is_loopback_registry;
+use super::{registry_here, say};
 
 /// A disk is nearly full when less than this is free, or less than a twentieth of it where that is smaller still: an image
 /// of ordinary size, twice.
 const ROOM: u64 = 2 << 30;
 
-/// Where Docker keeps images, and where Debian's registry does.
-const DOCKER: &str = "/var/lib/docker";
-const REGISTRY: &str = "/var/lib/docker-registry";
+/// How long the Engine may take to say where it keeps images.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// What is free of a disk.
 #[derive(Debug, Clone, Copy)]
@@ -24,16 +23,13 @@ pub struct Room {
     pub files: (u64, u64),
 }
 
-/// The disks of the state folder, of Docker and of a local registry that are full, or nearly so: a sentence each, and one
-/// for each disk. It costs a system call or two each.
-pub(super) fn problems(context: &Context) -> Vec<String> {
-    let settings = &context.settings;
-    let is_here = settings.engine.host.starts_with("unix://");
-    let has_registry = is_loopback_registry(&settings.registry.address);
+/// The disks of the state folder, of Docker and of a registry on this host that are full, or nearly so: a sentence each, and
+/// one for each disk. It costs a call of the Engine's, and a system call or two each.
+pub async fn problems(context: &Context) -> Vec<String> {
     let places = [
-        ("the state folder", Some(settings.state.clone())),
-        ("Docker", is_here.then(|| PathBuf::from(DOCKER))),
-        ("the registry", has_registry.then(|| PathBuf::from(REGISTRY))),
+        ("the state folder", Some(context.settings.state.clone())),
+        ("Docker", data_root(context).await),
+        ("the registry", registry_here::storage(context)),
     ];
     let mut seen = Vec::new();
     let mut told = Vec::new();
@@ -47,6 +43,15 @@ pub(super) fn problems(context: &Context) -> Vec<String> {
         }
     }
     told
+}
+
+/// Where the Engine keeps images, where it is on this host.
+async fn data_root(context: &Context) -> Option<PathBuf> {
+    if !context.settings.engine.host.starts_with("unix://") {
+        return None;
+    }
+    let asked = async { context.engine().await.ok()?.data_root().await };
+    tokio::time::timeout(LOOK, asked).await.ok()?
 }
 
 fn device(path: &Path) -> Option<u64> {

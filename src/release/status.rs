@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use serde::Serialize;
 
 use super::context::{App, Context};
@@ -111,7 +111,7 @@ pub struct UnderWay {
 /// # Errors
 /// When the store cannot be read.
 pub async fn of(context: &Context, apps: &[AppName]) -> Result<Vec<AppStatus>> {
-    let visitors = what_visitors_see(context, apps).await;
+    let (visitors, disks) = join(what_visitors_see(context, apps), disks::problems(context)).await;
     let asked = Moment::now();
     let instances = instances(context).await;
     let (routes, out, closed, problems) = proxy_says(context).await;
@@ -123,7 +123,7 @@ pub async fn of(context: &Context, apps: &[AppName]) -> Result<Vec<AppStatus>> {
         out,
         closed,
         problems,
-        disks: disks::problems(context),
+        disks,
         differs: context.proxy.differs(),
     };
     apps.iter()

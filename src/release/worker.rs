@@ -8,6 +8,7 @@ use super::audit;
 use super::context::Context;
 use super::entry::{Entry, Facts, Outcome};
 use super::recover;
+use super::registry_here;
 use super::run::Run;
 use super::say;
 use super::turn::{self, Turn};
@@ -17,6 +18,9 @@ use crate::store::{Journal, Log, Moment, Record, ReleaseDir, WorkerLock};
 
 /// How long a build's context stays in the Engine's cache: longer than any build that may still use it.
 const CONTEXT_KEPT: Duration = Duration::from_secs(60 * 60);
+
+/// How long what no build uses stays in BuildKit's cache.
+const BUILDS_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Brings release `id` of `app` to its end. `lock` was taken by whoever received the release.
 ///
@@ -40,14 +44,17 @@ pub async fn work(context: &Context, app: &AppName, id: ReleaseId, lock: &Worker
     if record.builds() {
         tidy(context).await;
     }
+    registry_here::measure(context, false).await;
     failpoint::at("worker.ended");
     Ok(())
 }
 
-/// What nobody waits for: contexts of earlier builds leave the Engine's cache. Where it fails the next release does it.
+/// What nobody waits for: contexts and layers of earlier builds leave the Engine's cache. Where it fails the next release
+/// does it.
 async fn tidy(context: &Context) {
     if let Ok(engine) = context.engine().await {
         let _ = engine.forget_contexts(CONTEXT_KEPT).await;
+        let _ = engine.forget_builds(BUILDS_KEPT).await;
     }
 }
 

@@ -331,7 +331,7 @@ mod tests {
         assert_eq!(lines(&store), before + 2, "what was counted, and the one of now");
         // Where nothing can be counted, everything has its line.
         fs::remove_file(&path).unwrap();
-        fs::create_dir(path.with_extension("new")).unwrap();
+        fs::create_dir(&path).unwrap();
         let before = lines(&store);
         for second in 0..30 {
             store.write_or_count_action(&refused(second)).unwrap();

@@ -5,6 +5,7 @@
 //! audit.repeats               how many more of the same there were
 //! identity.json               which installation this is, and the Engine and network that its containers are on
 //! registry.lock               shared by what uses the registry, held alone while it is collected
+//! registry/size.json          what a registry on this host had on its disk
 //! apps/shop/app.json          what `app create` gave: address block and slot ports
 //! apps/shop/state.json        what runs in each slot, which one is live, the last flips
 //! apps/shop/lock              held by the one run that may change the app
@@ -32,6 +33,7 @@ mod log;
 mod moment;
 mod process;
 mod push;
+mod registry_size;
 mod release;
 mod state;
 mod sweep;
@@ -51,6 +53,7 @@ pub use log::{Log, LogReader, OUTPUT_MARK};
 pub use moment::Moment;
 pub use process::Process;
 pub use push::PushNote;
+pub use registry_size::{CollectedSize, RegistrySize};
 pub use release::{Gated, Numbers, Record, ReleaseDir};
 pub use state::{AppState, FLIPS_KEPT, Flip, Live, Meant, Running, RunningService};
 pub use watch::Watch;

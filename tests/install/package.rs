@@ -48,10 +48,14 @@ fn the_package_installs_upgrades_removes_and_purges() {
     for path in [
         "/usr/bin/deployer",
         "/usr/lib/systemd/system/deployer-proxy.service",
+        "/usr/lib/systemd/system/deployer-prune.timer",
         "/usr/share/man/man1/deployer-rollback.1.gz",
         "/usr/share/bash-completion/completions/deployer",
         "/usr/share/zsh/vendor-completions/_deployer",
         "/usr/share/fish/vendor_completions.d/deployer.fish",
+        "/usr/share/doc/deployer/README.md",
+        "/usr/share/doc/deployer/docs/start.md",
+        "/usr/share/doc/deployer/docs/guides/proxies/nginx/front.conf",
         "/etc/deployer/deployer.toml",
         "/etc/ssh/sshd_config.d/50-deployer.conf",
     ] {

@@ -151,6 +151,36 @@ fn haproxy_and_caddy_read_deployers_part_and_what_is_the_users_is_told() {
     );
 }
 
+/// Its unit looks at the slot ports first, also where deployer cannot.
+#[test]
+fn a_program_starts_whatever_becomes_of_the_look_at_its_ports() {
+    let root = Root::booted();
+    let unit = "/etc/systemd/system/nginx.service.d/deployer.conf";
+    wants(&root, "nginx");
+    install(&root);
+    let line = "ExecStartPre=-+/usr/bin/timeout --kill-after=1 10 /usr/local/bin/deployer proxy before-start nginx\n";
+    assert!(root.read(unit).contains(line), "{}", root.read(unit));
+    let start = || {
+        root.sh("systemctl restart nginx; systemctl show -p ExecStartPre nginx")
+            .good()
+    };
+    let said = start();
+    assert!(
+        said.contains("before-start nginx") && said.contains("status=0 ") || said.contains("status=0/"),
+        "{said}"
+    );
+    for broken in [
+        "echo nonsense >>/etc/deployer/deployer.toml",
+        "rm /usr/local/bin/deployer",
+    ] {
+        root.sh(broken).good();
+        start();
+    }
+    root.deployer(&["uninstall"]).good();
+    assert!(!exists(&root, "/etc/systemd/system/nginx.service.d"));
+    start();
+}
+
 #[test]
 fn a_program_that_is_not_there_is_told() {
     let root = Root::new();

@@ -14,6 +14,9 @@ use tempfile::TempDir;
 /// The program under test.
 pub(crate) const DEPLOYER: &str = env!("CARGO_BIN_EXE_deployer");
 
+/// The socket of the machine's Docker Engine.
+const ENGINE: &str = "/var/run/docker.sock";
+
 /// Seconds that a command in the root may take.
 const DEADLINE: &str = "120";
 
@@ -28,6 +31,14 @@ mount -t sysfs sysfs sys
 mount -t tmpfs -o mode=0755 tmpfs run
 mkdir run/upper run/old
 mount --bind "$1/upper" run/upper
+if [ -n "$2" ]; then
+  touch run/docker.sock
+  mount --bind "$2" run/docker.sock
+  # The layer below must not change under the layer above.
+  data=$(docker -H "unix://$2" info --format '{{.DockerRootDir}}')
+  mkdir -p ".$data"
+  mount -o bind,ro "$data" ".$data"
+fi
 mount -t tmpfs -o mode=0755 tmpfs dev
 for node in null zero full random urandom tty; do touch dev/$node; mount --bind /dev/$node dev/$node; done
 ln -s /proc/self/fd dev/fd
@@ -107,12 +118,29 @@ impl Root {
     /// A root without systemd, as in a container.
     #[track_caller]
     pub(crate) fn new() -> Self {
-        Self::make(WAIT, None)
+        Self::make(WAIT, None, "")
+    }
+
+    /// The same, with the machine's Docker Engine within reach. What that runs has the machine's network, not the root's.
+    #[track_caller]
+    pub(crate) fn with_engine() -> Self {
+        Self::make(WAIT, None, ENGINE)
     }
 
     /// A root that systemd was booted in, and runs.
     #[track_caller]
     pub(crate) fn booted() -> Self {
+        Self::boot("")
+    }
+
+    /// The same, with the machine's Docker Engine within reach.
+    #[track_caller]
+    pub(crate) fn booted_with_engine() -> Self {
+        Self::boot(ENGINE)
+    }
+
+    #[track_caller]
+    fn boot(engine: &str) -> Self {
         let groups = CGROUPS
             .map(Path::new)
             .into_iter()
@@ -121,6 +149,7 @@ impl Root {
         let root = Self::make(
             BOOT,
             Some(groups.join(format!("deployer-test-{}", std::process::id()))),
+            engine,
         );
         let state = root.run(&[
             "sh",
@@ -132,7 +161,7 @@ impl Root {
     }
 
     #[track_caller]
-    fn make(then: &str, group: Option<PathBuf>) -> Self {
+    fn make(then: &str, group: Option<PathBuf>, engine: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("deployer-root-").tempdir();
         let folder = folder.expect("a temporary folder");
         // The kernel ends all of it when this process is killed.
@@ -166,6 +195,7 @@ impl Root {
                 "sh",
             ])
             .arg(folder.path())
+            .arg(engine)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

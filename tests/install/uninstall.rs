@@ -10,7 +10,7 @@ const INSTALLED: &str = "/usr/local/bin/deployer";
 
 /// What is there now and was not `before`, but for what the users and groups are kept in, and for folders: those that
 /// this machine has, and the standard ones for completions and manuals.
-fn left(before: &BTreeMap<PathBuf, String>, now: &BTreeMap<PathBuf, String>) -> Vec<PathBuf> {
+pub(crate) fn left(before: &BTreeMap<PathBuf, String>, now: &BTreeMap<PathBuf, String>) -> Vec<PathBuf> {
     let users = [
         "passwd",
         "shadow",
@@ -151,7 +151,7 @@ fn install_with(root: &Root, kind: &str, folder: &str) {
 }
 
 /// What is left of everything but the data.
-fn left_but_data(root: &Root, before: &BTreeMap<PathBuf, String>) -> Vec<PathBuf> {
+pub(crate) fn left_but_data(root: &Root, before: &BTreeMap<PathBuf, String>) -> Vec<PathBuf> {
     let is_data = |path: &PathBuf| {
         [
             "/var/lib/deployer",

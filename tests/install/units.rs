@@ -11,11 +11,16 @@ fn systemd_finds_no_fault_with_the_units() {
     let root = Root::new();
     root.deployer(&["install"]).good();
 
-    for unit in ["deployer-proxy", "deployer-recover"] {
+    for unit in [
+        "deployer-proxy.service",
+        "deployer-recover.service",
+        "deployer-prune.service",
+        "deployer-prune.timer",
+    ] {
         let said = root.run(&[
             "systemd-analyze",
             "verify",
-            &format!("/etc/systemd/system/{unit}.service"),
+            &format!("/etc/systemd/system/{unit}"),
         ]);
         let about_us: Vec<&str> = said
             .err
@@ -169,45 +174,4 @@ fn the_recovery_after_a_boot_gets_as_far_as_the_engine() {
         said.contains("deployer: shop: the Docker Engine does not answer at"),
         "{said}"
     );
-}
-
-#[test]
-fn the_documents_unit_collects_the_registry_and_starts_it_again_also_after_a_failure() {
-    let root = Root::booted();
-    // As the README has Debian's registry set up.
-    root.sh(
-        "sed -i -e 's/addr: :5000/addr: 127.0.0.1:5000/' -e '/^auth:/,/path:/d' /etc/docker/registry/config.yml
-         cd /var/lib/docker-registry
-         install -d -o docker-registry docker docker/registry docker/registry/v2 docker/registry/v2/repositories docker/registry/v2/blobs
-         systemctl start docker-registry",
-    )
-    .good();
-    let unit = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/docs/docker-registry-collect.service"
-    );
-    root.run(&["cp", unit, "/etc/systemd/system/"]).good();
-    let pid = || {
-        root.sh("systemctl show --property MainPID docker-registry")
-            .good()
-    };
-    let is_up = |before: &str| {
-        let up = "until [ \"$(systemctl is-active docker-registry)\" = active ]; do sleep 0.05; done";
-        root.sh(up).good();
-        assert_ne!(pid(), before, "the registry was not stopped");
-    };
-
-    let before = pid();
-    root.sh("systemctl daemon-reload && systemctl start docker-registry-collect")
-        .good();
-    is_up(&before);
-
-    let before = pid();
-    root.sh("echo ': [' >/etc/docker/registry/broken.yml
-             mkdir /etc/systemd/system/docker-registry-collect.service.d
-             printf '[Service]\\nExecStart=\\nExecStart=/usr/bin/docker-registry garbage-collect /etc/docker/registry/broken.yml\\n' \
-             >/etc/systemd/system/docker-registry-collect.service.d/broken.conf
-             systemctl daemon-reload; ! systemctl start docker-registry-collect 2>/dev/null")
-        .good();
-    is_up(&before);
 }

@@ -1,4 +1,4 @@
-//! The jobs of docs/ci, by the words that a runner would run.
+//! The jobs of docs/guides/ci, by the words that a runner would run.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::support::{Repo, World};
 
 /// The one block of shell that a job has: the lines below the one that ends in `opens`, as far as they are indented.
 fn script(file: &str, opens: &str) -> String {
-    let path = format!("{}/docs/ci/{file}", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/docs/guides/ci/{file}", env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(path).expect("the example is read");
     let mut lines = text
         .lines()

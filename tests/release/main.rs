@@ -3,6 +3,7 @@
 mod audit;
 mod base_images;
 mod ci;
+mod collection;
 mod commands;
 mod crash;
 mod door;
@@ -19,6 +20,7 @@ mod history;
 mod hostile;
 mod identity;
 mod instances;
+mod json;
 mod kill;
 mod programs;
 mod prune;

@@ -206,6 +206,58 @@ fn images_of_a_former_registry_are_deleted_there_or_put_off() {
     assert_eq!(manifests(&world, "present").len(), 0, "release 3 too");
 }
 
+#[test]
+fn after_two_changes_of_registry_each_image_is_deleted_and_gone_back_to_where_it_is() {
+    let mut world = World::new("prune-twice");
+    let shop = world.app("shop", "keep = 5");
+    let repo = world.repo(&shop);
+    repo.write("whose", format!("twice {:?}", std::time::SystemTime::now()));
+    let addresses = [world.registry_address(), world.spare(), world.second_spare()];
+    let moves = |from: usize, to: usize| {
+        let line = |at: usize| format!("address = \"{}\"", addresses[at]);
+        world.reconfigure(&line(from), &line(to));
+    };
+    let releases = |versions: &[&str]| {
+        for version in versions {
+            repo.version(version);
+            repo.push("green").live();
+        }
+    };
+    releases(&["v1", "v2"]);
+    let second = world.start_registry_of("second", addresses[1], None);
+    moves(0, 1);
+    releases(&["v3", "v4"]);
+    let _third = world.start_registry_of("third", addresses[2], None);
+    moves(1, 2);
+    releases(&["v5"]);
+
+    // Without the first registry: the image is on the host, and its name says where it is from.
+    second.kill();
+    world.stop_registry();
+    world.deployer(&["rollback", "green", "--to", "2"]).good();
+    assert_eq!(world.version(), "v2");
+    let first = format!("{}/shop@sha256:", addresses[0]);
+    let log = world.deployer(&["log", "6"]).good();
+    assert!(log.contains(&first), "{log}");
+    let runs = world.containers()[0].inspect("{{.Config.Image}}");
+    assert!(runs.starts_with(&first), "{runs}");
+
+    // Each goes where it is; what the second one has waits for that.
+    world.start_registry();
+    world.reconfigure("keep = 5", "keep = 0");
+    let said = world.json(&["prune"]);
+    assert_eq!(put_off_and_pruned(&said), (vec![3, 4], vec![1, 2, 5]), "{said}");
+    let put_off = &said["pruned"]["shop"]["put_off"];
+    assert_eq!(put_off[0]["registry"], addresses[1].to_string(), "{said}");
+    let left = |world: &World| ["registry", "second", "third"].map(|data| manifests(world, data).len());
+    assert_eq!(left(&world), [1, 2, 0], "what runs is in the first one");
+    let _second = world.start_registry_of("second", addresses[1], None);
+    let said = world.json(&["prune"]);
+    assert_eq!(put_off_and_pruned(&said), (vec![], vec![3, 4]), "{said}");
+    assert_eq!(left(&world), [1, 0, 0]);
+    assert_eq!(world.version(), "v2");
+}
+
 /// The kilobytes of the registry's data.
 fn size(world: &World) -> u64 {
     let said = run(Command::new("du").arg("-sk").arg(world.path("registry")), &[]).good();
@@ -229,32 +281,35 @@ fn collecting_frees_the_registrys_disk_while_no_release_uses_it() {
         repo.version(version);
         repo.push("green").live();
     }
+    // Counted when the release had ended, where nobody waited for it.
+    let told = |world: &World| {
+        let size = world.json(&["status"])["registry"].clone();
+        (size["bytes"].as_u64().map(|bytes| bytes >> 10), size)
+    };
     let before = size(&world);
+    wait_for("the registry's size to be told", DEADLINE, || {
+        (told(&world).0 == Some(before)).then_some(())
+    });
+    let (_, status) = told(&world);
+    assert_eq!(
+        status["storage"],
+        world.path("registry").to_str().unwrap(),
+        "{status}"
+    );
+    assert_eq!(status["collected"], serde_json::Value::Null, "{status}");
     let unconfigured = world.deployer(&["prune", "--registry"]);
     assert!(
-        unconfigured.code == Some(1) && unconfigured.stderr.contains("docs/registry.md"),
+        unconfigured.code == Some(1) && unconfigured.stderr.contains("docs/guides/registry.md"),
         "{}",
         unconfigured.stderr
     );
 
     // The command stops the registry, collects, and starts it again: here by the hand of the test.
-    let at = |name: &str| world.path(name);
-    let script = format!(
-        "touch {stop:?}; while [ ! -e {stopped:?} ]; do sleep 0.02; done; docker-registry garbage-collect {config:?} && \
-         touch {start:?}",
-        stop = at("stop"),
-        stopped = at("stopped"),
-        config = at("registry.yml"),
-        start = at("start"),
-    );
-    let collect = format!("[registry]\ncollect = [\"sh\", \"-c\", {script:?}]\n");
-    world.reconfigure("[registry]\n", &collect);
+    world.configure_collection();
     let mut collecting = world.command();
     collecting.args(["prune", "--registry"]).stdout(Stdio::null());
     let mut collecting = collecting.spawn().expect("deployer starts");
-    wait_for("the command to begin", DEADLINE, || {
-        at("stop").exists().then_some(())
-    });
+    world.await_collection();
     let mut releasing = world.command();
     releasing.args(["redeploy", "green"]).stdout(Stdio::null());
     let mut releasing = releasing.spawn().expect("deployer starts");
@@ -264,11 +319,7 @@ fn collecting_frees_the_registrys_disk_while_no_release_uses_it() {
     });
     let under_way = world.json(&["status"])["apps"][0]["under_way"][0].clone();
     assert_eq!(under_way["step"], "push", "{under_way}");
-    world.stop_registry();
-    File::create(world.path("stopped")).unwrap();
-    wait_for("the command to collect", DEADLINE, || {
-        world.path("start").exists().then_some(())
-    });
+    world.let_collect();
     assert!(
         releasing.try_wait().unwrap().is_none(),
         "the release did not wait"
@@ -279,5 +330,14 @@ fn collecting_frees_the_registrys_disk_while_no_release_uses_it() {
 
     let after = size(&world);
     assert!(after + 1900 < before, "{before} kB before, {after} kB after");
+    let (_, status) = told(&world);
+    let collected = status["collected"]["bytes"].as_u64().expect("it was collected") >> 10;
+    assert!(collected + 1900 < before, "{status}");
+    let line = format!("registry {}: ", world.registry_address());
+    let text = world.deployer(&["status"]).good();
+    assert!(
+        text.contains(&line) && text.contains(" when it was collected on "),
+        "{text}"
+    );
     assert_eq!(world.version(), "v3");
 }

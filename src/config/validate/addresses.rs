@@ -4,8 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::model::{DOCKER_HUB, Network, Subnet, is_docker_hub};
 
-use super::super::fault::quoted;
-use super::super::units::Refusal;
+use super::super::refusal::{Refusal, quoted};
 use super::words::{Checked, engine_name, host_path, parse_port, refusal, refuse};
 
 pub(super) fn engine_host(value: &str) -> Checked<String> {

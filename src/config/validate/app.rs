@@ -3,13 +3,17 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
+use toml::Spanned;
+
 use crate::model::{
     AppSettings, BuildSettings, Probe, ProbeKind, RunSettings, ServiceName, ServiceSettings, SlotPorts,
 };
 
 use super::super::file::{self, App, Named, Secret};
-use super::super::units::{Refusal, duration, duration_above_zero, size};
-use super::{Check, Spanned, addresses, words};
+use super::super::refusal::Refusal;
+use super::super::units::{duration, duration_above_zero, size};
+use super::check::Check;
+use super::{addresses, words};
 
 /// The app's settings; where a value was refused, its default stands in for it.
 pub(super) fn settings(check: &mut Check<'_>, from: &App) -> AppSettings {

@@ -2,12 +2,11 @@
 
 mod addresses;
 mod app;
+mod check;
 mod proxy;
 mod shared;
 mod words;
 
-use std::borrow::Borrow;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
@@ -18,18 +17,17 @@ use crate::model::{
 
 use super::defaults;
 use super::fault::Finding;
-use super::file::{Engine, Field, File, Login, Registry, Ssh};
-use super::units::{Refusal, duration_above_zero};
+use super::file::{Engine, File, Login, Registry, Ssh};
+use super::refusal::Refusal;
+use super::units::duration_above_zero;
+use check::Check;
 
 /// The settings that `file` gives; relative paths start at `folder`.
 ///
 /// # Errors
 /// Every fault that was found, in no certain order.
 pub(super) fn settings(folder: &Path, file: &File) -> Result<Settings, Vec<Finding>> {
-    let mut check = Check {
-        folder,
-        findings: Vec::new(),
-    };
+    let mut check = Check::new(folder);
     let mut settings = defaults::settings();
     check.path(&mut settings.state, &file.state);
     engine(&mut check, &mut settings.engine, &file.engine);
@@ -51,11 +49,7 @@ pub(super) fn settings(folder: &Path, file: &File) -> Result<Settings, Vec<Findi
     }
     shared::ports(&mut check, &settings.proxy, file);
     shared::hosts(&mut check, file);
-    if check.findings.is_empty() {
-        Ok(settings)
-    } else {
-        Err(check.findings)
-    }
+    check.finish(settings)
 }
 
 fn engine(check: &mut Check<'_>, to: &mut EngineSettings, from: &Engine) {
@@ -88,8 +82,9 @@ fn registry(check: &mut Check<'_>, to: &mut RegistrySettings, from: &Registry) {
         &from.transfer_timeout,
         duration_above_zero,
     );
+    // An empty one: nothing is to be run.
     check.set_some(&mut to.collect, &from.collect, |words: &Vec<String>| {
-        proxy::command(words)
+        words.iter().map(|word| words::one_line(word)).collect()
     });
 }
 
@@ -115,71 +110,6 @@ fn ssh(check: &mut Check<'_>, to: &mut SshSettings, from: &Ssh) {
     let mut authorized_keys = PathBuf::new();
     check.path(&mut authorized_keys, &from.authorized_keys);
     to.authorized_keys = from.authorized_keys.as_ref().map(|_| authorized_keys);
-}
-
-/// What the checks need to know, and what they found.
-struct Check<'a> {
-    folder: &'a Path,
-    findings: Vec<Finding>,
-}
-
-impl Check<'_> {
-    fn refuse<T>(&mut self, at: &Spanned<T>, refusal: Refusal) {
-        self.refuse_span(at.span(), refusal);
-    }
-
-    fn refuse_span(&mut self, span: Range<usize>, refusal: Refusal) {
-        self.findings.push(Finding { span, refusal });
-    }
-
-    /// What `read` makes of the value; a refusal is a fault at its place.
-    fn read<T, B, R>(&mut self, from: &Spanned<T>, read: impl FnOnce(&B) -> Result<R, Refusal>) -> Option<R>
-    where
-        T: Borrow<B>,
-        B: ?Sized,
-    {
-        read(from.get_ref().borrow())
-            .map_err(|refusal| self.refuse(from, refusal))
-            .ok()
-    }
-
-    /// Puts what `read` makes of the value in place of the default, where the key is there.
-    fn set<T, B, R>(&mut self, to: &mut R, from: &Field<T>, read: impl FnOnce(&B) -> Result<R, Refusal>)
-    where
-        T: Borrow<B>,
-        B: ?Sized,
-    {
-        if let Some(value) = from.as_ref().and_then(|from| self.read(from, read)) {
-            *to = value;
-        }
-    }
-
-    /// As `set`, where the default is nothing.
-    fn set_some<T, B, R>(
-        &mut self,
-        to: &mut Option<R>,
-        from: &Field<T>,
-        read: impl FnOnce(&B) -> Result<R, Refusal>,
-    ) where
-        T: Borrow<B>,
-        B: ?Sized,
-    {
-        self.set(to, from, |value: &B| read(value).map(Some));
-    }
-
-    /// A path on the server; a relative one starts at the file's folder.
-    fn path(&mut self, to: &mut PathBuf, from: &Field<String>) {
-        let folder = self.folder.to_path_buf();
-        self.set(to, from, |text: &str| {
-            words::host_path(text).map(|text| folder.join(text))
-        });
-    }
-}
-
-impl From<crate::model::ParseError> for Refusal {
-    fn from(error: crate::model::ParseError) -> Self {
-        Refusal::new(error.to_string())
-    }
 }
 
 #[cfg(test)]

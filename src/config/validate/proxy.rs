@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use crate::model::{Program, ProgramSettings, ProxyKind, ProxySettings, Settings};
 
 use super::super::file::{Field, Proxy};
-use super::super::units::{Refusal, duration_above_zero};
-use super::{Check, addresses, words};
+use super::super::refusal::Refusal;
+use super::super::units::duration_above_zero;
+use super::check::Check;
+use super::{addresses, words};
 
-/// `[proxy]`: who serves the public port, where, and with which patience.
+/// `[proxy]`: which program serves the public port, its addresses and its timeouts.
 pub(super) fn settings(check: &mut Check<'_>, settings: &mut Settings, from: &Proxy) {
     let state = settings.state.clone();
     let to = &mut settings.proxy;

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use toml::Spanned;
+
 use crate::model::{DOCKER_HUB, ProxySettings, RegistrySettings, is_docker_hub};
 
-use super::super::fault::quoted;
 use super::super::file::{App, File};
-use super::super::units::Refusal;
-use super::{Check, Spanned};
+use super::super::refusal::{Refusal, quoted};
+use super::check::Check;
 
 /// Refuses a port that two listeners claim. The addresses do not count, so that a change from one address to
 /// every address cannot make a good file bad.

@@ -4,8 +4,8 @@ use crate::model::{
     Builder, Gate, INSTANCES_MAX, ProbeKind, Program, Promote, Restart, Standby, Volume, hidden, hidden_told,
 };
 
-use super::super::fault::quoted;
-use super::super::units::{Refusal, size};
+use super::super::refusal::{Refusal, quoted};
+use super::super::units::size;
 
 /// The least memory that the Engine gives a container.
 const MEMORY_MIN: u64 = 6 << 20;
@@ -92,7 +92,7 @@ pub(super) fn one_line(value: &str) -> Checked<String> {
     Ok(value.to_owned())
 }
 
-/// A path on this host. What a shell, sshd or systemd would put in place of a part of it is refused: nobody does here.
+/// A path on this host. A part that a shell, sshd or systemd would expand is refused: nothing expands it here.
 pub(super) fn host_path(value: &str) -> Checked<String> {
     one_line(value)?;
     let Some(part) = would_be_expanded(value) else {
@@ -119,8 +119,7 @@ pub(super) fn host_path(value: &str) -> Checked<String> {
     .hint(format!("write the absolute path, {instead}")))
 }
 
-/// The first part of a path that a shell would put something else in place of, or that sshd and systemd would: `~`,
-/// `~shop`, `$HOME`, `${HOME}`, `%h`.
+/// The first part of a path that a shell, sshd or systemd would expand: `~`, `~shop`, `$HOME`, `${HOME}`, `%h`.
 fn would_be_expanded(path: &str) -> Option<&str> {
     let is_variable = |part: &str| {
         let named = part.split('$').skip(1);

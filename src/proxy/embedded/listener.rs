@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,7 @@ use rustix::net::{
 };
 use rustix::process::{Pid, getpid};
 
+use crate::ground::durable;
 use crate::proxy::holder;
 
 /// Connections that may wait to be accepted; the kernel caps it by net.core.somaxconn.
@@ -226,7 +227,10 @@ fn bind_path(path: &Path) -> io::Result<UnixListener> {
     if !matches!(listening_at(path)?, Listening::Nobody) {
         return Err(io::ErrorKind::AddrInUse.into());
     }
-    make_folder(path)?;
+    // The program in front must get through, whoever that runs as.
+    if let Some(folder) = path.parent() {
+        durable::make_folder(folder, 0o755)?;
+    }
     let mut new = path.as_os_str().to_owned();
     new.push(NEW);
     match fs::remove_file(&new) {
@@ -237,17 +241,6 @@ fn bind_path(path: &Path) -> io::Result<UnixListener> {
     fs::set_permissions(&new, fs::Permissions::from_mode(MODE))?;
     fs::rename(&new, path)?;
     Ok(socket)
-}
-
-/// Makes the folder of `path` where it is missing; the program in front must get through, whoever that runs as.
-fn make_folder(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(folder) if !folder.is_dir() => {
-            fs::DirBuilder::new().mode(0o755).create(folder)?;
-            fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Who listens at a path.

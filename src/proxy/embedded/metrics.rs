@@ -15,6 +15,24 @@ const BOUNDS: [u64; 14] = [
     1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 60_000,
 ];
 
+/// What is measured of the proxy as a whole.
+pub(super) struct Gauge {
+    name: &'static str,
+    help: &'static str,
+}
+
+/// See its help.
+pub(super) const CONNECTIONS: Gauge = Gauge {
+    name: "connections",
+    help: "Open connections of clients.",
+};
+
+/// See its help.
+pub(super) const DRAINING: Gauge = Gauge {
+    name: "draining",
+    help: "Drains that wait for requests to end.",
+};
+
 /// One app's counters: a shard per worker, so that no two threads write to one line of memory.
 #[derive(Debug)]
 pub(super) struct Counters {
@@ -78,9 +96,8 @@ pub(super) struct Shown<'a> {
     pub(super) out: [u64; 2],
 }
 
-/// The page in Prometheus' text format. `gauges` are no app's: name, help and
-/// value. `unrouted` are requests that belong to no app.
-pub(super) fn page(apps: &[Shown<'_>], gauges: &[(&str, &str, usize)], unrouted: u64) -> String {
+/// The page in Prometheus' text format. `gauges` are no app's, each with its value. `unrouted` are requests that belong to no app.
+pub(super) fn page(apps: &[Shown<'_>], gauges: &[(&Gauge, usize)], unrouted: u64) -> String {
     let mut to = String::with_capacity(4096);
     heading(
         &mut to,
@@ -174,7 +191,7 @@ pub(super) fn page(apps: &[Shown<'_>], gauges: &[(&str, &str, usize)], unrouted:
         "Requests that were no app's: unknown host, or refused.",
     );
     let _ = writeln!(to, "deployer_unrouted_total {unrouted}");
-    for (name, help, value) in gauges {
+    for (Gauge { name, help }, value) in gauges {
         heading(&mut to, name, "gauge", help);
         let _ = writeln!(to, "deployer_{name} {value}");
     }
@@ -217,4 +234,57 @@ fn histogram(to: &mut String, counters: &Counters, slot: Slot, labels: &str) {
         "{name}_sum{{{labels}}} {seconds}\n{name}_count{{{labels}}} {}",
         all.max(below)
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference::{check, row};
+
+    #[test]
+    fn the_reference_has_every_metric_with_its_labels() {
+        let counters = Counters::new(1);
+        let took = Duration::from_millis(3);
+        for slot in Slot::BOTH {
+            counters.count(0, slot, StatusCode::OK, took);
+        }
+        counters.faults.note(Slot::Blue, Unreadable::Closed);
+        let app = Shown {
+            app: "shop",
+            counters: &counters,
+            in_flight: [0, 0],
+            out: [0, 0],
+        };
+        let page = page(&[app], &[(&CONNECTIONS, 0), (&DRAINING, 0)], 0);
+
+        let mut made = row(["Metric", "Kind", "Labels", ""]) + &row(["---"; 4]);
+        for line in page.lines() {
+            let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' '))
+            else {
+                continue;
+            };
+            let kind = format!("# TYPE {name} ");
+            let kind = page
+                .lines()
+                .find_map(|line| line.strip_prefix(&kind))
+                .expect("a kind");
+            made += &row([&format!("`{name}`"), kind, &labels(&page, name), help]);
+        }
+        check("metrics.md", "metrics", &made);
+        let bounds = BOUNDS.map(|bound| (bound as f64 / 1e3).to_string()).join(", ");
+        check(
+            "metrics.md",
+            "buckets",
+            &format!("Upper bounds in seconds: {bounds}."),
+        );
+    }
+
+    /// The names of the labels of the metric's first line.
+    fn labels(page: &str, name: &str) -> String {
+        let mut lines = page.lines().filter(|line| line.starts_with(name));
+        let (_, rest) = lines.next().expect("a line").split_once('{').unwrap_or_default();
+        let names = rest.split(',').filter_map(|label| label.split_once('='));
+        let names: Vec<String> = names.map(|(name, _)| format!("`{name}`")).collect();
+        names.join(", ")
+    }
 }

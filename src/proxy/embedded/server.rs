@@ -17,6 +17,7 @@ use super::connection::Plane;
 use super::control::{DoorChange, DoorSet, ProxyInfo};
 use super::listen::{Doors, Inherited, Prepared};
 use super::listener::{Listener, Place};
+use super::metrics;
 use super::succession::Predecessor;
 use super::table::Door;
 use crate::ground::failpoint;
@@ -167,16 +168,8 @@ impl Server {
     /// The page of metrics.
     pub(super) fn metrics(&self) -> String {
         self.plane.switch.metrics(&[
-            (
-                "connections",
-                "Open connections of clients.",
-                self.plane.connections(),
-            ),
-            (
-                "draining",
-                "Drains that wait for requests to end.",
-                self.draining.load(SeqCst),
-            ),
+            (&metrics::CONNECTIONS, self.plane.connections()),
+            (&metrics::DRAINING, self.draining.load(SeqCst)),
         ])
     }
 

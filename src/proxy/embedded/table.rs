@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
-use super::metrics::{Counters, Shown};
+use super::metrics::{Counters, Gauge, Shown};
 use super::pulse::OwnLimits;
 use super::upstream::{InFlight, Instance, Out, Seat, Whole, lock};
 use crate::model::{AppName, ReleaseId, Slot};
@@ -244,8 +244,8 @@ impl Switch {
         known.upstreams.values().for_each(|whole| whole.sweep(now));
     }
 
-    /// The page of metrics, with `gauges` that are no app's: name, help and value.
-    pub(super) fn metrics(&self, gauges: &[(&str, &str, usize)]) -> String {
+    /// The page of metrics, with `gauges` that are no app's, and their values.
+    pub(super) fn metrics(&self, gauges: &[(&Gauge, usize)]) -> String {
         let known = lock(&self.known);
         let shown: Vec<Shown<'_>> = known
             .counters

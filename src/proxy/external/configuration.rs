@@ -310,7 +310,8 @@ impl Configuration<'_> {
         }
     }
 
-    fn write(&self, text: &str) -> Result<(), ProxyError> {
+    /// Puts `text` into its place, unchecked.
+    pub(super) fn write(&self, text: &str) -> Result<(), ProxyError> {
         let folder = self.file.parent().unwrap_or(Path::new("/"));
         durable::make_folder(folder, 0o755).map_err(|error| self.failed("written", &error))?;
         // Of a deployer that was killed while the program was tried without.

@@ -8,6 +8,7 @@
 //! Addresses are planned, so all four lanes of an app (two slots, two lanes each) stand in the configuration before
 //! anything runs there. What a flip changes is which of them is chosen.
 
+mod before_start;
 mod caddy;
 mod command;
 mod configuration;

@@ -28,12 +28,10 @@ pub(in crate::release) async fn pull(work: &mut Work<'_>) -> Done {
             missing.push(image);
         }
     }
+    let all: Vec<String> = images.values().map(ToString::to_string).collect();
     let what = match missing.is_empty() {
-        true => "on this host already".to_owned(),
-        false => {
-            let pulled: Vec<String> = missing.iter().map(ToString::to_string).collect();
-            pulled.join(", ")
-        }
+        true => format!("{}, on this host already", all.join(", ")),
+        false => all.join(", "),
     };
     // The Engine that has built an image has it: nothing of it waits for the pull but that it is started.
     let (context, attempt) = (work.context, &work.attempt);

@@ -5,8 +5,9 @@ use std::io::{Seek, Write};
 use std::process::Command;
 
 use crate::failures::{fails, live};
-use crate::support::World;
+use crate::support::engine::OwnEngine;
 use crate::support::process::{Tmpfs, run};
+use crate::support::{Options, World};
 
 #[test]
 fn full_disk_under_the_worktree() {
@@ -121,4 +122,45 @@ fn disk_that_runs_full_at_any_write_drops_nothing_and_tears_nothing() {
     let outcome = traffic.stop();
     assert_eq!(outcome.failures(), 0, "{outcome}");
     world.stop_proxy();
+}
+
+/// A full disk at `folder`, whatever was in it.
+#[track_caller]
+fn full(folder: &std::path::Path) -> Tmpfs {
+    let disk = Tmpfs::mount(folder, "64k");
+    let mut filler = File::create(folder.join("filler")).unwrap();
+    while filler.write_all(&[7; PAGE]).is_ok() {}
+    disk
+}
+
+#[test]
+fn full_disks_of_the_engine_and_the_registry_are_told_wherever_they_keep_images() {
+    let options = Options {
+        own_engine: Some(OwnEngine::default()),
+        ..Options::default()
+    };
+    let mut world = World::with("disks-told", options);
+    world.app("shop", "");
+    let images = world.engine().folder().join("data");
+    let registry = world.path("registry");
+    fs::create_dir_all(&registry).unwrap();
+    let told = |world: &World| {
+        let status = world.json(&["status"])["apps"][0]["problems"].to_string();
+        let check = world.deployer(&["config", "check"]).good();
+        [status, check]
+    };
+    for said in told(&world) {
+        assert!(!said.contains("the disk of "), "{said}");
+    }
+
+    let disks = [full(&images), full(&registry)];
+
+    for said in told(&world) {
+        for (whose, path) in [("Docker", &images), ("the registry", &registry)] {
+            let full = format!("the disk of {whose} is full: ");
+            let remedy = format!("`df -h {}`", path.display());
+            assert!(said.contains(&full) && said.contains(&remedy), "{said}");
+        }
+    }
+    drop(disks);
 }

@@ -1,5 +1,5 @@
 //! What a user has in front of an app (TLS, redirects, logins, limits, another site) stops no release, rollback and
-//! promotion, and is told. The examples of docs/proxies/ stand here word by word, but for ports and files.
+//! promotion, and is told. The examples of docs/guides/proxies/ stand here word by word, but for ports and files.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -39,7 +39,7 @@ impl Shop {
         }
         let options = Options {
             kind,
-            // As docs/proxies/haproxy/shop.cfg wants it: a frontend of the user's own tells of https.
+            // As docs/guides/proxies/haproxy/shop.cfg wants it: a frontend of the user's own tells of https.
             proxy: "trusted = [\"127.0.0.1\"]".to_owned(),
             ..Options::default()
         };
@@ -67,9 +67,9 @@ impl Shop {
         self.world.spare()
     }
 
-    /// An example of docs/proxies/, with this world's ports and files; `http` is its port 80.
+    /// An example of docs/guides/proxies/, with this world's ports and files; `http` is its port 80.
     fn example(&self, file: &str, http: SocketAddr) -> String {
-        let path = format!("{}/docs/proxies/{file}", env!("CARGO_MANIFEST_DIR"));
+        let path = format!("{}/docs/guides/proxies/{file}", env!("CARGO_MANIFEST_DIR"));
         let text = fs::read_to_string(path).expect("an example");
         let (tls, public, folder) = (self.tls(), self.world.public(), self.world.path("tls"));
         text.replace("listen 443", &format!("listen {tls}"))

@@ -11,6 +11,7 @@
 //! At its end it prints one table in Markdown.
 
 mod flips;
+mod growth;
 mod restarts;
 mod shop;
 mod table;

@@ -15,6 +15,7 @@
 //! is printed.
 
 pub(crate) mod clock;
+mod collection;
 mod config;
 pub(crate) mod docker;
 pub(crate) mod engine;

@@ -2,13 +2,15 @@
 
 use std::io::Write as _;
 
+use super::fields::{put, put_number};
+use super::malformed::Malformed;
 use super::trailers::Trailers;
 
 /// Longest line with a chunk's size, in bytes, extensions included.
-const SIZE_LINE_MAX: usize = 1 << 10;
+pub(super) const SIZE_LINE_MAX: usize = 1 << 10;
 
 /// Most bytes of trailers.
-const TRAILERS_MAX: usize = 8 << 10;
+pub(super) const TRAILERS_MAX: usize = 8 << 10;
 
 /// A body that is followed to its end.
 #[derive(Debug)]
@@ -43,10 +45,6 @@ pub(in crate::proxy::embedded) struct Decoded {
     pub(in crate::proxy::embedded) content: usize,
     pub(in crate::proxy::embedded) rest: usize,
 }
-
-/// Bytes that are no body of the kind that was announced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::proxy::embedded) struct Malformed;
 
 impl Body {
     pub(in crate::proxy::embedded) fn none() -> Self {
@@ -100,6 +98,17 @@ impl Body {
     /// Whether it ends with the connection.
     pub(in crate::proxy::embedded) fn is_to_the_end(&self) -> bool {
         self.state == State::ToTheEnd
+    }
+
+    /// Writes how it is framed where it goes on as it came.
+    pub(super) fn put_framing(&self, head: &mut Vec<u8>) {
+        if let Some(length) = self.length() {
+            head.extend_from_slice(b"content-length: ");
+            put_number(head, length);
+            head.extend_from_slice(b"\r\n");
+        } else {
+            put(head, "transfer-encoding", b"chunked");
+        }
     }
 
     /// Follows the body through `raw`, and moves the content of several chunks together. What is neither skipped,

@@ -6,7 +6,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 
-use super::body::Body;
 use super::{CHECK, RELEASE};
 use crate::proxy::claims::{Likeness, claim, likeness};
 
@@ -321,17 +320,6 @@ pub(super) fn put_number(head: &mut Vec<u8>, number: u64) {
         }
     }
     head.extend_from_slice(&digits[at..]);
-}
-
-/// Writes how a body is framed that goes on as it came.
-pub(super) fn put_framing(head: &mut Vec<u8>, body: &Body) {
-    if let Some(length) = body.length() {
-        head.extend_from_slice(b"content-length: ");
-        put_number(head, length);
-        head.extend_from_slice(b"\r\n");
-    } else {
-        put(head, "transfer-encoding", b"chunked");
-    }
 }
 
 /// Now, as the field Date has it.

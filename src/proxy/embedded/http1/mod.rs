@@ -8,15 +8,17 @@ mod answer;
 mod body;
 mod fault;
 mod fields;
+mod malformed;
 mod request;
 mod sender;
 mod target;
 mod trailers;
 
 pub(super) use answer::{Answer, Begun};
-pub(super) use body::{Body, Malformed, put_size};
+pub(super) use body::{Body, put_size};
 pub(super) use fault::{Fault, Unreadable};
 pub(super) use fields::{put, put_date};
+pub(super) use malformed::Malformed;
 pub(super) use request::{Refused, Request};
 pub(super) use sender::Peer;
 
@@ -49,6 +51,44 @@ pub(super) fn has_end(head: &[u8], seen: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reference::{read, row};
+
+    #[test]
+    fn the_reference_has_the_limits_and_every_reason() {
+        let page = read("http.md");
+        let head = format!("{} KiB, {} fields", HEAD_MAX >> 10, grouped(FIELDS_MAX));
+        for wanted in [
+            row(["head of a request", &head, "431"]),
+            row(["head of an answer", &head, "502 with the reason"]),
+            row([
+                "interim answers (1xx) before an answer",
+                &INTERIM_MAX.to_string(),
+                "502 with the reason",
+            ]),
+            format!(
+                "| a chunk's line, extensions included | {} KiB |",
+                body::SIZE_LINE_MAX >> 10
+            ),
+            format!(
+                "| trailers | {} KiB, {FIELDS_FEW} fields |",
+                body::TRAILERS_MAX >> 10
+            ),
+            row(["a host name", &format!("{} bytes", request::HOST_MAX), "400"]),
+        ] {
+            assert!(page.contains(&wanted), "docs/reference/http.md lacks {wanted}");
+        }
+        for why in Unreadable::ALL {
+            let label = format!("`{}`", why.label());
+            let rows = page
+                .lines()
+                .filter(|line| line.starts_with("| `") && line.contains(&label));
+            assert_eq!(rows.count(), 1, "docs/reference/http.md has one row with {label}");
+        }
+    }
+
+    fn grouped(number: usize) -> String {
+        format!("{},{:03}", number / 1_000, number % 1_000)
+    }
 
     #[test]
     fn the_end_of_a_head_is_found_wherever_it_was_cut() {

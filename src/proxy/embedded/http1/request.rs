@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 use super::body::Body;
-use super::fields::{Coding, Field, Fields, put, put_framing};
+use super::fields::{Coding, Field, Fields, put};
 use super::sender::{Peer, put_fields};
 use super::target::Target;
 use super::trailers::Trailers;
@@ -135,7 +135,7 @@ impl Line<'_> {
         put(&mut head, "host", host);
         let takes_trailers = put_fields(&mut head, fields, host, peer, self.is_http_10);
         if body.length() != Some(0) || fields.values(Field::ContentLength).next().is_some() {
-            put_framing(&mut head, &body);
+            body.put_framing(&mut head);
         }
         if let Some(protocol) = upgrade {
             put(&mut head, "upgrade", protocol);
@@ -204,6 +204,9 @@ impl Line<'_> {
     }
 }
 
+/// Longest name of a host, in bytes.
+pub(super) const HOST_MAX: usize = 255;
+
 /// The name in a host as it is written, without its port and a dot at its end; none where it is no host.
 fn check_host(host: &[u8]) -> Option<&str> {
     let length = match host.first()? {
@@ -211,7 +214,7 @@ fn check_host(host: &[u8]) -> Option<&str> {
         _ => memchr::memchr(b':', host).unwrap_or(host.len()),
     };
     let (name, port) = host.split_at(length);
-    let good = (1..=255).contains(&length)
+    let good = (1..=HOST_MAX).contains(&length)
         && name
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-._[]:".contains(byte))

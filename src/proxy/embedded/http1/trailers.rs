@@ -5,8 +5,8 @@
 //! table that its head goes by, but for what RFC 9110, section 6.5.1, wants in a head alone.
 
 use super::FIELDS_FEW;
-use super::body::Malformed;
 use super::fields::{Field, Fields, put, tokens};
+use super::malformed::Malformed;
 use crate::proxy::claims::likeness;
 
 /// The trailers of a request that may go on: what is known of a body once it was read, and a call's outcome.

@@ -28,10 +28,9 @@ pub(in crate::release) async fn pull(work: &mut Work<'_>) -> Done {
             missing.push(image);
         }
     }
-    let all: Vec<String> = images.values().map(ToString::to_string).collect();
     let what = match missing.is_empty() {
-        true => format!("{}, on this host already", all.join(", ")),
-        false => all.join(", "),
+        true => format!("{}, on this host already", listed(images.values())),
+        false => listed(missing.iter().copied()),
     };
     // The Engine that has built an image has it: nothing of it waits for the pull but that it is started.
     let (context, attempt) = (work.context, &work.attempt);
@@ -54,6 +53,10 @@ pub(in crate::release) async fn pull(work: &mut Work<'_>) -> Done {
         }
     }
     Ok((Learned::Images { images }, what))
+}
+
+fn listed<'a>(images: impl Iterator<Item = &'a ImageRef>) -> String {
+    images.map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 async fn pull_one(

@@ -10,7 +10,7 @@ use crate::support::process::run;
 const PAGE: &str = include_str!("../../docs/reference/json.md");
 
 /// Names in objects that are data, and no fields.
-const DATA: [&str; 3] = ["blue", "green", "shop"];
+const DATA: [&str; 4] = ["blue", "green", "shop", "web"];
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f ada";
 

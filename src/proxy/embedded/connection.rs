@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -155,9 +156,10 @@ impl Plane {
         self.lingering.load(Relaxed)
     }
 
-    /// Closes the connections on which no request is under way.
-    pub(super) fn retire(&self) {
-        self.each_pulse(|pulse| pulse.retire());
+    /// Closes the connections on which there was no request for so long.
+    pub(super) fn retire(&self, rest: Duration) {
+        let rest = rest.as_millis() as u64;
+        self.each_pulse(|pulse| pulse.retire(rest));
     }
 
     /// Breaks off what `upstream` is serving.

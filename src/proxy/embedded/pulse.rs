@@ -18,10 +18,6 @@ pub(super) const SWEEP: Duration = Duration::from_millis(100);
 /// How long an endless stream may take to end in form before it is broken off, in milliseconds.
 const PARTING: u64 = 1_500;
 
-/// How long a connection must have been without a request before it is closed at a proxy's end, in milliseconds. Its client was
-/// told that it stays, and may be sending one. Longer than nginx, HAProxy and Caddy in front use a connection for.
-const RESTED: u64 = 1_000;
-
 /// How long a client may be left alone while it is being answered, in milliseconds. Longer than answers take under load:
 /// a sweep that pokes half of the connections makes all of them wait.
 const BRIEF: u64 = 1_000;
@@ -192,6 +188,8 @@ pub(super) struct Pulse {
     waker: OnceLock<Waker>,
     /// When the stream was asked to end in form, in milliseconds and one more; 0: it was not.
     parting: AtomicU64,
+    /// How long it must have been without a request before it may be closed at the proxy's end, in milliseconds.
+    rest: AtomicU64,
     /// Whether nobody is told when the client sends something or goes away.
     unwatched: AtomicBool,
     /// The limits of the app that the request is for; 0: the proxy's.
@@ -213,6 +211,7 @@ impl Pulse {
             ruling: AtomicU8::new(Ruling::Go as u8),
             waker: OnceLock::new(),
             parting: AtomicU64::new(0),
+            rest: AtomicU64::new(0),
             unwatched: AtomicBool::new(false),
             body_limit: AtomicU64::new(0),
             response_limit: AtomicU64::new(0),
@@ -376,15 +375,17 @@ impl Pulse {
         (waits && serving != 0 && self.stayed() >= patience).then_some(serving)
     }
 
-    /// Closes the connection if no request is under way, and none was for a second.
-    pub(super) fn retire(&self) {
+    /// Closes the connection if there was no request for `rest` milliseconds: its client was told that it stays, and may be
+    /// sending the next one.
+    pub(super) fn retire(&self, rest: u64) {
+        self.rest.store(rest, Relaxed);
         if self.has_rested() {
             self.order(RETIRE);
         }
     }
 
     fn has_rested(&self) -> bool {
-        matches!(self.phase(), Phase::Fresh | Phase::Idle) && self.stayed() >= RESTED
+        matches!(self.phase(), Phase::Fresh | Phase::Idle) && self.stayed() >= self.rest.load(Relaxed)
     }
 
     fn order_of(&self, upstream: u64, order: u8) {

@@ -42,12 +42,13 @@ const TAKEN_OVER_DEADLINE: Duration = Duration::from_secs(60 * 60);
 
 /// How an end goes.
 struct Ending {
-    /// How long idle connections are kept.
+    /// How long idle connections are kept, each from its last answer on: longer than nginx, HAProxy and Caddy in front use one
+    /// for.
     linger: Duration,
     /// How long requests may take.
     deadline: Duration,
     /// Whether nobody serves, so that what has no end of its own must not keep this process: endless streams are ended
-    /// after the linger, and not at the deadline.
+    /// at once, and not at the deadline.
     hurried: bool,
 }
 
@@ -151,11 +152,12 @@ impl Server {
                 self.cut_all().await;
                 return;
             }
+            // At once: their connections may bring requests yet, and are to be idle by the end of the linger.
+            if hurried {
+                self.plane.part();
+            }
             if begun.elapsed() >= linger {
-                self.plane.retire();
-                if hurried {
-                    self.plane.part();
-                }
+                self.plane.retire(linger);
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}

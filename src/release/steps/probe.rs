@@ -16,7 +16,7 @@ use crate::proxy::local_ports;
 use crate::release::context::{App, Context};
 use crate::release::entry::Learned;
 use crate::release::instances::instances_of;
-use crate::release::retry::is_away;
+use crate::release::retry::{engine_that_answers, is_away};
 use crate::release::say;
 use crate::release::work::{Done, Work};
 use crate::store::Running;
@@ -34,7 +34,14 @@ pub(in crate::release) async fn probe(work: &mut Work<'_>) -> Done {
     let asked = running.endpoints().map(|(name, at)| prober.until_ready(name, at));
     let (there, answers) = join!(prober.there(), join_all(asked));
 
-    let there = there?.clone();
+    let there = match there {
+        // An Engine that went away at that very moment comes back, as for the questions beside it.
+        Err(error) if is_away(&error) => {
+            engine_that_answers(work.context).await?;
+            prober.there().await?.clone()
+        }
+        there => there?.clone(),
+    };
     if there.len() != running.instances() {
         bail!(say::too_few_instances(there.len(), running.instances()));
     }

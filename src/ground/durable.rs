@@ -115,32 +115,35 @@ pub(crate) fn append(mut file: &File, content: &[u8], point: impl Display) -> io
 pub(crate) fn make_folder(folder: &Path, mode: u32) -> io::Result<()> {
     let above = folder.parent().unwrap_or(Path::new("/"));
     let make = || match folder.is_dir() {
-        true => Ok(()),
+        true => sync_folder(above),
         false => make_whole(folder, mode),
     };
     match make() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             make_folder(above, mode)?;
-            make()?;
+            make()
         }
-        made => made?,
+        made => made,
     }
-    sync_folder(above)
 }
 
-/// Makes a folder that appears with its mode, whatever the umask says: nobody looks at that again.
+/// Makes a folder that appears with its mode, whatever the umask says: nobody looks at that again. Durable when this answers.
 fn make_whole(folder: &Path, mode: u32) -> io::Result<()> {
     let (above, name) = split(folder)?;
     let above = open_folder(above)?;
     let (new, ()) = under_new_name(|new| rustix::fs::mkdirat(&above, new, Mode::RWXU))?;
     failpoint::at(format_args!("{}.folder", name.display()));
     let made = rustix::fs::openat(&above, &new, AS_FOLDER | OFlags::NOFOLLOW, Mode::empty())
-        .and_then(|made| rustix::fs::fchmod(made, Mode::from_raw_mode(mode)))
+        .and_then(|made| {
+            rustix::fs::fchmod(&made, Mode::from_raw_mode(mode))?;
+            rustix::fs::fsync(made)
+        })
         .and_then(|()| rustix::fs::renameat(&above, &new, &above, name));
     if made.is_err() {
         let _ = rustix::fs::unlinkat(&above, &new, AtFlags::REMOVEDIR);
     }
-    Ok(made?)
+    made?;
+    Ok(rustix::fs::fsync(above)?)
 }
 
 /// Makes a folder's entries durable.

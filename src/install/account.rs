@@ -1,7 +1,8 @@
 //! Users and groups of the operating system: who they are, and the one that deployer works as.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
@@ -10,6 +11,12 @@ use super::tool;
 
 /// The file name of the login shell of deployer's user: a link to the program, which knows itself by it.
 pub(super) const SHELL_NAME: &str = "deployer-shell";
+
+/// What userdel ends with while a process is the user's.
+const IN_USE: i32 = 8;
+/// How long the user's processes are waited for: a release's worker tidies up behind its release.
+const PROCESSES_END: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(200);
 
 /// What a user may do with shells like these is nothing: they may be replaced.
 const NO_SHELLS: [&str; 4] = ["nologin", "false", "git-shell", SHELL_NAME];
@@ -255,7 +262,13 @@ impl NoUser {
     }
 
     pub(super) fn make(&self) -> Result<Option<String>> {
-        tool::must("userdel", &[&self.name])?;
+        let began = Instant::now();
+        while tool::run("userdel", &[&self.name])?.code == Some(IN_USE) && began.elapsed() < PROCESSES_END {
+            thread::sleep(LOOK);
+        }
+        if Account::named(&self.name)?.is_some() {
+            tool::must("userdel", &[&self.name])?;
+        }
         Ok(None)
     }
 }

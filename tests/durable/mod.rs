@@ -80,7 +80,7 @@ impl Written {
         }
     }
 
-    /// Before it the new file was made, written and then synced; after it, at once, the folder is.
+    /// Before it the new file or folder was made, written and then synced; after it, at once, the folder is.
     #[track_caller]
     fn replace(&mut self, rename: &Call, before: &[Call], after: &[Call]) {
         let is_new = |path: &str| path.rsplit('/').next().is_some_and(|name| name.starts_with(NEW));
@@ -97,6 +97,9 @@ impl Written {
             .collect();
         match of_it.as_slice() {
             ["symlinkat", ..] => {}
+            ["fsync", "openat", "mkdirat"] => {
+                self.made.insert(to.clone());
+            }
             ["fsync", writes @ .., "openat"] if writes.iter().all(|call| *call == "write") => {}
             other => panic!(
                 "{to}: the new file was not synced before it was put into its place: {other:?} (last first)"

@@ -1,8 +1,7 @@
 //! Users and groups of the operating system: who they are, and the one that deployer works as.
 
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
@@ -16,7 +15,6 @@ pub(super) const SHELL_NAME: &str = "deployer-shell";
 const IN_USE: i32 = 8;
 /// How long the user's processes are waited for: a release's worker tidies up behind its release.
 const PROCESSES_END: Duration = Duration::from_secs(10);
-const LOOK: Duration = Duration::from_millis(200);
 
 /// What a user may do with shells like these is nothing: they may be replaced.
 const NO_SHELLS: [&str; 4] = ["nologin", "false", "git-shell", SHELL_NAME];
@@ -262,13 +260,7 @@ impl NoUser {
     }
 
     pub(super) fn make(&self) -> Result<Option<String>> {
-        let began = Instant::now();
-        while tool::run("userdel", &[&self.name])?.code == Some(IN_USE) && began.elapsed() < PROCESSES_END {
-            thread::sleep(LOOK);
-        }
-        if Account::named(&self.name)?.is_some() {
-            tool::must("userdel", &[&self.name])?;
-        }
+        tool::must_when_free("userdel", &[&self.name], IN_USE, PROCESSES_END)?;
         Ok(None)
     }
 }

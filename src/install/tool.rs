@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::MemfdFlags;
@@ -15,6 +16,9 @@ use crate::model::escaped;
 
 /// Where the tools are, on every system with a merged or a split /usr.
 const FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// Pause before a tool is run again that could not do its work yet.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// The longest that a tool may take: a proxy that starts has 30 s of it.
 const DEADLINE: Duration = Duration::from_secs(90);
@@ -112,7 +116,25 @@ impl Output {
 /// # Errors
 /// When it does not, with its last words.
 pub(super) fn must(name: &str, arguments: &[&str]) -> Result<Said> {
-    let said = run(name, arguments)?;
+    succeeded(name, arguments, run(name, arguments)?)
+}
+
+/// As [`must`]; where it ends with `busy`, it is run again for as long as `patience`.
+///
+/// # Errors
+/// As there.
+pub(super) fn must_when_free(name: &str, arguments: &[&str], busy: i32, patience: Duration) -> Result<Said> {
+    let began = Instant::now();
+    loop {
+        let said = run(name, arguments)?;
+        if said.code != Some(busy) || began.elapsed() >= patience {
+            return succeeded(name, arguments, said);
+        }
+        thread::sleep(AGAIN);
+    }
+}
+
+fn succeeded(name: &str, arguments: &[&str], said: Said) -> Result<Said> {
     failpoint::at(format_args!("{name}.ended"));
     if !said.is_good() {
         bail!("{name} {} failed: {}", arguments.join(" "), said.last_words());

@@ -54,8 +54,6 @@ pub(super) struct Delivery {
     keeps: bool,
     /// Whether an event stream was ended in form.
     has_parted: bool,
-    /// Whether its last chunk tells where it ends.
-    is_chunked: bool,
 }
 
 impl From<Unreadable> for Failed {
@@ -350,7 +348,6 @@ impl Delivery {
             is_events: answer.is_events,
             keeps: answer.keeps,
             has_parted: false,
-            is_chunked: answer.is_chunked,
         }
     }
 
@@ -362,6 +359,6 @@ impl Delivery {
     /// Whether nothing but the connection's end tells where a stream ends that was ended in form. Where its last chunk does,
     /// the connection stays: its client was told so, and may be sending the next request.
     pub(super) fn ends_with_connection(&self) -> bool {
-        self.has_parted && !self.is_chunked
+        self.has_parted && !self.download.is_chunked()
     }
 }

@@ -67,6 +67,11 @@ impl Flow {
         }
     }
 
+    /// Whether it goes on in chunks, of which the last one tells where it ends.
+    pub(super) fn is_chunked(&self) -> bool {
+        self.is_chunked
+    }
+
     /// Whether its body has come whole.
     pub(super) fn has_come(&self) -> bool {
         self.body.is_done()

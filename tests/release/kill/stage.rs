@@ -101,8 +101,7 @@ impl Stage {
                 Client::Slow(60),
                 Client::Order,
             ],
-            // Together they send a request every few milliseconds, which costs a tenth of a core.
-            pause: Duration::from_millis(20),
+            pause: Duration::from_millis(10),
             ..Load::default()
         };
         Self {

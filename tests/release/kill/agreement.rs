@@ -232,6 +232,8 @@ fn files_are(world: &World, app: &App, context: &str) {
     only(
         &of_app,
         &[
+            "blue.lock",
+            "green.lock",
             "app.json",
             "state.json",
             "lock",

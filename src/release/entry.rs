@@ -174,6 +174,16 @@ pub enum Why {
     Interrupted,
 }
 
+impl fmt::Display for Why {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Why::Error { message, .. } => to.write_str(message),
+            Why::Cancelled => to.write_str("cancelled"),
+            Why::Interrupted => to.write_str("interrupted"),
+        }
+    }
+}
+
 /// How a release ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]

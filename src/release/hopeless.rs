@@ -105,7 +105,7 @@ pub(super) async fn look_at_image(work: &mut Work<'_>, service: &ServiceName, re
     let settings = app.settings.service(service);
     refuse_image(&app.name, settings, &image, engine.has_start_interval())?;
     for note in notes(&app.name, settings, &image) {
-        work.log.line(&format!(" note: {note}"));
+        work.log.note(note);
     }
     Ok(())
 }

@@ -7,13 +7,14 @@ use anyhow::{Context as _, anyhow};
 use super::attempt::Attempt;
 use super::context::Context;
 use super::entry::{Entry, Facts, Learned, Outcome, Step, Why};
+use super::log::{Ended, Event, Log};
 use super::lost::Lost;
 use super::next::{Next, next};
 use super::steps::{build, checkout, drain, flip, probe, pull, push, record, retire, start};
 use super::work::{Done, Work};
 use super::{audit, hopeless, meant, say};
 use crate::model::ByService;
-use crate::store::{AppLock, Journal, Log, Moment, ReleaseDir, WorkerLock};
+use crate::store::{AppLock, Journal, Moment, ReleaseDir, WorkerLock};
 
 /// How often a running step looks whether it was cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
@@ -70,7 +71,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When the journal cannot be written.
     pub(super) fn resume(&mut self) -> anyhow::Result<()> {
-        self.work.log.line(&say::resumed());
+        self.work.log.event(&Event::Resumed);
         self.append(Entry::Resumed)?;
         Ok(())
     }
@@ -124,7 +125,7 @@ impl<'a> Run<'a> {
                 // Durable with what comes next, before anything more is done: one write where there were two.
                 self.journal.note(Entry::Done { step, learned });
                 self.learn();
-                self.work.log.line(&say::step(step, began.elapsed(), &what));
+                self.work.log.event(&Event::done(step, began.elapsed(), what));
                 Ok(())
             }
             Err(why) => self.failed(step, began, why),
@@ -206,20 +207,13 @@ impl<'a> Run<'a> {
 
     /// Writes a failure down. A step that must be done in the end but cannot be ends this run.
     fn failed(&mut self, step: Step, began: Instant, why: Why) -> anyhow::Result<()> {
-        let told = match &why {
-            Why::Error { message, .. } => message.clone(),
-            Why::Cancelled => "cancelled".to_owned(),
-            Why::Interrupted => "interrupted".to_owned(),
-        };
+        let failed = Event::failed(step, began.elapsed(), why.clone());
+        let told = why.to_string();
         self.append(Entry::Failed { step, why })?;
-        match step {
-            Step::Drain | Step::Retire => self.work.log.line(&say::step_left(step, &told)),
-            Step::Record => anyhow::bail!("it is in force, but state could not be written: {told}"),
-            _ => self
-                .work
-                .log
-                .line(&say::step_failed(step, began.elapsed(), &told)),
+        if step == Step::Record {
+            anyhow::bail!("it is in force, but state could not be written: {told}");
         }
+        self.work.log.event(&failed);
         Ok(())
     }
 
@@ -231,7 +225,7 @@ impl<'a> Run<'a> {
         let what = taken_back.with_context(|| format!("{step} could not be taken back"))?;
         self.append(Entry::Undone { step })?;
         if let Some(what) = what {
-            self.work.log.line(&say::step_undone(step, &what));
+            self.work.log.event(&Event::Undone { step, what });
         }
         Ok(())
     }
@@ -243,9 +237,7 @@ impl<'a> Run<'a> {
             &self.work.attempt.record,
             &outcome,
         ) {
-            self.work
-                .log
-                .line(&format!(" note: {}", say::not_audited(&error)));
+            self.work.log.note(say::not_audited(&error));
         }
         self.append(Entry::Finished {
             outcome: outcome.clone(),
@@ -256,19 +248,15 @@ impl<'a> Run<'a> {
             .store
             .state(&self.work.attempt.app.name)
             .unwrap_or_else(|_| self.work.attempt.before.clone());
-        let verdict = say::Verdict {
+        let ended = Ended {
             app: &self.work.attempt.app.name,
             record: &self.work.attempt.record,
             facts: &self.work.attempt.facts,
-            took: Moment::now().since(&self.work.attempt.record.received),
-            address: &self
-                .work
-                .attempt
-                .app
-                .address(self.work.context, &state, self.work.attempt.record.slot),
-            live: state.live(),
+            outcome: &outcome,
+            at: &Moment::now(),
         };
-        self.work.log.line(&say::verdict(&outcome, &verdict));
+        let verdict = ended.verdict(self.work.context, &state);
+        self.work.log.event(&Event::Verdict(verdict));
         Ok(())
     }
 }

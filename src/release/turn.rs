@@ -7,8 +7,8 @@ use anyhow::Result;
 use super::context::Context;
 use super::entry::{Outcome, Why};
 use super::history::{self, Past};
-use super::say;
-use crate::store::{AppLock, Log, Record, ReleaseDir};
+use super::log::{Event, Log};
+use crate::store::{AppLock, Record, ReleaseDir};
 
 /// How often the ones ahead are looked at.
 const POLL: Duration = Duration::from_millis(50);
@@ -29,7 +29,7 @@ pub(super) async fn wait(
     record: &Record,
     log: &mut Log,
 ) -> Result<Turn> {
-    let mut told = String::new();
+    let mut told = None;
     let mut ahead = ahead_of(context, release)?;
     loop {
         if release.is_cancelled() {
@@ -46,9 +46,9 @@ pub(super) async fn wait(
                 None => about_holder(context, release),
             },
         };
-        if let Some(line) = waits_for.filter(|line| *line != told) {
-            log.line(&line);
-            told = line;
+        if let Some(event) = waits_for.filter(|event| told.as_ref() != Some(event)) {
+            log.event(&event);
+            told = Some(event);
         }
         tokio::time::sleep(POLL).await;
     }
@@ -72,22 +72,27 @@ fn superseding(context: &Context, release: &ReleaseDir, record: &Record) -> Resu
     Ok(newest.find(|other| other.slot == record.slot && other.builds()))
 }
 
-fn about(context: &Context, first: &ReleaseDir) -> Option<String> {
+fn about(context: &Context, first: &ReleaseDir) -> Option<Event> {
     let record = first.record().ok()??;
     let holder = context
         .store
         .holder(first.app())
         .filter(|holder| holder.release == Some(first.id()));
-    let step = holder.and_then(|holder| holder.step);
-    Some(say::waiting(first.id(), record.slot, step.as_deref()))
+    Some(Event::WaitsForRelease {
+        release: first.id(),
+        slot: record.slot,
+        step: holder.and_then(|holder| holder.step),
+    })
 }
 
-fn about_holder(context: &Context, release: &ReleaseDir) -> Option<String> {
+fn about_holder(context: &Context, release: &ReleaseDir) -> Option<Event> {
     let holder = context.store.holder(release.app())?;
     match holder.release {
         Some(id) if id != release.id() => about(context, &context.store.release(release.app(), id)),
         Some(_) => None,
-        None => Some(say::waiting_for_command(&format!("deployer {}", holder.what))),
+        None => Some(Event::WaitsForCommand {
+            command: format!("deployer {}", holder.what),
+        }),
     }
 }
 

@@ -6,6 +6,7 @@ use std::net::SocketAddrV4;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::ground::told::Told;
 use crate::model::{ByService, Digest, ImageRef, Intent, Lane, ReleaseId, Source};
 use crate::store::Moment;
 
@@ -163,7 +164,8 @@ pub enum Why {
     /// The step's own error, as people read it.
     Error {
         /// What failed, with the value.
-        message: String,
+        #[serde(flatten)]
+        told: Told,
         /// What to do, where trying again cannot help.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         instead: Option<String>,
@@ -177,7 +179,7 @@ pub enum Why {
 impl fmt::Display for Why {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Why::Error { message, .. } => to.write_str(message),
+            Why::Error { told, .. } => told.fmt(to),
             Why::Cancelled => to.write_str("cancelled"),
             Why::Interrupted => to.write_str("interrupted"),
         }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Context;
 use super::entry::{Facts, Outcome, Step, Why};
-use crate::model::{AppName, ByService, Commit, Digest, Intent, ReleaseId, Slot, Source};
+use crate::ground::told::Told;
+use crate::model::{AppName, ByService, Commit, Digest, Intent, ReleaseId, Slot, Source, printable};
 use crate::store::{self, AppState, Live, Moment, Record};
 
 /// The log of a release, to write to.
@@ -39,10 +40,7 @@ pub enum Event {
     /// It is taken up after its worker was killed.
     Resumed,
     /// Something that may surprise, or wants to be known.
-    Note {
-        /// A sentence.
-        note: String,
-    },
+    Note(Told),
     /// A step is done.
     Done {
         /// The step.
@@ -84,7 +82,7 @@ pub enum Event {
         /// The release.
         release: ReleaseId,
         /// Why.
-        why: String,
+        why: Told,
     },
 }
 
@@ -181,8 +179,8 @@ impl Event {
 
 impl Log {
     /// Writes down what may surprise, or wants to be known.
-    pub(super) fn note(&mut self, note: impl Into<String>) {
-        self.event(&Event::Note { note: note.into() });
+    pub(super) fn note(&mut self, note: impl Into<Told>) {
+        self.event(&Event::Note(note.into()));
     }
 }
 
@@ -228,6 +226,11 @@ impl Ended<'_> {
             },
         }
     }
+}
+
+/// What an error tells, as a log does: each text of it one line that is fit for a terminal.
+pub(super) fn told(error: &anyhow::Error) -> Told {
+    Told::of(error).map(|text| printable(&text.replace('\n', " ")).into_owned())
 }
 
 fn milliseconds(time: Duration) -> u64 {

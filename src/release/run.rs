@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow};
 use super::attempt::Attempt;
 use super::context::Context;
 use super::entry::{Entry, Facts, Learned, Outcome, Step, Why};
-use super::log::{Ended, Event, Log};
+use super::log::{self, Ended, Event, Log};
 use super::lost::Lost;
 use super::next::{Next, next};
 use super::steps::{build, checkout, drain, flip, probe, pull, push, record, retire, start};
@@ -262,7 +262,7 @@ impl<'a> Run<'a> {
 }
 
 fn as_why(error: anyhow::Error) -> Why {
-    let message = crate::model::printable(&format!("{error:#}").replace('\n', " ")).into_owned();
     let instead = error.downcast_ref().map(|lost: &Lost| lost.instead.clone());
-    Why::Error { message, instead }
+    let told = log::told(&error);
+    Why::Error { told, instead }
 }

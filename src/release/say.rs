@@ -3,6 +3,8 @@
 mod ahead;
 mod instances;
 mod log;
+#[cfg(test)]
+mod log_tests;
 mod moves;
 mod space;
 mod visitors;
@@ -14,6 +16,7 @@ use jiff::Timestamp;
 
 use super::entry::Outcome;
 use super::pause::Pause;
+use crate::ground::told::Told;
 use crate::model::{AppName, AppSettings, Commit, InstanceName, Lane, ReleaseId, Slot};
 use crate::proxy::{ClosedPort, OutInstance, Place};
 use crate::store::{Live, StoreError};
@@ -28,8 +31,8 @@ pub(super) use instances::signal;
 pub use instances::{ended_with, instance_ended, instance_is_created, instance_is_paused, nothing_answers};
 pub use log::{Shown, Tone, log_line, rest_of_output};
 pub use moves::{
-    SHALLOW, another_cannot_move, blocks_a_release, branch_did_not_move, cannot_move, has_moved,
-    is_in_the_way, is_locked, is_mistaken_for, not_taken, released_but_declined,
+    another_cannot_move, blocks_a_release, branch_did_not_move, cannot_move, has_moved, is_in_the_way,
+    is_locked, is_mistaken_for, not_taken, released_but_declined, shallow,
 };
 pub use space::{left_behind, no_room, pruned, put_off};
 pub use visitors::{VisitorsSee, visitors_see, visitors_wait};
@@ -178,23 +181,19 @@ pub fn moved_on(app: &AppName, slot: Slot, branch: &str, to: &Commit, release: R
 }
 
 /// A push that passes no gate: nothing of it is released, and its branch stays where it was.
-pub fn declined(app: &AppName, slot: Slot, why: &str, live: Option<Live>) -> String {
-    let (why, hint) = match why.split_once(" Hint: ") {
-        Some((why, hint)) => (why, format!(" Hint: {hint}")),
-        None => (why, String::new()),
-    };
-    let why = why.trim_end_matches('.');
-    format!(
-        "declined: {app}/{slot}: {why}. Nothing was released. {}{hint}",
+pub fn declined(app: &AppName, slot: Slot, why: Told, live: Option<Live>) -> Told {
+    let message = format!(
+        "declined: {app}/{slot}: {}. Nothing was released. {}",
+        why.without_full_stop(),
         still(live)
-    )
+    );
+    Told { message, ..why }
 }
 
 /// The Dockerfile is not in the tree.
-pub fn no_dockerfile(path: &str) -> String {
-    format!(
-        "there is no {path} in the pushed tree. Hint: add one, or set `dockerfile` or `context` for this app"
-    )
+pub fn no_dockerfile(path: &str) -> Told {
+    Told::new(format!("there is no {path} in the pushed tree"))
+        .hint("add one, or set `dockerfile` or `context` for this app")
 }
 
 /// The Dockerfile has nothing in it.
@@ -208,21 +207,22 @@ pub fn dockerfile_outside(path: &str) -> String {
 }
 
 /// The pushed tree does not fit.
-pub fn no_space_for_tree(needs: u64, free: u64, folder: &Path) -> String {
-    format!(
-        "the pushed files need {} more than the ones before, and {} are free in {}. Hint: df -h, deployer prune",
+pub fn no_space_for_tree(needs: u64, free: u64, folder: &Path) -> Told {
+    Told::new(format!(
+        "the pushed files need {} more than the ones before, and {} are free in {}",
         bytes(needs),
         bytes(free),
         folder.display()
-    )
+    ))
+    .hint("df -h, deployer prune")
 }
 
 /// A branch that waits for releases is not deleted.
-pub fn branch_stays(branch: &str) -> String {
-    format!(
-        "{branch} is not deleted, since with gate = \"release\" it tells what was released. Hint: any other branch can be \
-         deleted"
-    )
+pub fn branch_stays(branch: &str) -> Told {
+    Told::new(format!(
+        "{branch} is not deleted, since with gate = \"release\" it tells what was released"
+    ))
+    .hint("any other branch can be deleted")
 }
 
 /// The branch of a push that waited was moved by another push.
@@ -247,11 +247,10 @@ pub fn set_up_anew(settings: &AppSettings) -> String {
 }
 
 /// A repository was set up for other settings, and still is.
-pub fn not_set_up_anew(app: &AppName, why: &anyhow::Error) -> String {
-    format!(
-        " note: this repository was set up for other settings, and could not be set up anew: {why:#}. Hint: `deployer app \
-         create {app}` does it"
-    )
+pub fn not_set_up_anew(app: &AppName, why: &anyhow::Error) -> Told {
+    Told::of(why)
+        .behind(" note: this repository was set up for other settings, and could not be set up anew")
+        .hint(format!("`deployer app create {app}` does it"))
 }
 
 /// Bytes as people read them: `512 MiB`, `1.5 GiB`.

@@ -7,14 +7,14 @@ use anyhow::{Context as _, Result};
 use super::audit;
 use super::context::Context;
 use super::entry::{Entry, Facts, Outcome};
-use super::log::{Ended, Event, Log};
+use super::log::{self, Ended, Event, Log};
 use super::recover;
 use super::registry_here;
 use super::run::Run;
 use super::say;
 use super::turn::{self, Turn};
 use crate::ground::failpoint;
-use crate::model::{AppName, ReleaseId, printable};
+use crate::model::{AppName, ReleaseId};
 use crate::store::{Journal, Moment, Record, ReleaseDir, WorkerLock};
 
 /// How long a build's context stays in the Engine's cache: longer than any build that may still use it.
@@ -38,11 +38,10 @@ pub async fn work(context: &Context, app: &AppName, id: ReleaseId, lock: &Worker
     failpoint::at("worker.begun");
     log.event(&Event::begun(app, &record));
     if let Err(error) = go(context, &release, &record, lock, &mut log).await {
-        let why = format!("{error:#}").replace('\n', " ");
         log.event(&Event::Unfinished {
             app: app.clone(),
             release: id,
-            why: printable(&why).into_owned(),
+            why: log::told(&error),
         });
     }
     lock.release();

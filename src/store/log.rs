@@ -79,15 +79,13 @@ impl<E: Serialize> Log<E> {
 
     /// Writes down what happened, and when.
     pub fn event(&mut self, event: &E) {
-        let line = object(Some(event), None);
-        self.write(&line);
+        self.write(object(Some(event), None));
         self.told_time = Some(Instant::now());
     }
 
     /// Writes one line of a tool's output.
     pub fn output(&mut self, line: &str) {
-        let mut text = Value::from(line).to_string();
-        text.push('\n');
+        let mut text = as_line(line);
         self.output += text.len() as u64;
         if self.output > OUTPUT_MAX {
             self.dropped += 1;
@@ -97,27 +95,28 @@ impl<E: Serialize> Log<E> {
             text.insert_str(0, &object::<E>(None, None));
             self.told_time = Some(Instant::now());
         }
-        self.write(&text);
+        self.write(text);
     }
 
     /// Writes down how many lines of output were dropped since the last call, if any.
     pub fn end_of_output(&mut self) {
         let dropped = std::mem::take(&mut self.dropped);
         if dropped > 0 {
-            self.write(&object::<E>(None, Some(dropped)));
+            self.write(object::<E>(None, Some(dropped)));
         }
     }
 
-    fn write(&mut self, lines: &str) {
-        let end_of_torn = if self.torn { "\n" } else { "" };
-        let text = format!("{end_of_torn}{lines}");
-        let mut left = text.as_bytes();
+    fn write(&mut self, mut lines: String) {
+        if self.torn {
+            lines.insert(0, '\n');
+        }
+        let mut left = lines.as_bytes();
         while let Ok(written @ 1..) = self.file.write(left) {
             left = &left[written..];
         }
         self.torn = match left.len() {
             0 => false,
-            length if length == text.len() => self.torn,
+            length if length == lines.len() => self.torn,
             _ => true,
         };
     }
@@ -125,13 +124,17 @@ impl<E: Serialize> Log<E> {
 
 /// The line of an object, newline included.
 fn object<E: Serialize>(event: Option<&E>, dropped: Option<u64>) -> String {
-    let object = Object {
+    as_line(&Object {
         format: FORMAT,
         at: Timestamp::now(),
         event,
         dropped,
-    };
-    let mut line = serde_json::to_string(&object).expect("an event can be written as JSON");
+    })
+}
+
+/// The line that says `what`, newline included.
+fn as_line<T: Serialize + ?Sized>(what: &T) -> String {
+    let mut line = serde_json::to_string(what).expect("what a log tells can be written as JSON");
     line.push('\n');
     line
 }

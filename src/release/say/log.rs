@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{still, time};
+use crate::ground::told::Told;
 use crate::model::{Intent, ReleaseId, Slot, Source};
 use crate::release::entry::{Outcome, Step, Why};
 use crate::release::log::{Again, Event, Heading, LogLine, Verdict};
@@ -77,7 +78,7 @@ fn event(event: &Event) -> String {
             format!(" waiting: `{command}` works on the app and comes first")
         }
         Event::Resumed => " resumed: the worker of this release was killed".to_owned(),
-        Event::Note { note } => format!(" note: {note}"),
+        Event::Note(note) => format!(" note: {note}"),
         Event::Done { step, took, what } => done(*step, *took, what),
         Event::Failed { step, took, why } => done(*step, *took, &format!("failed: {why}")),
         Event::Left { step, why } => format!(
@@ -85,10 +86,13 @@ fn event(event: &Event) -> String {
         ),
         Event::Undone { step, what } => format!(" {step:<8}           taken back: {what}"),
         Event::Verdict(verdict) => self::verdict(verdict),
-        Event::Unfinished { app, release, why } => format!(
-            "unfinished: {app} release {release}: {why}. Hint: once that is mended, `deployer recover {app}` brings it to its \
-             end"
-        ),
+        Event::Unfinished { app, release, why } => {
+            Told::new(format!("unfinished: {app} release {release}: {why}"))
+                .hint(format!(
+                    "once that is mended, `deployer recover {app}` brings it to its end"
+                ))
+                .to_string()
+        }
     }
 }
 
@@ -140,13 +144,11 @@ fn verdict(v: &Verdict) -> String {
                 v.address
             )
         }
-        Outcome::Standby => format!(
-            "standby: {name}{} in {took}, at {}. Hint: `deployer promote {}/{}` puts it live",
-            made_of(v),
-            v.address,
-            v.app,
-            v.slot
-        ),
+        Outcome::Standby => {
+            let told = format!("standby: {name}{} in {took}, at {}", made_of(v), v.address);
+            let hint = format!("`deployer promote {}/{}` puts it live", v.app, v.slot);
+            Told::new(told).hint(hint).to_string()
+        }
         Outcome::Superseded { by } => format!(
             "superseded: {name} by release {by}, a newer push to the same slot. {}",
             still(v.live)
@@ -160,16 +162,20 @@ fn verdict(v: &Verdict) -> String {
 fn ended(ended: &str, why: &Why, v: &Verdict) -> String {
     let still = still(v.live);
     let again = again(v);
-    match why {
-        Why::Error { message, instead } => {
-            let message = message.trim_end_matches('.');
-            let instead = instead.clone().unwrap_or(again);
-            let log = format!("`deployer log {}/{}` shows this log", v.app, v.release);
-            format!("failed: {ended}: {message}. {still} Hint: {log}; {instead}")
+    let told = match why {
+        Why::Error { told, instead } => {
+            let told = told.to_string();
+            let why = told.trim_end_matches('.');
+            Told::new(format!("failed: {ended}: {why}. {still}"))
+                .hint(format!("`deployer log {}/{}` shows this log", v.app, v.release))
+                .hint(instead.clone().unwrap_or(again))
         }
-        Why::Cancelled => format!("cancelled: {ended}. {still} Hint: {again}"),
-        Why::Interrupted => format!("interrupted: {ended}, its worker was killed. {still} Hint: {again}"),
-    }
+        Why::Cancelled => Told::new(format!("cancelled: {ended}. {still}")).hint(again),
+        Why::Interrupted => {
+            Told::new(format!("interrupted: {ended}, its worker was killed. {still}")).hint(again)
+        }
+    };
+    told.to_string()
 }
 
 fn again(v: &Verdict) -> String {

@@ -23,19 +23,24 @@ pub type LogReader = store::LogReader<Event>;
 pub enum Event {
     /// Its worker has begun.
     Begun(Heading),
-    /// It waits for another release.
-    WaitsForRelease {
-        /// The other one.
-        release: ReleaseId,
-        /// Its slot.
-        slot: Slot,
-        /// The step that it is at, where that is known.
-        step: Option<String>,
-    },
+    /// It waits to be built: its slot takes another one.
+    WaitsToBeBuilt(Ahead),
+    /// It waits to take effect: another one does.
+    WaitsToTakeEffect(Ahead),
     /// It waits for a command that holds the app's lock.
     WaitsForCommand {
         /// The command.
         command: String,
+    },
+    /// It was to go live and does not.
+    StaysOnStandby {
+        /// The release that was asked for later, and is live.
+        later: ReleaseId,
+    },
+    /// It does not take effect.
+    TakesNoEffect {
+        /// The release that was asked for later, and holds.
+        later: ReleaseId,
     },
     /// It is taken up after its worker was killed.
     Resumed,
@@ -101,6 +106,17 @@ pub struct Heading {
     pub intent: Intent,
     /// The release whose source this is, where that is released once more.
     pub redeploys: Option<ReleaseId>,
+}
+
+/// A release that comes first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ahead {
+    /// The release.
+    pub release: ReleaseId,
+    /// Its slot.
+    pub slot: Slot,
+    /// The step that it is at, where that is known.
+    pub step: Option<String>,
 }
 
 /// How a release has ended, and what is so now.

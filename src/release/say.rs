@@ -34,7 +34,7 @@ pub use moves::{
     another_cannot_move, blocks_a_release, branch_did_not_move, cannot_move, has_moved, is_in_the_way,
     is_locked, is_mistaken_for, not_taken, released_but_declined, shallow,
 };
-pub use space::{left_behind, no_room, pruned, put_off};
+pub use space::{is_being_prepared, left_behind, no_room, prune_waits, pruned, put_off};
 pub use visitors::{VisitorsSee, visitors_see, visitors_wait};
 
 /// A time as people read it: `4 ms`, `0.31 s`, `12.4 s`, `3 min 20 s`.

@@ -50,7 +50,7 @@ pub use app::AppFile;
 pub use audit::{Actions, Line};
 pub use identity::Identity;
 pub use journal::{Journal, JournalError};
-pub use lock::{AppLock, Holder, KEYS_LOCK, WorkerLock};
+pub use lock::{AppLock, Holder, KEYS_LOCK, SlotLock, WorkerLock};
 pub use log::{Log, LogLine, LogReader};
 pub use moment::Moment;
 pub use process::Process;

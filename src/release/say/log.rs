@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::{still, time};
 use crate::ground::told::Told;
-use crate::model::{Intent, ReleaseId, Slot, Source};
+use crate::model::{Intent, ReleaseId, Source};
 use crate::release::entry::{Outcome, Step, Why};
-use crate::release::log::{Again, Event, Heading, LogLine, Verdict};
+use crate::release::log::{Again, Ahead, Event, Heading, LogLine, Verdict};
 
 /// What a line of a tool's output begins with, so that it is told from deployer's own.
 const OUTPUT_MARK: &str = "   | ";
@@ -73,9 +73,16 @@ fn tone(event: &Event) -> Tone {
 fn event(event: &Event) -> String {
     match event {
         Event::Begun(heading) => begun(heading),
-        Event::WaitsForRelease { release, slot, step } => waits(*release, *slot, step.as_deref()),
+        Event::WaitsToBeBuilt(ahead) => format!(" waiting: {} comes first on this slot", about(ahead)),
+        Event::WaitsToTakeEffect(ahead) => format!(" waiting: {} takes effect first", about(ahead)),
         Event::WaitsForCommand { command } => {
             format!(" waiting: `{command}` works on the app and comes first")
+        }
+        Event::StaysOnStandby { later } => {
+            format!(" note: it stays on standby, since release {later}, which was asked for later, is live")
+        }
+        Event::TakesNoEffect { later } => {
+            format!(" note: it does not take effect, since release {later}, which was asked for later, holds")
         }
         Event::Resumed => " resumed: the worker of this release was killed".to_owned(),
         Event::Note(note) => format!(" note: {note}"),
@@ -120,9 +127,14 @@ fn source(source: &Source) -> String {
     }
 }
 
-fn waits(release: ReleaseId, slot: Slot, step: Option<&str>) -> String {
-    let at = step.map(|step| format!(", now at {step}")).unwrap_or_default();
-    format!(" waiting: release {release} ({slot}{at}) comes first")
+fn about(ahead: &Ahead) -> String {
+    let at = ahead.step.as_ref().map(|step| format!(", now at {step}"));
+    format!(
+        "release {} ({}{})",
+        ahead.release,
+        ahead.slot,
+        at.unwrap_or_default()
+    )
 }
 
 fn done(step: Step, took: u64, what: &str) -> String {
@@ -149,13 +161,25 @@ fn verdict(v: &Verdict) -> String {
             let hint = format!("`deployer promote {}/{}` puts it live", v.app, v.slot);
             Told::new(told).hint(hint).to_string()
         }
-        Outcome::Superseded { by } => format!(
-            "superseded: {name} by release {by}, a newer push to the same slot. {}",
-            still(v.live)
-        ),
+        Outcome::Superseded { by } => superseded(&name, *by, v),
         Outcome::Dropped { why } => ended(&format!("{name} before its first step"), why, v),
         Outcome::Failed { step, why } => ended(&format!("{name} at {step}"), why, v),
     }
+}
+
+fn superseded(name: &str, by: ReleaseId, v: &Verdict) -> String {
+    let told = Told::new(format!(
+        "superseded: {name} by release {by}, which was asked for later. {}",
+        still(v.live)
+    ));
+    let told = match v.digests.is_empty() {
+        true => told,
+        false => told.hint(format!(
+            "`deployer redeploy {}/{}` releases the same commit all the same",
+            v.app, v.slot
+        )),
+    };
+    told.to_string()
 }
 
 /// A release that did not become good, which `ended` at some place.

@@ -5,7 +5,7 @@ use super::log::{Shown, Tone, log_line};
 use crate::ground::told::Told;
 use crate::model::{Intent, Promotion, ReleaseId, ServiceName, Slot, Source};
 use crate::release::entry::{Outcome, Step, Why};
-use crate::release::log::{Again, Event, Heading, LogLine, Verdict};
+use crate::release::log::{Again, Ahead, Event, Heading, LogLine, Verdict};
 use crate::store::Live;
 
 fn shown(event: Event) -> Shown {
@@ -63,6 +63,14 @@ fn failed(why: Why) -> Verdict {
     })
 }
 
+fn ahead(step: Option<&str>) -> Ahead {
+    Ahead {
+        release: ReleaseId(4),
+        slot: Slot::Blue,
+        step: step.map(str::to_owned),
+    }
+}
+
 fn error(told: Told, instead: Option<&str>) -> Why {
     let instead = instead.map(str::to_owned);
     Why::Error { told, instead }
@@ -106,26 +114,26 @@ fn events() -> Vec<(Event, &'static str)> {
             "shop/green release 5: traffic goes from blue to green",
         ),
         (
-            Event::WaitsForRelease {
-                release: ReleaseId(4),
-                slot: Slot::Blue,
-                step: Some("build".into()),
-            },
-            " waiting: release 4 (blue, now at build) comes first",
+            Event::WaitsToBeBuilt(ahead(Some("build"))),
+            " waiting: release 4 (blue, now at build) comes first on this slot",
         ),
         (
-            Event::WaitsForRelease {
-                release: ReleaseId(4),
-                slot: Slot::Blue,
-                step: None,
-            },
-            " waiting: release 4 (blue) comes first",
+            Event::WaitsToTakeEffect(ahead(None)),
+            " waiting: release 4 (blue) takes effect first",
         ),
         (
             Event::WaitsForCommand {
                 command: "deployer recover".into(),
             },
             " waiting: `deployer recover` works on the app and comes first",
+        ),
+        (
+            Event::StaysOnStandby { later: ReleaseId(6) },
+            " note: it stays on standby, since release 6, which was asked for later, is live",
+        ),
+        (
+            Event::TakesNoEffect { later: ReleaseId(6) },
+            " note: it does not take effect, since release 6, which was asked for later, holds",
         ),
         (Event::Resumed, " resumed: the worker of this release was killed"),
         (Event::Note("it is so".into()), " note: it is so"),
@@ -218,7 +226,15 @@ fn verdicts() -> Vec<(Verdict, &'static str)> {
         ),
         (
             verdict(Outcome::Superseded { by: ReleaseId(6) }),
-            "superseded: shop/green release 5 by release 6, a newer push to the same slot. Release 4 is still live, on blue.",
+            "superseded: shop/green release 5 by release 6, which was asked for later. Release 4 is still live, on blue. Hint: \
+             `deployer redeploy shop/green` releases the same commit all the same",
+        ),
+        (
+            Verdict {
+                digests: [].into(),
+                ..verdict(Outcome::Superseded { by: ReleaseId(6) })
+            },
+            "superseded: shop/green release 5 by release 6, which was asked for later. Release 4 is still live, on blue.",
         ),
         (
             verdict(Outcome::Dropped { why: Why::Cancelled }),

@@ -73,7 +73,7 @@ fn problem(whose: &str, path: &Path, room: Room) -> Option<String> {
     // A file system without blocks, such as one that a test reads from, says nothing by having none free.
     let is_short = all > 0 && free < ROOM.min(all / 20);
     let is_short_of_files = all_files > 0 && files < all_files / 100;
-    (is_short || is_short_of_files).then(|| say::no_room(whose, path, room))
+    (is_short || is_short_of_files).then(|| say::no_room(whose, path, room).to_string())
 }
 
 #[cfg(test)]

@@ -30,6 +30,8 @@ mod identity;
 mod journal;
 mod lock;
 mod log;
+#[cfg(test)]
+mod log_tests;
 mod moment;
 mod process;
 mod push;
@@ -49,7 +51,7 @@ pub use audit::{Actions, Line};
 pub use identity::Identity;
 pub use journal::{Journal, JournalError};
 pub use lock::{AppLock, Holder, KEYS_LOCK, SlotLock, WorkerLock};
-pub use log::{Log, LogReader, OUTPUT_MARK};
+pub use log::{Log, LogLine, LogReader};
 pub use moment::Moment;
 pub use process::Process;
 pub use push::PushNote;

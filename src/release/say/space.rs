@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::count;
+use crate::ground::told::Told;
 use crate::model::{ReleaseId, Slot};
 use crate::release::disks::Room;
 use crate::release::prune::{LeftBehind, Pruned, PutOff};
@@ -63,7 +64,7 @@ pub fn left_behind(left: &LeftBehind) -> String {
 }
 
 /// A disk that is full, or nearly so: `whose` it is, a path on it, and what is free.
-pub fn no_room(whose: &str, path: &Path, room: Room) -> String {
+pub fn no_room(whose: &str, path: &Path, room: Room) -> Told {
     let Room {
         bytes: (free, all),
         files: (files, all_files),
@@ -74,9 +75,8 @@ pub fn no_room(whose: &str, path: &Path, room: Room) -> String {
         _ => "is nearly full".to_owned(),
     };
     let (free, all) = (super::bytes(free), super::bytes(all));
-    format!(
-        "the disk of {whose} {how}: {free} of {all} are free. Hint: `df -h {path}`, `df -i {path}`, `deployer prune`, \
-         `docker system df`",
+    Told::new(format!("the disk of {whose} {how}: {free} of {all} are free")).hint(format!(
+        "`df -h {path}`, `df -i {path}`, `deployer prune`, `docker system df`",
         path = path.display()
-    )
+    ))
 }

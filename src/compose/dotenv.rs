@@ -1,6 +1,6 @@
 //! `.env` and `env_file`: lines of `NAME=value`, as Compose reads them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::interpolate::Variables;
 use crate::model::text_of_file;
@@ -11,11 +11,16 @@ const NAMES_MAX: usize = 2_000;
 /// What a file sets, in its order; a name without `=` has no value of its own.
 pub(super) type Lines = Vec<(String, Option<String>)>;
 
-/// Reads `bytes`. A value may use the variables of `from`, and those of earlier lines.
+/// Reads `bytes`. A value may use what earlier files have set, `before`, the variables of `from`, and those of earlier lines:
+/// the first of them that has one.
 ///
 /// # Errors
 /// The line, from 1, and what is wrong with it; never a value.
-pub(super) fn read(bytes: &[u8], from: &mut Variables) -> Result<Lines, (u32, String)> {
+pub(super) fn read(
+    bytes: &[u8],
+    from: &mut Variables,
+    before: &BTreeMap<String, Option<String>>,
+) -> Result<Lines, (u32, String)> {
     let text =
         text_of_file(bytes).map_err(|error| (u32::try_from(error.line()).unwrap_or(1), error.to_string()))?;
     let text = text.replace("\r\n", "\n");
@@ -30,6 +35,12 @@ pub(super) fn read(bytes: &[u8], from: &mut Variables) -> Result<Lines, (u32, St
         },
         own: BTreeSet::new(),
     };
+    for (name, value) in before {
+        parser
+            .variables
+            .given
+            .extend(value.clone().map(|value| (name.clone(), value)));
+    }
     let mut lines = Lines::new();
     while let Some((name, value)) = parser.next().map_err(|what| (parser.line, what))? {
         if lines.len() == NAMES_MAX {
@@ -193,7 +204,7 @@ mod tests {
     fn read_text(text: &str) -> Result<Lines, (u32, String)> {
         let mut from = Variables::default();
         from.given.insert("X".into(), "x".into());
-        read(text.as_bytes(), &mut from)
+        read(text.as_bytes(), &mut from, &BTreeMap::new())
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl Reading<'_> {
                 return self.fault(at, format!("env_file: {} {why}", shown(path)), instead);
             }
         };
-        match dotenv::read(&bytes, &mut self.variables) {
+        match dotenv::read(&bytes, &mut self.variables, environment) {
             Ok(lines) => {
                 for (name, value) in lines {
                     // A name alone hands on a variable that is set, and is nothing else.

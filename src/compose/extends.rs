@@ -7,6 +7,8 @@ use super::node::{Key, Map, Node, Value};
 use super::reading::Reading;
 use super::yaml::NODES_MAX;
 
+/// Services that extend each other in a row.
+const WAY_MAX: usize = 16;
 /// Keys that are mappings, or lists of `NAME=value`.
 const PAIRS: [&str; 6] = [
     "environment",
@@ -55,33 +57,14 @@ impl Reading<'_> {
         way.push(name);
         if let Value::Map(map) = &mut node.value
             && let Some(extends) = map.remove("extends").filter(|extends| !extends.is_null())
+            && let Some(base) = self.base(&extends, services, way)
         {
-            let base = self.base(&extends)?;
-            let Some((base, _)) = services.get_key_value(base.as_str()) else {
-                self.fault(
-                    extends.at,
-                    format!("extends: there is no service {}", shown(&base)),
-                    None,
-                );
-                return None;
-            };
-            if way.contains(base) || way.len() > 16 {
-                self.fault(
-                    extends.at,
-                    format!("extends goes round: {} → {base}", way.join(" → ")),
-                    None,
-                );
-                return None;
-            }
             let base = self.whole(base, services, done, way)?;
             node = merged("", base, node);
             self.extended += count(&node);
             if self.extended > NODES_MAX {
-                self.fault(
-                    extends.at,
-                    format!("extends makes more than {NODES_MAX} values"),
-                    None,
-                );
+                let what = format!("extends makes more than {NODES_MAX} values");
+                self.fault(extends.at, what, None);
                 return None;
             }
         }
@@ -90,8 +73,31 @@ impl Reading<'_> {
         Some(node)
     }
 
-    /// The service that is extended.
-    fn base(&mut self, extends: &Node) -> Option<String> {
+    /// The service that is extended, and is not on the way to it.
+    fn base<'n>(
+        &mut self,
+        extends: &Node,
+        services: &BTreeMap<&'n str, (&'n Key, &'n Node)>,
+        way: &[&str],
+    ) -> Option<&'n str> {
+        let name = self.base_name(extends)?;
+        let Some((base, _)) = services.get_key_value(name.as_str()) else {
+            self.fault(
+                extends.at,
+                format!("extends: there is no service {}", shown(&name)),
+                None,
+            );
+            return None;
+        };
+        if way.contains(base) || way.len() > WAY_MAX {
+            let what = format!("extends goes round: {} → {base}", way.join(" → "));
+            self.fault(extends.at, what, Some("take one of them out"));
+            return None;
+        }
+        Some(base)
+    }
+
+    fn base_name(&mut self, extends: &Node) -> Option<String> {
         let Value::Map(map) = &extends.value else {
             return self.text(extends, "extends");
         };

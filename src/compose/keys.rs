@@ -105,7 +105,7 @@ pub(super) const SERVICE: Table = Table {
         ),
         (
             "links",
-            Taken("names of other services, and the order of the start"),
+            Taken("more names of other services; nothing waits for them"),
         ),
         ("healthcheck", Taken("when the service is ready")),
         ("restart", Taken("what happens when it ends by itself")),

@@ -220,16 +220,18 @@ fn by_target(service: &Service) -> Option<(&'static Known, String)> {
     })
 }
 
+/// By the ports that it is asked at: those of the file before those of the Dockerfile, and `ports` before `expose`.
 fn by_port(service: &Service, dockerfile: Option<&Dockerfile>) -> Option<(&'static Known, String)> {
-    let said = service
-        .ports
-        .iter()
-        .chain(&service.expose)
-        .map(|port| port.target);
-    let exposed = dockerfile
-        .into_iter()
-        .flat_map(|dockerfile| dockerfile.ports.iter().copied());
-    said.chain(exposed).find_map(|port| {
+    let exposed = || {
+        dockerfile
+            .into_iter()
+            .flat_map(|dockerfile| dockerfile.ports.iter().copied())
+    };
+    let asked_at: Vec<u16> = match (&service.ports[..], &service.expose[..]) {
+        ([], []) => exposed().collect(),
+        ([], ports) | (ports, _) => ports.iter().map(|port| port.target).collect(),
+    };
+    asked_at.into_iter().find_map(|port| {
         let known = KNOWN.iter().find(|known| known.ports.contains(&port))?;
         Some((known, format!("its port {port}")))
     })
@@ -244,6 +246,7 @@ fn base_name(image: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::model::Port;
     use super::*;
 
     fn name(service: &Service, dockerfile: Option<&Dockerfile>) -> Option<&'static str> {
@@ -271,6 +274,17 @@ mod tests {
         assert_eq!(name(&image("own:1"), Some(&from)), Some("Redis"));
         let exposes = Dockerfile::parse("FROM debian\nEXPOSE 5432\n", None);
         assert_eq!(name(&image("redis"), Some(&exposes)), Some("PostgreSQL"));
+        let port = |target| Port {
+            target,
+            protocol: "tcp".to_owned(),
+            published: None,
+            host_ip: None,
+        };
+        let mut asked = image("x");
+        asked.expose = vec![port(3306)];
+        assert_eq!(name(&asked, None), Some("MySQL or MariaDB"));
+        asked.ports = vec![port(3000)];
+        assert_eq!(name(&asked, Some(&exposes)), None);
     }
 
     #[test]

@@ -18,6 +18,8 @@ mod environment;
 mod extends;
 mod fault;
 mod files;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod graph;
 mod health;
 mod interpolate;
@@ -38,6 +40,8 @@ mod read;
 #[cfg(test)]
 mod read_tests;
 mod reading;
+#[cfg(test)]
+mod reference_tests;
 mod scope;
 mod service;
 mod tree;

@@ -65,7 +65,8 @@ fn variables(tree: &Tree, given: &BTreeMap<String, String>) -> Result<Variables,
         Err(Unread::Missing) => return Ok(variables),
         Err(why) => return Err(fault(1, format!("the file {why}"))),
     };
-    let lines = dotenv::read(&bytes, &mut variables).map_err(|(line, what)| fault(line, what))?;
+    let lines =
+        dotenv::read(&bytes, &mut variables, &BTreeMap::new()).map_err(|(line, what)| fault(line, what))?;
     variables.dotenv = lines
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
@@ -121,6 +122,7 @@ impl Reading<'_> {
         self.check_references(&mut model);
         self.tell_unset();
         model.keys = std::mem::take(&mut self.keys);
+        model.keys.sort_by_key(|read| read.at);
         model.notes = std::mem::take(&mut self.notes);
         model
     }

@@ -216,6 +216,20 @@ fn every_way_to_the_host_is_refused_by_name_with_its_line() {
 }
 
 #[test]
+fn one_fault_hides_no_other() {
+    let told = faults(
+        "services:\n  a:\n    extends: {file: other.yml, service: x}\n    image: x\n    privileged: true\n    pid: host\n  b:\n    \
+         image: y\n    depends_on: [a]\n",
+    );
+    let places: Vec<&str> = told.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(
+        places,
+        ["compose.yaml:3:14:", "compose.yaml:5:5:", "compose.yaml:6:5:"],
+        "{told}"
+    );
+}
+
+#[test]
 fn a_key_that_gives_no_power_is_taken_where_it_says_nothing() {
     let text = "services: {a: {image: x, privileged: false, cap_add: [], security_opt: ['no-new-privileges:true']}}\n";
     assert!(

@@ -20,7 +20,8 @@ impl Reading<'_> {
         let map = self.fields(node, &SERVICE)?;
         let build = self.build(map);
         let image = self.image(map);
-        if image.is_none() && map.get("build").is_none_or(Node::is_null) && map.get("provider").is_none() {
+        let has = |key: &str| map.get(key).is_some_and(|node| !node.is_null());
+        if !["image", "build", "provider"].into_iter().any(has) {
             self.fault(
                 at,
                 "it has neither image nor build",
@@ -28,7 +29,7 @@ impl Reading<'_> {
             );
         }
         let (replicas, resources) = self.deploy(map);
-        let is_built = map.get("build").is_some_and(|build| !build.is_null());
+        let is_built = has("build");
         let mut service = Service {
             at,
             image,

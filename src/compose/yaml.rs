@@ -26,8 +26,8 @@ fn options() -> Options {
         max_events: 3 * NODES_MAX,
         max_aliases: 2_000,
         max_anchors: 1_000,
-        max_recorded_anchor_events: 3 * NODES_MAX,
-        max_recorded_anchor_bytes: BYTES_MAX,
+        max_recorded_anchor_events: NODES_MAX,
+        max_recorded_anchor_bytes: BYTES_MAX / 2,
         max_depth: DEPTH_MAX,
         max_documents: 1,
         max_nodes: NODES_MAX,
@@ -36,7 +36,7 @@ fn options() -> Options {
         enforce_alias_anchor_ratio: false,
     };
     let limits = serde_saphyr::alias_limits! {
-        max_total_replayed_events: 2 * NODES_MAX,
+        max_total_replayed_events: NODES_MAX,
         max_replay_stack_depth: 16,
         max_alias_expansions_per_anchor: 2_000,
     };

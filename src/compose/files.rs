@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::fault::shown;
-use super::keys::{FILE, FILE_OF_SERVICE};
+use super::keys::{CONFIG, CONFIG_OF_SERVICE, SECRET, SECRET_OF_SERVICE};
 use super::model::{FileSource, FileUse};
 use super::node::{Map, Node, Value};
 use super::reading::Reading;
 use super::tree::Found;
 
+const SECRETS: &str = "secrets";
 const SOURCE: &str = "write file: and a file of the tree, or environment: and a variable";
 
 impl Reading<'_> {
@@ -16,7 +17,7 @@ impl Reading<'_> {
     pub(super) fn file_sources(&mut self, top: &Map, key: &str) -> BTreeMap<String, FileSource> {
         let mut sources = BTreeMap::new();
         for (name, node) in self.named(top, key) {
-            let Some(map) = self.fields(&node, &FILE) else {
+            let Some(map) = self.fields(&node, if key == SECRETS { &SECRET } else { &CONFIG }) else {
                 continue;
             };
             if map
@@ -125,7 +126,12 @@ impl Reading<'_> {
     }
 
     fn long_use(&mut self, node: &Node, key: &str) -> Option<FileUse> {
-        let map = self.fields(node, &FILE_OF_SERVICE)?;
+        let table = if key == SECRETS {
+            &SECRET_OF_SERVICE
+        } else {
+            &CONFIG_OF_SERVICE
+        };
+        let map = self.fields(node, table)?;
         let Some(source) = self.text_of(map, "source") else {
             self.fault(
                 node.at,
@@ -169,7 +175,7 @@ impl Reading<'_> {
 
 fn default_target(key: &str, name: &str) -> String {
     match key {
-        "secrets" => format!("/run/secrets/{name}"),
+        SECRETS => format!("/run/secrets/{name}"),
         _ => format!("/{name}"),
     }
 }

@@ -18,8 +18,8 @@ use Fate::{Ignored, Refused, Taken};
 mod parts;
 
 pub(super) use parts::{
-    BUILD, DEPENDS_ON, DEPLOY, ENV_FILE, FILE, FILE_OF_SERVICE, HEALTHCHECK, LIMITS, MOUNT, NETWORK_TABLE,
-    PORT, RESOURCES, SERVICE_NETWORK, VOLUME,
+    BUILD, CONFIG, CONFIG_OF_SERVICE, DEPENDS_ON, DEPLOY, ENV_FILE, HEALTHCHECK, LIMITS, MOUNT,
+    NETWORK_TABLE, PORT, RESERVATIONS, RESOURCES, SECRET, SECRET_OF_SERVICE, SERVICE_NETWORK, VOLUME,
 };
 
 /// A key and what becomes of it.
@@ -34,7 +34,7 @@ pub(super) struct Table {
 }
 
 #[cfg(test)]
-pub(super) const ALL: [&Table; 17] = [
+pub(super) const ALL: [&Table; 20] = [
     &TOP,
     &SERVICE,
     &OWN,
@@ -44,13 +44,16 @@ pub(super) const ALL: [&Table; 17] = [
     &DEPLOY,
     &RESOURCES,
     &LIMITS,
+    &RESERVATIONS,
     &PORT,
     &MOUNT,
     &SERVICE_NETWORK,
-    &FILE_OF_SERVICE,
+    &SECRET_OF_SERVICE,
+    &CONFIG_OF_SERVICE,
     &NETWORK_TABLE,
     &VOLUME,
-    &FILE,
+    &SECRET,
+    &CONFIG,
     &ENV_FILE,
 ];
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::amounts::{bytes, duration};
 use super::fault::shown;
-use super::keys::{DEPLOY, LIMITS, RESOURCES};
+use super::keys::{DEPLOY, LIMITS, RESERVATIONS, RESOURCES, Table};
 use super::model::{Process, Resources, Restart};
 use super::node::{Map, Node, Value};
 use super::reading::Reading;
@@ -29,13 +29,14 @@ impl Reading<'_> {
             .and_then(|node| self.fields(node, &RESOURCES))
             .cloned()
             .unwrap_or_default();
-        let part = |reading: &mut Self, key: &str| {
+        let part = |reading: &mut Self, key: &str, table: &'static Table| {
             let node = resources.get(key).filter(|node| !node.is_null());
-            node.and_then(|node| reading.fields(node, &LIMITS))
+            node.and_then(|node| reading.fields(node, table))
                 .cloned()
                 .unwrap_or_default()
         };
-        let (limits, reservations) = (part(self, "limits"), part(self, "reservations"));
+        let limits = part(self, "limits", &LIMITS);
+        let reservations = part(self, "reservations", &RESERVATIONS);
         let cpus = self.parsed(&limits, "cpus", "a number of CPUs", cpus);
         let memory = self.parsed(&limits, "memory", SIZE, bytes);
         let pids = self.parsed(&limits, "pids", "a number", |text| text.parse().ok());

@@ -2,7 +2,7 @@
 
 use super::super::key_texts::{EXTERNAL, HOST, ONE_NETWORK, PRIVILEGE, STANDS, WALLS};
 use super::Fate::{Ignored, Refused, Taken};
-use super::Table;
+use super::{Row, Table};
 
 pub(in crate::compose) const BUILD: Table = Table {
     name: "services.*.build",
@@ -104,11 +104,22 @@ pub(in crate::compose) const RESOURCES: Table = Table {
 };
 
 pub(in crate::compose) const LIMITS: Table = Table {
-    name: "services.*.deploy.resources.*",
+    name: "services.*.deploy.resources.limits",
     rows: &[
         ("cpus", Taken("CPUs")),
         ("memory", Taken("bytes")),
         ("pids", Taken("processes")),
+        ("devices", Refused(HOST, "an image that needs no device")),
+        ("generic_resources", Refused(HOST, "nothing")),
+    ],
+};
+
+pub(in crate::compose) const RESERVATIONS: Table = Table {
+    name: "services.*.deploy.resources.reservations",
+    rows: &[
+        ("memory", Taken("bytes")),
+        ("cpus", Ignored("CPUs are limited, and none are kept")),
+        ("pids", Ignored("processes are limited, and none are kept")),
         ("devices", Refused(HOST, "an image that needs no device")),
         ("generic_resources", Refused(HOST, "nothing")),
     ],
@@ -180,15 +191,22 @@ pub(in crate::compose) const SERVICE_NETWORK: Table = Table {
     ],
 };
 
-pub(in crate::compose) const FILE_OF_SERVICE: Table = Table {
-    name: "services.*.secrets.*, services.*.configs.*",
-    rows: &[
-        ("source", Taken("the name at the top of the file")),
-        ("target", Taken("the path in the container")),
-        ("uid", Taken("its owner")),
-        ("gid", Taken("its group")),
-        ("mode", Taken("its mode")),
-    ],
+const FILE_USE: &[Row] = &[
+    ("source", Taken("the name at the top of the file")),
+    ("target", Taken("the path in the container")),
+    ("uid", Taken("its owner")),
+    ("gid", Taken("its group")),
+    ("mode", Taken("its mode")),
+];
+
+pub(in crate::compose) const SECRET_OF_SERVICE: Table = Table {
+    name: "services.*.secrets.*",
+    rows: FILE_USE,
+};
+
+pub(in crate::compose) const CONFIG_OF_SERVICE: Table = Table {
+    name: "services.*.configs.*",
+    rows: FILE_USE,
 };
 
 pub(in crate::compose) const NETWORK_TABLE: Table = Table {
@@ -227,19 +245,26 @@ pub(in crate::compose) const VOLUME: Table = Table {
     ],
 };
 
-pub(in crate::compose) const FILE: Table = Table {
-    name: "secrets.*, configs.*",
-    rows: &[
-        ("file", Taken("a file of the tree")),
-        ("environment", Taken("the value of a variable")),
-        ("content", Taken("the content itself; of configs alone")),
-        ("name", Ignored("its name here is enough")),
-        ("labels", Ignored("it is a file and no object of the Engine")),
-        ("external", Refused(EXTERNAL, "file, or environment")),
-        ("driver", Refused(HOST, "file, or environment")),
-        ("driver_opts", Refused(HOST, "file, or environment")),
-        ("template_driver", Refused(HOST, "file, or environment")),
-    ],
+const FILE: &[Row] = &[
+    ("file", Taken("a file of the tree")),
+    ("environment", Taken("the value of a variable")),
+    ("content", Taken("the content itself; of configs alone")),
+    ("name", Ignored("its name here is enough")),
+    ("labels", Ignored("it is a file and no object of the Engine")),
+    ("external", Refused(EXTERNAL, "file, or environment")),
+    ("driver", Refused(HOST, "file, or environment")),
+    ("driver_opts", Refused(HOST, "file, or environment")),
+    ("template_driver", Refused(HOST, "file, or environment")),
+];
+
+pub(in crate::compose) const SECRET: Table = Table {
+    name: "secrets.*",
+    rows: FILE,
+};
+
+pub(in crate::compose) const CONFIG: Table = Table {
+    name: "configs.*",
+    rows: FILE,
 };
 
 pub(in crate::compose) const ENV_FILE: Table = Table {

@@ -1,7 +1,7 @@
 //! A compose file, read into a model of our own.
 //!
 //! A [`Tree`] is a folder by its descriptor: nothing outside of it is opened, whatever the file says, and no value comes from
-//! deployer's own environment. [`read`] gives a [`Model`], or all [`Faults`] of the file with their lines. Each bound of
+//! deployer's own environment. [`read()`] gives a [`Model`], or all [`Faults`] of the file with their lines. Each bound of
 //! the reader stands in the file that it is about; what becomes of each key stands in `keys.rs`.
 //!
 //! `yaml` → `node` → `extends` → `service` and its parts → `graph` → [`Model`]. [`place`] then says where each service runs, by

@@ -80,7 +80,7 @@ pub enum StoreError {
         reason: String,
     },
     /// A file was written by a newer deployer.
-    #[error("{} was written by a newer deployer (format {found}; this one knows {known}): install that version again", path.display())]
+    #[error("{} was written by a newer deployer (format {found}; this one knows {known}). Hint: install that version again", path.display())]
     Newer {
         /// The file.
         path: PathBuf,

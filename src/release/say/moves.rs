@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::git::NotTaken;
 use crate::model::{AppName, ReleaseId, Slot, escaped};
+use crate::release::differences::told::Told;
 
 /// A push from a shallow clone whose history the server does not have.
 pub const SHALLOW: &str = "this push comes from a shallow clone, whose history ends where the server has nothing to go on \
@@ -100,9 +101,11 @@ pub fn released_but_declined(
 }
 
 /// A release came from a push that waited for it and ended before git moved the branch.
-pub fn branch_did_not_move(slot: Slot, release: ReleaseId, branch: &str) -> String {
-    format!(
-        "{slot}: release {release} runs, but {branch} did not move to its commit, since its push ended before: the same `git \
-         push` again moves it"
+pub fn branch_did_not_move(slot: Slot, release: ReleaseId, branch: &str) -> Told {
+    Told::new(
+        format!(
+            "{slot}: release {release} runs, but {branch} did not move to its commit, since its push ended before"
+        ),
+        "the same `git push` again moves it",
     )
 }

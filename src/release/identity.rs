@@ -12,8 +12,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use super::context::Context;
-use super::history;
 use super::differences::settings::{Held, SettingsDiffer, changed};
+use super::history;
 use crate::engine::{Engine, Instance};
 use crate::model::{AppName, EngineSettings, Scope, Settings};
 use crate::store::{Identity, Store, StoreError};

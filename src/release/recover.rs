@@ -105,7 +105,9 @@ async fn fault(context: &Context, app: &App) -> Result<Option<String>> {
         bail!(newer);
     }
     let mut fault = state_fault(app, &files, None);
-    if fault.is_none() && let Some(damaged) = files.damaged.first() {
+    if fault.is_none()
+        && let Some(damaged) = files.damaged.first()
+    {
         let route = routed(context, app).await.with_context(|| damaged.told.clone())?;
         let routes: Vec<AppRoute> = route.into_iter().collect();
         fault = state_fault(app, &files, Some(&routes));
@@ -138,7 +140,10 @@ pub async fn recover(context: &Context, lock: &mut AppLock) -> Recovered {
     if let Err(error) = context.store.sweep(lock) {
         mended.failed.get_or_insert(error.into());
     }
-    let is_released = context.store.state(&name).is_ok_and(|state| !state.slots.is_empty());
+    let is_released = context
+        .store
+        .state(&name)
+        .is_ok_and(|state| !state.slots.is_empty());
     let silent = mended.left.iter().find_map(|left| match left {
         Difference::Engine { told } => Some(told),
         Difference::Proxy { told } if is_released => Some(told),

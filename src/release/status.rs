@@ -181,7 +181,9 @@ fn services(
     let one = |(name, service): (&ServiceName, &RunningService)| {
         let there = engine.map(|engine| {
             let there = run_by(engine, &app.name, slot, running);
-            there.filter(|seen| seen.instance.name.service == *name).collect::<Vec<_>>()
+            there
+                .filter(|seen| seen.instance.name.service == *name)
+                .collect::<Vec<_>>()
         });
         let up = there.as_ref();
         let up = up.map(|there| there.iter().filter(|seen| seen.instance.running).count());

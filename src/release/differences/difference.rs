@@ -49,10 +49,7 @@ pub(in crate::release) enum Difference {
         wanted: usize,
     },
     /// An instance was paused.
-    Paused {
-        of: InstanceOf,
-        container: ContainerId,
-    },
+    Paused { of: InstanceOf, container: ContainerId },
     /// An instance was made and not started.
     Unstarted(InstanceOf),
     /// An instance has ended by itself lately, or stays ended.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::Result;
-use futures_util::future::{join3, join_all};
+use futures_util::future::{join_all, join3};
 use jiff::Timestamp;
 use tokio::join;
 

@@ -259,7 +259,10 @@ impl Difference {
                 _ if is_crashing(endings) => MendedBy::Person,
                 _ => MendedBy::Itself,
             },
-            Self::Out(_) | Self::Closed { tries_again: true, .. } => MendedBy::Itself,
+            Self::Out(_)
+            | Self::Closed {
+                tries_again: true, ..
+            } => MendedBy::Itself,
             Self::Settings(_)
             | Self::Newer { .. }
             | Self::Engine { .. }

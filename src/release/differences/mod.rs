@@ -11,6 +11,8 @@
 
 mod containers;
 mod difference;
+#[cfg(test)]
+mod faults;
 mod files;
 pub(super) mod gather;
 mod kind;
@@ -21,6 +23,8 @@ mod problem;
 mod repair;
 mod routes;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 pub mod told;
 
 use std::collections::BTreeMap;
@@ -39,9 +43,7 @@ use crate::proxy::{AppRoute, ClosedPort, KindDiffers, Mismatch, OutInstance};
 use crate::store::AppState;
 
 pub(super) use containers::run_by;
-pub(super) use difference::{
-    DamagedFile, Difference, FileFault, InstanceOf, NetworkFault, StateFault,
-};
+pub(super) use difference::{DamagedFile, Difference, FileFault, InstanceOf, NetworkFault, StateFault};
 pub(super) use files::state_fault;
 pub use kind::{About, Kind, MendedBy};
 pub use problem::Problem;
@@ -169,13 +171,22 @@ pub(super) struct Branch {
 
 /// What differs between what should be of an app and what is.
 pub(super) fn compare(should: &Should, host: &Host, own: &Own) -> Vec<Difference> {
-    let mut found: Vec<Difference> = host.settings.clone().map(Difference::Settings).into_iter().collect();
+    let mut found: Vec<Difference> = host
+        .settings
+        .clone()
+        .map(Difference::Settings)
+        .into_iter()
+        .collect();
     let fault = state_fault(&should.app, &should.files, host.proxy.routes.as_deref().ok());
     // Whoever went by such a state would take what serves for too much.
     let state = should.files.state.as_ref().ok().filter(|_| fault.is_none());
     found.extend(fault.map(Difference::State));
     found.extend(files::compare(&should.files));
-    found.extend(own.leftovers.iter().map(|path| Difference::Leftover { path: path.clone() }));
+    found.extend(
+        own.leftovers
+            .iter()
+            .map(|path| Difference::Leftover { path: path.clone() }),
+    );
     found.extend(containers::compare(should, state, host));
     found.extend(routes::compare(should, state, host, own));
     found.extend(host.disks.iter().cloned().map(Difference::Disk));

@@ -10,7 +10,12 @@ use crate::store::AppState;
 /// What differs of an app at the proxy. Where `state` is not known its route is not, either.
 pub(super) fn compare(should: &Should, state: Option<&AppState>, host: &Host, own: &Own) -> Vec<Difference> {
     let (app, proxy) = (&should.app, &host.proxy);
-    let mut found: Vec<Difference> = proxy.kind.clone().map(Difference::ProxyKind).into_iter().collect();
+    let mut found: Vec<Difference> = proxy
+        .kind
+        .clone()
+        .map(Difference::ProxyKind)
+        .into_iter()
+        .collect();
     match &proxy.routes {
         Err(told) => found.push(Difference::Proxy { told: told.clone() }),
         Ok(routes) => {

@@ -8,9 +8,7 @@ use crate::release::differences::{
     Difference, FileFault, InstanceOf, MendedBy, NetworkFault, Problem, StateFault,
 };
 
-use super::{
-    branch_did_not_move, count, ended_hint, full_disk, instance_ended, moment, state_is_lost,
-};
+use super::{branch_did_not_move, count, ended_hint, full_disk, instance_ended, moment, state_is_lost};
 
 /// A difference of `app`: what is so, and what to do.
 pub(in crate::release) fn difference(app: &AppName, difference: &Difference) -> Told {
@@ -84,7 +82,9 @@ fn state(fault: &StateFault, recover: String) -> Told {
         StateFault::File(fault) => file(fault, recover),
         StateFault::Lost(release) => Told::new(state_is_lost(*release), recover),
         StateFault::Doubtful { damage } => Told::new(
-            format!("the proxy serves something else than state says, and what could tell why is lost: {damage}"),
+            format!(
+                "the proxy serves something else than state says, and what could tell why is lost: {damage}"
+            ),
             recover,
         ),
     }
@@ -109,9 +109,7 @@ fn missing(app: &AppName, slot: Slot, up: usize, wanted: usize) -> Told {
     let wanted = count(wanted as u64, "instance");
     Told::new(
         format!("{slot}: only {up} of {wanted} run"),
-        format!(
-            "`deployer logs {app}/{slot}` may show why, `deployer recover {app}` starts them again"
-        ),
+        format!("`deployer logs {app}/{slot}` may show why, `deployer recover {app}` starts them again"),
     )
 }
 
@@ -181,8 +179,5 @@ fn configuration(mismatch: &Mismatch) -> Told {
 }
 
 fn unreserved(ports: &PortSet) -> Told {
-    Told::new(
-        local_ports::may_be_given_away(ports),
-        local_ports::RESERVES_THEM,
-    )
+    Told::new(local_ports::may_be_given_away(ports), local_ports::RESERVES_THEM)
 }

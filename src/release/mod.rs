@@ -29,6 +29,7 @@ mod meant;
 mod next;
 #[cfg(test)]
 mod next_tests;
+mod overtaken;
 mod pause;
 pub mod prune;
 mod rebuild;
@@ -51,4 +52,5 @@ pub use busy::{Busy, NotFound};
 pub use context::{App, Context};
 pub use entry::{Entry, Facts, Learned, Outcome, Started, Step, Why, way};
 pub use next::{Next, next};
+pub use overtaken::{Holds, Later, what_holds};
 pub use route::{left_behind, route_of};

@@ -62,7 +62,13 @@ async fn state_of(engine: &Engine, app: &App, route: Option<&AppRoute>, all: &[P
         let of_release = of_slot.into_iter().filter(|instance| instance.release == release);
         slots.insert(
             slot,
-            running_of(slot, release, &of_release.collect::<Vec<_>>(), all)?,
+            running_of(
+                slot,
+                release,
+                routed.is_some(),
+                &of_release.collect::<Vec<_>>(),
+                all,
+            )?,
         );
     }
     Ok(AppState {
@@ -83,9 +89,16 @@ fn may_run(release: ReleaseId, all: &[Past]) -> bool {
     outcome.is_none_or(|outcome| outcome.is_some_and(Outcome::is_good))
 }
 
-/// What a slot runs by the labels of its containers, each of which tells of all instances of its service; and by the
+/// What a slot runs, where requests go to it if it `is_routed`: so its instances were not stopped on purpose, whatever
+/// they do. By the labels of its containers, each of which tells of all instances of its service; and by the
 /// journal of services whose containers are all gone: they are made anew from this.
-fn running_of(slot: Slot, release: ReleaseId, there: &[&Instance], all: &[Past]) -> Result<Running> {
+fn running_of(
+    slot: Slot,
+    release: ReleaseId,
+    is_routed: bool,
+    there: &[&Instance],
+    all: &[Past],
+) -> Result<Running> {
     let told = past(release, all);
     let started = told.and_then(|past| past.facts.started.as_ref());
     let mut services = ByService::new();
@@ -122,7 +135,7 @@ fn running_of(slot: Slot, release: ReleaseId, there: &[&Instance], all: &[Past])
         release,
         lane,
         commit,
-        stopped: !there.is_empty() && there.iter().all(|instance| !instance.running),
+        stopped: !is_routed && !there.is_empty() && there.iter().all(|instance| !instance.running),
         services,
     })
 }

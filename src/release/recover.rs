@@ -48,13 +48,14 @@ pub async fn orphans(context: &Context, lock: &mut AppLock) -> Result<Vec<String
             told.extend(untold.map(|error| say::not_audited(&error)));
             continue;
         }
-        let mut run = Run::new(context, lock, &worker, &past.dir)?;
+        let state = context.store.state(past.dir.app())?;
+        let mut run = Run::new(context, &worker, &past.dir, state)?;
         if run.has_ended() {
             continue;
         }
         run.resume()?;
         let outcome = run
-            .go()
+            .take_effect(lock)
             .await
             .with_context(|| format!("release {} is unfinished", past.record.id))?;
         told.push(format!(
@@ -67,13 +68,13 @@ pub async fn orphans(context: &Context, lock: &mut AppLock) -> Result<Vec<String
     Ok(told)
 }
 
-/// Becomes the worker of a release whose own has given up, when that has ended. `None` when the release waits for
-/// its turn and got a worker meanwhile.
+/// Becomes the worker of a release whose own has given up, when that has ended. `None` when the release has not taken
+/// effect and got a worker meanwhile.
 async fn take_over(past: &Past) -> Result<Option<WorkerLock>> {
     let began = Instant::now();
     loop {
         match past.dir.try_work()? {
-            None if past.step.is_none() => return Ok(None),
+            None if past.effective.is_none() => return Ok(None),
             None if began.elapsed() > WORKER_ENDS => {
                 bail!("the worker of release {} has not ended yet", past.record.id)
             }
@@ -242,7 +243,7 @@ impl Recovery<'_> {
         let wanted = running.instances();
         let mut told = vec![format!(
             "{slot}: {} of {wanted} instances started again",
-            wanted - up
+            wanted.saturating_sub(up)
         )];
         told.extend(not_ready);
         Ok(told)

@@ -110,14 +110,22 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
     /// # Errors
     /// When it cannot be written; the journal's file is then as before, and this one is not to be used again.
     pub fn append(&mut self, entry: E) -> Result<(), JournalError> {
-        let before = self
-            .file
-            .metadata()
-            .map_err(StoreError::io("read", &self.path))?
-            .len();
         self.note(entry);
+        self.write_noted()
+    }
+
+    /// Makes what was noted durable, where there is anything.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append).
+    pub fn write_noted(&mut self) -> Result<(), JournalError> {
         let lines = std::mem::take(&mut self.noted);
-        let name = Name(&self.entries.last().expect("it was noted").1);
+        let Some((_, last)) = self.entries.last().filter(|_| !lines.is_empty()) else {
+            return Ok(());
+        };
+        let before = self.file.metadata();
+        let before = before.map_err(StoreError::io("read", &self.path))?.len();
+        let name = Name(last);
         let written = append(&self.file, lines.as_bytes(), format_args!("journal.{name}"));
         if let Err(error) = written {
             let _ = self.file.set_len(before);

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{Difference, EngineSays, Host, InstanceOf, NetworkFault, Seen, Should};
+use super::{Difference, EngineSays, Host, InstanceOf, NetworkFault, Own, Seen, Should};
 use crate::engine::{ContainerId, Status};
 use crate::model::{AppName, ReleaseId, Slot};
 use crate::release::instances::is_of;
 use crate::store::{AppState, Running};
 
 /// What differs of an app's containers. Where `state` is not known nothing can be said of them.
-pub(super) fn compare(should: &Should, state: Option<&AppState>, host: &Host) -> Vec<Difference> {
+pub(super) fn compare(should: &Should, state: Option<&AppState>, host: &Host, own: &Own) -> Vec<Difference> {
     let engine = match &host.engine {
         Ok(engine) => engine,
         Err(told) => return vec![Difference::Engine { told: told.clone() }],
@@ -31,7 +31,7 @@ pub(super) fn compare(should: &Should, state: Option<&AppState>, host: &Host) ->
             found.extend(unwell(*slot, running.release, seen, host));
         }
     }
-    found.extend(strays(should, state, engine));
+    found.extend(strays(should, state, engine, own));
     found
 }
 
@@ -80,13 +80,16 @@ fn unwell(slot: Slot, release: ReleaseId, seen: &Seen, host: &Host) -> Vec<Diffe
     status.into_iter().chain(ended).collect()
 }
 
-/// The app's containers that no slot runs, but for those of releases that have not ended.
-fn strays(should: &Should, state: &AppState, engine: &EngineSays) -> Vec<Difference> {
+/// The app's containers that no slot runs, but for those that are made for a release that somebody works on, or that has
+/// not ended.
+fn strays(should: &Should, state: &AppState, engine: &EngineSays, own: &Own) -> Vec<Difference> {
     if should.files.newer.is_some() {
         // What such a release has begun only a newer deployer knows.
         return Vec::new();
     }
-    let has_ended = |release| should.files.unfinished.iter().all(|it| it.release != release);
+    let unfinished = &should.files.unfinished;
+    let has_ended =
+        |release| unfinished.iter().all(|it| it.release != release) && !own.at_work.contains(&release);
     let mut strays: BTreeMap<(Slot, ReleaseId), Vec<ContainerId>> = BTreeMap::new();
     for seen in &engine.instances {
         let instance = &seen.instance;

@@ -98,6 +98,7 @@ pub(in crate::release) fn one(
     let mut own = Own {
         branches: branches(context, &app, files.state.as_ref().ok()),
         unreserved: local_ports::unreserved(&Slot::BOTH.iter().map(|slot| app.ports().of(*slot)).collect()),
+        at_work: at_work(context, name, all),
         leftovers: Vec::new(),
     };
     if look == Look::Locked {
@@ -141,6 +142,16 @@ pub(in crate::release) fn files(context: &Context, app: &App) -> Result<(Files, 
         is_moving: false,
     };
     Ok((files, unsettled))
+}
+
+/// The releases of an app's containers that somebody works on: what is made ahead for one that is prepared is that one's.
+fn at_work(context: &Context, app: &AppName, all: &Everything) -> BTreeSet<ReleaseId> {
+    let engine = all.host.engine.as_ref().ok().into_iter();
+    let instances = engine.flat_map(|engine| engine.instances.iter().map(|seen| &seen.instance));
+    let releases = instances.filter(|it| it.app == *app).map(|it| it.release);
+    let mut releases: BTreeSet<ReleaseId> = releases.collect();
+    releases.retain(|release| context.store.release(app, *release).has_worker());
+    releases
 }
 
 /// Looks at the releases that state knows of, too.

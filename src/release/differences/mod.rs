@@ -27,7 +27,7 @@ pub mod settings;
 mod tests;
 pub mod told;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -150,6 +150,8 @@ pub(super) struct Own {
     pub(super) branches: Vec<Branch>,
     /// Those of its slot ports that the kernel may give away.
     pub(super) unreserved: PortSet,
+    /// The releases of its containers that somebody works on.
+    pub(super) at_work: BTreeSet<ReleaseId>,
     /// What killed processes of git have left; looked for under the app's lock alone.
     pub(super) leftovers: Vec<PathBuf>,
 }
@@ -187,7 +189,7 @@ pub(super) fn compare(should: &Should, host: &Host, own: &Own) -> Vec<Difference
             .iter()
             .map(|path| Difference::Leftover { path: path.clone() }),
     );
-    found.extend(containers::compare(should, state, host));
+    found.extend(containers::compare(should, state, host, own));
     found.extend(routes::compare(should, state, host, own));
     found.extend(host.disks.iter().cloned().map(Difference::Disk));
     found

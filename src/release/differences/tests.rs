@@ -146,12 +146,13 @@ fn nothing_is_taken_for_too_much_while_it_may_be_what_serves() {
     let mut model = Model::well(1, None);
     model.break_it(Fault::Stray(0));
     let mut should = model.should();
-    let strays = |should: &Should| {
-        let found = compare(should, &model.host, &model.own);
+    let strays_of = |should: &Should, own: &Own| {
+        let found = compare(should, &model.host, own);
         found
             .iter()
             .any(|difference| difference.kind() == Kind::StrayContainers)
     };
+    let strays = |should: &Should| strays_of(should, &model.own);
     assert!(strays(&should));
     // It is what a release has started that somebody works on, or will finish.
     should.files.unfinished = vec![Unfinished {
@@ -161,6 +162,11 @@ fn nothing_is_taken_for_too_much_while_it_may_be_what_serves() {
     }];
     assert!(!strays(&should));
     should.files.unfinished.clear();
+    let at_work = Own {
+        at_work: [ReleaseId(5)].into(),
+        ..Own::default()
+    };
+    assert!(!strays_of(&should, &at_work));
     should.files.newer = Some("a newer deployer knows".to_owned());
     assert!(!strays(&should));
     should.files.newer = None;

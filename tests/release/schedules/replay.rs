@@ -366,7 +366,8 @@ impl Replay {
         all: &[Done],
     ) -> Result<(), String> {
         let record = &release.record;
-        let was_live = self.before[&record.id].live == Some(record.slot);
+        let before = self.before.get(&record.id);
+        let was_live = before.is_some_and(|before| before.live == Some(record.slot));
         let message = match why {
             Why::Interrupted => return Err("nothing was killed".into()),
             Why::Cancelled => {

@@ -112,7 +112,11 @@ impl Fault {
 /// A container with the labels of one that runs, and another release's name.
 fn make_a_stray(world: &World) {
     let like = container_of(world, "green");
-    let name = like.name.replace(&format!("-{}-", like.release), "-99-");
+    let end = format!("-{}-0", like.release);
+    let name = format!(
+        "{}-99-0",
+        like.name.strip_suffix(&end).expect("a release and a number")
+    );
     let labels: Value = serde_json::from_str(&like.inspect("{{json .Config.Labels}}")).unwrap();
     let labels = labels.as_object().unwrap().iter().map(|(label, value)| {
         let value = value.as_str().unwrap();

@@ -7,6 +7,9 @@ use super::faults::Fault;
 use super::mend::{Mendable, mend};
 use super::model::Model;
 use super::*;
+use crate::model::InstanceName;
+use crate::release::route::route_of;
+use crate::store::Running;
 
 fn mended(model: &mut Model) -> mend::Mended {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -57,6 +60,23 @@ fn may_be_left(model: &Model, left: &Difference) -> bool {
     }
 }
 
+/// Whether the host serves what its state says and nothing else, looked at without the comparison.
+fn serves(model: &Model) -> bool {
+    let instances = &model.host.engine.as_ref().unwrap().instances;
+    let runs = |slot: Slot, name: InstanceName| {
+        let mut seen = instances.iter().filter(|seen| {
+            let instance = &seen.instance;
+            (instance.slot, &instance.name) == (slot, &name) && instance.release < ReleaseId(5)
+        });
+        seen.any(|seen| seen.instance.running) || model.crashing.contains(&(slot, name.clone()))
+    };
+    let slots = || model.state.slots.iter().filter(|(_, running)| !running.stopped);
+    let all_run = slots().all(|(slot, running)| running.endpoints().all(|(name, _)| runs(*slot, name)));
+    let wanted: usize = model.state.slots.values().map(Running::instances).sum();
+    let route = route_of(&model.app, &model.state);
+    all_run && instances.len() == wanted && model.host.proxy.routes == Ok(vec![route])
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
@@ -81,6 +101,7 @@ proptest! {
         for left in &first.left {
             prop_assert!(may_be_left(&model, left), "{:?}", left);
         }
+        prop_assert!(serves(&model), "{:?}", model);
         let again = mended(&mut model);
         prop_assert_eq!(first.left, again.left);
     }

@@ -37,11 +37,6 @@ impl Busy {
     }
 }
 
-/// There is no such app, slot or release.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NotFound(pub String);
-
 /// Takes `app`'s lock for the command `what`, waiting at most 5 s.
 ///
 /// # Errors

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use tokio::sync::OnceCell;
 
-use super::busy::NotFound;
 use super::differences::settings::SettingsDiffer;
 use super::identity;
 use crate::engine::Engine;
@@ -12,6 +11,11 @@ use crate::model::{AppName, AppSettings, By, EngineSettings, Scope, Settings, Sl
 use crate::proxy::Proxy;
 use crate::registry::{Registry, RegistryError};
 use crate::store::{AppFile, AppState, Store};
+
+/// There is no such app, slot or release.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotFound(pub String);
 
 /// The settings, the store and the edges.
 pub struct Context {

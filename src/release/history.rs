@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use super::busy::NotFound;
-use super::context::Context;
+use super::context::{Context, NotFound};
 use super::entry::{Entry, Facts, Learned, Outcome, Step, Why, way};
 use crate::model::{AppName, ReleaseId, Slot};
 use crate::store::{AppState, Journal, Moment, Record, ReleaseDir, StoreError};

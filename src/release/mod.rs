@@ -48,8 +48,8 @@ mod visitor;
 mod work;
 pub mod worker;
 
-pub use busy::{Busy, NotFound};
-pub use context::{App, Context};
+pub use busy::Busy;
+pub use context::{App, Context, NotFound};
 pub use entry::{Entry, Facts, Learned, Outcome, Started, Step, Why, way};
 pub use next::{Next, next};
 pub use overtaken::{Holds, Later, what_holds};

@@ -11,6 +11,7 @@ use super::lost::Lost;
 use super::next::{Next, next};
 use super::overtaken::{self, Holds};
 use super::steps::{build, checkout, drain, flip, probe, pull, push, record, retire, start};
+use super::turn::Turn;
 use super::work::{Done, Work};
 use super::{audit, hopeless, meant, say, turn};
 use crate::model::{ByService, ReleaseId};
@@ -103,27 +104,32 @@ impl<'a> Run<'a> {
         self.go(&mut Under::Slot(slot)).await
     }
 
-    /// Waits until it is the release's turn to take effect. `None` where it was cancelled before.
+    /// Waits until it is the release's turn to take effect.
     ///
     /// # Errors
     /// When the store cannot be read, or the journal not be written.
-    pub(super) async fn await_turn(&mut self) -> anyhow::Result<Option<AppLock>> {
+    pub(super) async fn await_turn(&mut self) -> anyhow::Result<Turn<AppLock>> {
         let Work {
             context,
             release,
             log,
-            ..
+            attempt,
         } = &mut self.work;
         let journal = &mut self.journal;
         let is_ready_for_all_to_see = || Ok(journal.write_noted()?);
-        turn::to_take_effect(context, release, log, is_ready_for_all_to_see).await
+        turn::to_take_effect(context, release, &attempt.record, log, is_ready_for_all_to_see).await
     }
 
-    /// Ends what was cancelled while it waited to take effect.
+    /// Ends what was superseded, or cancelled, while it waited to take effect.
     ///
     /// # Errors
     /// As for [`prepare`](Self::prepare).
-    pub(super) async fn cancelled(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn end_before_turn(&mut self, outcome: Outcome) -> anyhow::Result<()> {
+        if let Outcome::Superseded { by } = outcome {
+            self.append(Entry::Superseded { by })?;
+            self.go(&mut Under::Slot(None)).await?;
+            return Ok(());
+        }
         let way = self.work.attempt.way();
         let step = way.iter().find(|step| !step.prepares());
         let step = *step.context("nothing of it takes effect")?;

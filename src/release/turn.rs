@@ -16,16 +16,16 @@ use crate::store::{AppLock, Holder, Log, Record, ReleaseDir, SlotLock};
 /// How often the ones ahead are looked at.
 const POLL: Duration = Duration::from_millis(50);
 
-/// What waiting to be prepared came to.
-pub(super) enum Turn {
-    /// It is this release's turn, by this lock of its slot where it is built.
-    Mine(Option<SlotLock>),
+/// What waiting came to.
+pub(super) enum Turn<L> {
+    /// It is this release's turn, by this lock.
+    Mine(L),
     /// The release ended before its turn came.
     Over(Outcome),
 }
 
 /// Waits until every earlier release that the slot takes has ended, where this is one that is built; what is there already
-/// has nothing to wait for. Says what it waits for, whenever that changes.
+/// has nothing to wait for, and gets no lock. Says what it waits for, whenever that changes.
 ///
 /// # Errors
 /// When the store cannot be read, or a lock not be opened.
@@ -34,7 +34,7 @@ pub(super) async fn to_prepare(
     release: &ReleaseDir,
     record: &Record,
     log: &mut Log,
-) -> Result<Turn> {
+) -> Result<Turn<Option<SlotLock>>> {
     let mut ahead = match record.builds() {
         true => earlier(context, release, |other| {
             other.slot == record.slot && other.builds()
@@ -72,7 +72,12 @@ pub(super) async fn to_prepare(
 }
 
 /// What would not take effect once it is built need not be built.
-fn not_overtaken(context: &Context, release: &ReleaseDir, record: &Record, lock: SlotLock) -> Result<Turn> {
+fn not_overtaken(
+    context: &Context,
+    release: &ReleaseDir,
+    record: &Record,
+    lock: SlotLock,
+) -> Result<Turn<Option<SlotLock>>> {
     let later = overtaken::later(context, release.app(), release.id())?;
     let live = match later.is_empty() {
         true => None,
@@ -87,29 +92,29 @@ fn not_overtaken(context: &Context, release: &ReleaseDir, record: &Record, lock:
 }
 
 /// Waits until every earlier release that is ready has ended and the app's lock is free. `waits` is called once, before
-/// this waits: others must see by then that this one is ready. Says what it waits for, whenever that changes. `None` where the
-/// release was cancelled meanwhile.
+/// this waits: others must see by then that this one is ready. Says what it waits for, whenever that changes.
 ///
 /// # Errors
 /// When the store cannot be read, or the lock not be opened; and those of `waits`.
 pub(super) async fn to_take_effect(
     context: &Context,
     release: &ReleaseDir,
+    record: &Record,
     log: &mut Log,
     waits: impl FnOnce() -> Result<()>,
-) -> Result<Option<AppLock>> {
+) -> Result<Turn<AppLock>> {
     let mut ahead = earlier(context, release, |_| true)?;
     let mut says = Says::default();
     let mut waits = Some(waits);
     loop {
         if release.is_cancelled() {
-            return Ok(None);
+            return Ok(Turn::Over(Outcome::Dropped { why: Why::Cancelled }));
         }
         ahead.retain(|other| other.has_worker());
         let waits_for = match ahead.iter().find(|other| is_ready(other)) {
             Some(first) => about(context, first).map(|about| say::waits_to_take_effect(&about)),
             None => match context.store.try_lock(release.app())? {
-                Some(lock) => return Ok(Some(lock)),
+                Some(lock) => return Ok(Turn::Mine(lock)),
                 None => {
                     let holder = context.store.holder(release.app());
                     holder.and_then(|holder| about_holder(context, release, &holder))
@@ -118,6 +123,9 @@ pub(super) async fn to_take_effect(
         };
         if let Some(waits) = waits.take() {
             waits()?;
+        }
+        if let Some(newer) = superseding(context, release, record)? {
+            return Ok(Turn::Over(Outcome::Superseded { by: newer.id }));
         }
         says.whenever_it_changes(waits_for, log);
         tokio::time::sleep(POLL).await;

@@ -81,8 +81,9 @@ async fn go(
         return Ok(());
     }
     drop(slot);
-    let Some(mut lock) = run.await_turn().await? else {
-        return run.cancelled().await;
+    let mut lock = match run.await_turn().await? {
+        Turn::Over(outcome) => return run.end_before_turn(outcome).await,
+        Turn::Mine(lock) => lock,
     };
     make_whole(context, release, &mut lock, log).await?;
     run.take_effect(&mut lock).await?;

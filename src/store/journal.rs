@@ -21,8 +21,9 @@ use crate::ground::sealed::checksum;
 /// The error of reading or writing a journal.
 pub type JournalError = StoreError;
 
-/// The newest format of a line that this program knows, and the one that it writes.
-const FORMAT: u32 = 1;
+/// The newest format of a line that this program knows, and the one that it writes: 2 since a journal tells when its release
+/// takes effect.
+const FORMAT: u32 = 2;
 
 /// Bytes at a journal's end that hold its last line, but for one with a very long text in it.
 const LAST_LINE: u64 = 4096;
@@ -225,7 +226,7 @@ fn parse<E: DeserializeOwned>(line: &[u8]) -> Line<E> {
     let format = body["format"].as_u64().and_then(|format| format.try_into().ok());
     match format {
         Some(format) if format > FORMAT => return Line::Newer(format),
-        Some(FORMAT) => {}
+        Some(1..=FORMAT) => {}
         _ => return Line::Damaged,
     }
     let at = serde_json::from_value(body["at"].clone());

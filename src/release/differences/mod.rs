@@ -6,9 +6,10 @@
 //! Engine, proxy, disks → Host, Own        ┘                         recover mends them stage by stage, and looks again
 //! ```
 //!
-//! [`compare`] is pure: what it goes by is gathered before, by [`gather`]. So is what `recover` does about a difference
+//! [`compare()`] is pure: what it goes by is gathered before, by [`gather`]. So is what `recover` does about a difference
 //! (`repair.rs`), and the order in which it does it (`mend.rs`).
 
+mod compare;
 mod containers;
 mod difference;
 #[cfg(test)]
@@ -42,6 +43,7 @@ use crate::model::{AppName, Commit, PortSet, ReleaseId, Slot};
 use crate::proxy::{AppRoute, ClosedPort, KindDiffers, Mismatch, OutInstance};
 use crate::store::AppState;
 
+pub(super) use compare::compare;
 pub(super) use containers::run_by;
 pub(super) use difference::{DamagedFile, Difference, FileFault, InstanceOf, NetworkFault, StateFault};
 pub(super) use files::state_fault;
@@ -169,28 +171,4 @@ pub(super) struct Branch {
     pub(super) tip: Option<Commit>,
     /// What was released.
     pub(super) released: Option<Commit>,
-}
-
-/// What differs between what should be of an app and what is.
-pub(super) fn compare(should: &Should, host: &Host, own: &Own) -> Vec<Difference> {
-    let mut found: Vec<Difference> = host
-        .settings
-        .clone()
-        .map(Difference::Settings)
-        .into_iter()
-        .collect();
-    let fault = state_fault(&should.app, &should.files, host.proxy.routes.as_deref().ok());
-    // Whoever went by such a state would take what serves for too much.
-    let state = should.files.state.as_ref().ok().filter(|_| fault.is_none());
-    found.extend(fault.map(Difference::State));
-    found.extend(files::compare(&should.files));
-    found.extend(
-        own.leftovers
-            .iter()
-            .map(|path| Difference::Leftover { path: path.clone() }),
-    );
-    found.extend(containers::compare(should, state, host, own));
-    found.extend(routes::compare(should, state, host, own));
-    found.extend(host.disks.iter().cloned().map(Difference::Disk));
-    found
 }

@@ -8,6 +8,7 @@ use super::failure::{Code, Failure, Result};
 use super::runtime::block_on;
 use super::{audited, output};
 use crate::config::units::duration;
+use crate::ground::told::Told;
 use crate::model::{Program, ProxyKind, Slot};
 use crate::proxy::{self, AppRoute, Ended, External, ServerOptions};
 use crate::release::switch::{self, Terms};
@@ -159,11 +160,9 @@ fn run(context: &Context, upgrade: bool) -> Result {
 
 /// The embedded proxy has nothing to do, and must not be started again for that.
 fn not_in_use(used: ProxyKind) -> Failure {
-    let what = format!(
-        "traffic goes through {used}, and the embedded proxy is not needed. Hint: `systemctl disable deployer-proxy` \
-         keeps it from being started at boot"
-    );
-    Failure::new(Code::NotInUse, what)
+    let what = format!("traffic goes through {used}, and the embedded proxy is not needed");
+    let hint = "`systemctl disable deployer-proxy` keeps it from being started at boot";
+    Failure::new(Code::NotInUse, Told::new(what).hint(hint))
 }
 
 fn routes(context: &Context, json: bool) -> Result {

@@ -132,7 +132,7 @@ impl Door {
             _ => ActionOutcome::Failed,
         };
         if let Ok(context) = self.context() {
-            audited::note_at_door(&context, subject, outcome, failure.message());
+            audited::note_at_door(&context, subject, outcome, failure.message().as_deref());
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ground::told::Told;
 use crate::model::{AppName, Program, ReleaseId, Slot};
 
 /// A slot port that the proxy routes and does not listen on.
@@ -84,7 +85,7 @@ pub enum Mismatch {
     },
     /// It does not tell by which one it serves.
     Silent {
-        /// Why not, as a sentence.
-        reason: String,
+        /// Why not.
+        reason: Told,
     },
 }

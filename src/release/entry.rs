@@ -6,6 +6,7 @@ use std::net::SocketAddrV4;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::ground::told::Told;
 use crate::model::{ByService, Digest, ImageRef, Intent, Lane, ReleaseId, Source};
 use crate::store::Moment;
 
@@ -180,7 +181,8 @@ pub enum Why {
     /// The step's own error, as people read it.
     Error {
         /// What failed, with the value.
-        message: String,
+        #[serde(flatten)]
+        told: Told,
         /// What to do, where trying again cannot help.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         instead: Option<String>,
@@ -189,6 +191,23 @@ pub enum Why {
     Cancelled,
     /// Its worker was killed.
     Interrupted,
+}
+
+impl Why {
+    /// The reason, with what helps.
+    pub fn told(&self) -> Told {
+        match self {
+            Why::Error { told, .. } => told.clone(),
+            Why::Cancelled => "cancelled".into(),
+            Why::Interrupted => "interrupted".into(),
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.told().fmt(to)
+    }
 }
 
 /// How a release ended.

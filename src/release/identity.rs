@@ -89,7 +89,7 @@ pub async fn refusal(context: &Context) -> Option<SettingsDiffer> {
     match found(context, known.as_ref()).await {
         Err(error) => Some(match error.downcast() {
             Ok(differs) => differs,
-            Err(error) => SettingsDiffer::unknown(&format!("{error:#}")),
+            Err(error) => SettingsDiffer::unknown(&error),
         }),
         Ok(Some(identity)) if !is_of(&identity, &context.settings.engine) => {
             Some(differs_from(context, &identity))

@@ -24,6 +24,7 @@ pub mod identity;
 mod images;
 mod instances;
 pub mod intake;
+pub mod log;
 mod lost;
 mod meant;
 mod next;

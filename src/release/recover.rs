@@ -115,7 +115,7 @@ async fn fault(context: &Context, app: &App) -> Result<Option<String>> {
     }
     Ok(match fault {
         None => None,
-        Some(StateFault::File(FileFault::Damaged(told))) => Some(told),
+        Some(StateFault::File(FileFault::Damaged(told))) => Some(told.message),
         Some(StateFault::File(fault)) => bail!(fault.told().to_owned()),
         Some(StateFault::Lost(release)) => Some(say::state_is_lost(release)),
         Some(StateFault::Doubtful { damage }) => Some(damage),

@@ -207,7 +207,7 @@ fn what_somebody_else_has_is_left_and_told_with_what_helps() {
     );
     assert_eq!(left[0]["about"]["port"], app.blue.port());
     assert_eq!(left[0]["mended_by"], "itself");
-    assert_eq!(left[0]["hint"], "the proxy opens it once it is free");
+    assert_eq!(left[0]["hints"][0], "the proxy opens it once it is free");
     assert!(said.contains(left[0]["message"].as_str().unwrap()), "{said}");
     drop(stranger);
 }
@@ -231,7 +231,7 @@ fn an_app_that_keeps_crashing_is_told_and_left() {
     let crashing = crashing.unwrap_or_else(|| panic!("{left:?}"));
     assert_eq!(crashing["mended_by"], "person", "{crashing}");
     assert_eq!(crashing["about"]["slot"], "green", "{crashing}");
-    assert_eq!(crashing["hint"], "`deployer logs shop/green` may show why");
+    assert_eq!(crashing["hints"][0], "`deployer logs shop/green` may show why");
     assert!(said.contains("shop: nothing to mend"), "{said}");
     assert!(said.contains("not mended: green: instance 0 ended "), "{said}");
 }

@@ -95,7 +95,7 @@ fn a_changed_network_subnet_or_engine_is_refused_while_something_runs() {
             serde_json::json!([format!("engine.{key}")])
         );
         assert!(problem["message"].as_str().unwrap().contains(told[0]), "{status}");
-        let hint = problem["hint"].as_str().unwrap();
+        let hint = problem["hints"][0].as_str().unwrap();
         assert!(
             hint.contains(&format!("write {was} into [engine] again")),
             "{hint}"

@@ -98,9 +98,9 @@ impl Embedded {
                 // The public port serves without them; `status` tells it.
                 Ok(_) => return Ok(()),
                 Err(ProxyError::Refused { reason }) => {
-                    return Err(ProxyError::refused(format!(
-                        "{reason}. Hint: a site of your own may be there too in the program that has let go of it; \
-                         `ss -ltnp` tells whose it is"
+                    return Err(ProxyError::refused(reason.hint(
+                        "a site of your own may be there too in the program that has let go of it; `ss -ltnp` tells whose \
+                         it is",
                     )));
                 }
                 Err(error) => return Err(error),

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::settings::SettingsDiffer;
-use super::told::Told;
 use crate::engine::ContainerId;
+use crate::ground::told::Told;
 use crate::model::{InstanceName, PortSet, ReleaseId, Slot};
 use crate::proxy::{ClosedPort, KindDiffers, Mismatch, OutInstance};
 use crate::release::disks::FullDisk;
@@ -29,7 +29,7 @@ pub(in crate::release) enum Difference {
     /// A newer deployer has written a file of a release.
     Newer {
         /// Which, and what to do.
-        told: String,
+        told: Told,
         /// Whether nothing can be mended beside it, since state may not know of what was done.
         blocks: bool,
     },
@@ -38,7 +38,7 @@ pub(in crate::release) enum Difference {
     /// A process of git that was killed has left it.
     Leftover { path: PathBuf },
     /// The Engine does not answer.
-    Engine { told: String },
+    Engine { told: Told },
     /// deployer's network is not there, or another one than it should be.
     Network(NetworkFault),
     /// Fewer instances of what a slot runs are up than should be.
@@ -66,7 +66,7 @@ pub(in crate::release) enum Difference {
         containers: Vec<ContainerId>,
     },
     /// The proxy does not answer.
-    Proxy { told: String },
+    Proxy { told: Told },
     /// The proxy serves another route than the one that follows from state.
     Route,
     /// The proxy probes instances by other settings than the configuration's.
@@ -101,11 +101,11 @@ pub(in crate::release) enum Difference {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::release) enum FileFault {
     /// It is not what deployer wrote.
-    Damaged(String),
+    Damaged(Told),
     /// A newer deployer wrote it.
-    Newer(String),
+    Newer(Told),
     /// It is not there, or the system does not let it be read.
-    Unread(String),
+    Unread(Told),
 }
 
 /// Why state cannot be gone by.
@@ -133,7 +133,7 @@ pub(in crate::release) enum NetworkFault {
     /// There is none of this name.
     Missing(String),
     /// It is another one than the configuration wants, or there are several.
-    Wrong(String),
+    Wrong(Told),
 }
 
 /// An instance of what a slot runs.
@@ -150,7 +150,7 @@ pub(super) fn is_crashing(endings: &InstanceEndings) -> bool {
 }
 
 impl FileFault {
-    pub(in crate::release) fn told(&self) -> &str {
+    pub(in crate::release) fn told(&self) -> &Told {
         match self {
             Self::Damaged(told) | Self::Newer(told) | Self::Unread(told) => told,
         }

@@ -144,12 +144,12 @@ impl Model {
             told: told.clone(),
         };
         match fault {
-            Fault::StateDamaged => self.state_fault = Some(FileFault::Damaged(told)),
+            Fault::StateDamaged => self.state_fault = Some(FileFault::Damaged(told.into())),
             Fault::StateLost => self.is_lost = true,
             Fault::AppFileDamaged => self.app_file_is_damaged = true,
             Fault::RecordDamaged => self.damaged.push(file("releases/5/journal")),
             Fault::OldRecordDamaged => self.damaged_before.push(file("releases/1/record.json")),
-            Fault::OldRecordNewer => self.newer_before = Some(told),
+            Fault::OldRecordNewer => self.newer_before = Some(told.into()),
             Fault::Orphan => self.unfinished.push(Unfinished {
                 release: ReleaseId(9),
                 slot: Slot::Blue,
@@ -178,9 +178,11 @@ impl Model {
                 tip: None,
                 released: Some("a".repeat(40).parse().unwrap()),
             }),
-            Fault::Settings => self.host.settings = Some(SettingsDiffer::unknown("they differ")),
+            Fault::Settings => {
+                self.host.settings = Some(SettingsDiffer::unknown(&anyhow::anyhow!("they differ")))
+            }
             Fault::Visitors => {
-                let told = told::Told::new("a visitor is answered 200", "");
+                let told = Told::new("a visitor is answered 200");
                 let app = self.app.name.clone();
                 self.host.visitors.insert(app, VisitorsSee::Problem(told));
             }

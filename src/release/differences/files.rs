@@ -1,6 +1,7 @@
 //! State and the files of releases.
 
 use super::{Difference, Files, StateFault};
+use crate::ground::told::Told;
 use crate::proxy::AppRoute;
 use crate::release::context::App;
 use crate::release::route::{goes_to_the_same, route_of};
@@ -37,7 +38,7 @@ pub(in crate::release) fn state_fault(
 /// What cannot be read, and what has not ended.
 pub(super) fn compare(files: &Files) -> Vec<Difference> {
     let damaged = files.damaged.iter().chain(&files.damaged_before).cloned();
-    let newer = |told: &Option<String>, blocks| told.clone().map(|told| Difference::Newer { told, blocks });
+    let newer = |told: &Option<Told>, blocks| told.clone().map(|told| Difference::Newer { told, blocks });
     let orphans = files.unfinished.iter().filter(|release| !release.has_worker);
     damaged
         .map(Difference::Damaged)

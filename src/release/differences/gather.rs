@@ -12,6 +12,7 @@ use super::{Branch, EngineSays, FileFault, Files, Host, Own, ProxySays, Seen, Sh
 use super::{DamagedFile, NetworkFault};
 use crate::engine::{Engine, EngineError};
 use crate::git::SlotRepository;
+use crate::ground::told::Told;
 use crate::model::{AppName, ReleaseId, Slot};
 use crate::proxy::{Proxy, ProxyError, local_ports};
 use crate::release::context::{App, Context};
@@ -66,7 +67,7 @@ pub(in crate::release) async fn everything(context: &Context, apps: &[AppName]) 
     Everything {
         host: Host {
             settings,
-            engine: engine.map_err(|error| format!("{error:#}")),
+            engine: engine.map_err(|error| Told::of(&error)),
             proxy,
             disks,
             visitors,
@@ -176,7 +177,7 @@ fn damaged(unread: &[Unread]) -> Vec<DamagedFile> {
 
 impl From<StoreError> for FileFault {
     fn from(error: StoreError) -> Self {
-        let told = error.to_string();
+        let told = Told::of(&error);
         match error {
             StoreError::Unreadable { .. } => Self::Damaged(told),
             StoreError::Newer { .. } => Self::Newer(told),
@@ -186,7 +187,7 @@ impl From<StoreError> for FileFault {
 }
 
 fn file_fault_of(error: &anyhow::Error) -> FileFault {
-    let told = format!("{error:#}");
+    let told = Told::of(error);
     match error.downcast_ref() {
         Some(StoreError::Unreadable { .. }) => FileFault::Damaged(told),
         Some(StoreError::Newer { .. }) => FileFault::Newer(told),
@@ -310,7 +311,7 @@ async fn network_fault(context: &Context, engine: &Engine) -> Result<Option<Netw
             context.settings.engine.network.clone(),
         ))),
         Err(error @ (EngineError::NetworkDiffers { .. } | EngineError::NetworkAmbiguous { .. })) => {
-            Ok(Some(NetworkFault::Wrong(error.to_string())))
+            Ok(Some(NetworkFault::Wrong(Told::of(&error))))
         }
         Err(error) => Err(error),
     }
@@ -319,7 +320,7 @@ async fn network_fault(context: &Context, engine: &Engine) -> Result<Option<Netw
 /// Asks the proxy. One that does not answer tells so by its routes; one of an older version puts no instance out.
 async fn proxy_says(all: &Proxy) -> ProxySays {
     let silent = |error: ProxyError| ProxySays {
-        routes: Err(error.to_string()),
+        routes: Err(Told::of(&error)),
         out: Vec::new(),
         closed: Vec::new(),
         tries_again: false,
@@ -331,7 +332,7 @@ async fn proxy_says(all: &Proxy) -> ProxySays {
         Err(error) => return silent(error),
     };
     ProxySays {
-        routes: proxy.routes().await.map_err(|error| error.to_string()),
+        routes: proxy.routes().await.map_err(|error| Told::of(&error)),
         out: proxy.out().await.unwrap_or_default(),
         closed: proxy.closed_ports().await.unwrap_or_default(),
         tries_again: all.in_use().is_ok_and(|used| used.kind.has_embedded()),

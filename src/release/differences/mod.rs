@@ -26,7 +26,6 @@ mod routes;
 pub mod settings;
 #[cfg(test)]
 mod tests;
-pub mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -39,6 +38,7 @@ use super::disks::FullDisk;
 use super::endings::InstanceEndings;
 use super::say::VisitorsSee;
 use crate::engine::{Instance, Status};
+use crate::ground::told::Told;
 use crate::model::{AppName, Commit, PortSet, ReleaseId, Slot};
 use crate::proxy::{AppRoute, ClosedPort, KindDiffers, Mismatch, OutInstance};
 use crate::store::AppState;
@@ -74,9 +74,9 @@ pub(super) struct Files {
     /// Damaged files of earlier ones; looked for under the app's lock alone.
     pub(super) damaged_before: Vec<DamagedFile>,
     /// That a newer deployer has written files of releases that state may know nothing of.
-    pub(super) newer: Option<String>,
+    pub(super) newer: Option<Told>,
     /// The same of earlier ones; looked for under the app's lock alone.
-    pub(super) newer_before: Option<String>,
+    pub(super) newer_before: Option<Told>,
     /// Whether containers and routes are other than state says by right, or were when they were asked for: a release is
     /// past its flip, which state tells only at its end, or has done something since.
     pub(super) is_moving: bool,
@@ -97,7 +97,7 @@ pub(super) struct Host {
     /// What of the configuration is not in force.
     pub(super) settings: Option<SettingsDiffer>,
     /// What the Engine says; why it says nothing.
-    pub(super) engine: Result<EngineSays, String>,
+    pub(super) engine: Result<EngineSays, Told>,
     /// What the proxy says.
     pub(super) proxy: ProxySays,
     /// Disks that are full, or nearly so.
@@ -132,7 +132,7 @@ pub(super) struct Seen {
 #[derive(Debug)]
 pub(super) struct ProxySays {
     /// Every route in force; why it tells none.
-    pub(super) routes: Result<Vec<AppRoute>, String>,
+    pub(super) routes: Result<Vec<AppRoute>, Told>,
     /// Instances that get no request.
     pub(super) out: Vec<OutInstance>,
     /// Slot ports that it could not open.

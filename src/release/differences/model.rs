@@ -23,7 +23,7 @@ pub(super) struct Model {
     pub(super) is_lost: bool,
     pub(super) damaged: Vec<DamagedFile>,
     pub(super) damaged_before: Vec<DamagedFile>,
-    pub(super) newer_before: Option<String>,
+    pub(super) newer_before: Option<Told>,
     pub(super) unfinished: Vec<Unfinished>,
     pub(super) host: Host,
     pub(super) own: Own,
@@ -203,7 +203,7 @@ impl Model {
 
     pub(super) fn differences(&self) -> Vec<Difference> {
         match self.app_file_is_damaged {
-            true => vec![Difference::AppFile(FileFault::Damaged("it is".to_owned()))],
+            true => vec![Difference::AppFile(FileFault::Damaged("it is".into()))],
             false => compare(&self.should(), &self.host, &self.own),
         }
     }

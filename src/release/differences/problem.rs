@@ -5,8 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::settings::SettingsDiffer;
-use super::told::Told;
 use super::{About, Difference, Kind, MendedBy};
+use crate::ground::told::Told;
 use crate::model::AppName;
 use crate::release::say;
 
@@ -19,8 +19,8 @@ pub struct Problem {
     pub about: About,
     /// What is so, as a sentence without a full stop.
     pub message: String,
-    /// What to do; none where nothing is to be done.
-    pub hint: Option<String>,
+    /// What helps, the best first.
+    pub hints: Vec<String>,
     /// Who mends it.
     pub mended_by: MendedBy,
 }
@@ -42,7 +42,7 @@ impl Problem {
             kind: difference.kind(),
             about: difference.about(),
             message: told.message,
-            hint: Some(told.hint).filter(|hint| !hint.is_empty()),
+            hints: told.hints,
             mended_by: difference.mended_by(),
         }
     }
@@ -50,9 +50,7 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.hint {
-            None => to.write_str(&self.message),
-            Some(hint) => write!(to, "{}. Hint: {hint}", self.message),
-        }
+        let (message, hints) = (self.message.clone(), self.hints.clone());
+        Told { message, hints }.fmt(to)
     }
 }

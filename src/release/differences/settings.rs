@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::told::Told;
+use crate::ground::told::Told;
 use crate::model::{AppName, EngineSettings, Scope, printable};
 use crate::store::Identity;
 
@@ -96,7 +96,7 @@ impl SettingsDiffer {
         );
         Self {
             settings: changed.iter().map(|it| it.name).collect(),
-            told: Told::new(message, hint),
+            told: Told::new(message).hint(hint),
         }
     }
 
@@ -133,15 +133,15 @@ impl SettingsDiffer {
         );
         Self {
             settings: vec!["state"],
-            told: Told::new(message, hint),
+            told: Told::new(message).hint(hint),
         }
     }
 
     /// Whether they differ cannot be told, because of `error`.
-    pub(in crate::release) fn unknown(error: &str) -> Self {
+    pub(in crate::release) fn unknown(error: &anyhow::Error) -> Self {
         Self {
             settings: Vec::new(),
-            told: Told::of_error(error),
+            told: Told::of(error),
         }
     }
 }

@@ -152,7 +152,7 @@ fn every_fault_is_a_difference_of_its_own() {
             );
             assert!(
                 is_recovers
-                    || told.hint.is_some()
+                    || !told.hints.is_empty()
                     || fault == Fault::OldRecordNewer
                     || fault == Fault::Settings
                     || fault == Fault::Visitors,
@@ -188,13 +188,13 @@ fn nothing_is_taken_for_too_much_while_it_may_be_what_serves() {
         ..Own::default()
     };
     assert!(!strays_of(&should, &at_work));
-    should.files.newer = Some("a newer deployer knows".to_owned());
+    should.files.newer = Some("a newer deployer knows".into());
     assert!(!strays(&should));
     should.files.newer = None;
     should.files.is_moving = true;
     assert!(!strays(&should));
     should.files.is_moving = false;
-    should.files.state = Err(FileFault::Damaged("it is".to_owned()));
+    should.files.state = Err(FileFault::Damaged("it is".into()));
     assert!(!strays(&should));
     should.files.state = Ok(AppState::default());
     should.files.newest_good = Some(ReleaseId(4));

@@ -1,12 +1,15 @@
 //! What is said of something that is not as it should be, and what helps.
 
+use jiff::Timestamp;
+
 use crate::engine::ContainerId;
+use crate::ground::told::Told;
 use crate::model::{AppName, PortSet, ReleaseId, Slot};
 use crate::proxy::{ClosedPort, Mismatch, OutInstance, local_ports};
-use crate::release::differences::told::Told;
 use crate::release::differences::{
     Difference, FileFault, InstanceOf, MendedBy, NetworkFault, Problem, StateFault,
 };
+use crate::release::endings::{InstanceEndings, Now};
 
 use super::{branch_did_not_move, count, ended_hint, full_disk, instance_ended, moment, state_is_lost};
 
@@ -17,38 +20,35 @@ pub(in crate::release) fn difference(app: &AppName, difference: &Difference) -> 
         Difference::Settings(differ) => differ.told.clone(),
         Difference::AppFile(fault) => file(fault, recover("writes it anew")),
         Difference::State(fault) => state(fault, recover("writes it anew")),
-        Difference::Damaged(file) => Told::new(&file.told, recover("puts it aside")),
+        Difference::Damaged(file) => hinted(&file.told, recover("puts it aside")),
         Difference::Unfinished { release, .. } => unfinished(*release, recover("brings it to its end")),
-        Difference::Leftover { path } => Told::new(
+        Difference::Leftover { path } => hinted(
             format!("a git that was killed left {}", path.display()),
             recover("removes it"),
         ),
         Difference::Newer { told, .. } | Difference::Engine { told } | Difference::Proxy { told } => {
-            Told::of_error(told)
+            told.clone()
         }
         Difference::Network(fault) => network(fault, recover("makes it")),
         Difference::Missing { slot, up, wanted, .. } => missing(app, *slot, *up, *wanted),
         Difference::Paused { of, container } => paused(of, container, &recover("lets it go on")),
-        Difference::Unstarted(InstanceOf { slot, name, .. }) => Told::new(
+        Difference::Unstarted(InstanceOf { slot, name, .. }) => hinted(
             format!("{slot}: instance {name} was made and never started"),
             recover("starts it"),
         ),
-        Difference::Ended { of, endings, seen } => Told::new(
-            instance_ended(of.slot, endings, *seen),
-            ended_hint(app, of.slot, endings),
-        ),
+        Difference::Ended { of, endings, seen } => ended(app, of.slot, endings, *seen),
         Difference::Strays {
             slot,
             release,
             containers,
         } => strays(*slot, *release, containers.len(), recover("removes them")),
-        Difference::Route => Told::new("the proxy's route is not what state says", recover("mends it")),
-        Difference::Probes => Told::new(
+        Difference::Route => hinted("the proxy's route is not what state says", recover("mends it")),
+        Difference::Probes => hinted(
             "the proxy probes instances by other settings than the configuration's",
             recover("gives it these"),
         ),
         Difference::Configuration(mismatch) => configuration(mismatch),
-        Difference::ProxyKind(differs) => Told::new(differs.message(), differs.hint()),
+        Difference::ProxyKind(differs) => hinted(differs.message(), differs.hint()),
         Difference::Out(out) => out_of_service(app, out),
         Difference::Closed { closed, tries_again } => closed_port_told(app, closed, *tries_again),
         Difference::Unreserved(ports) => unreserved(ports),
@@ -70,18 +70,23 @@ pub fn not_mended(problem: &Problem) -> String {
     }
 }
 
+/// A message with one hint.
+fn hinted(message: impl Into<String>, hint: impl Into<String>) -> Told {
+    Told::new(message).hint(hint)
+}
+
 fn file(fault: &FileFault, recover: String) -> Told {
     match fault {
-        FileFault::Damaged(told) => Told::new(told, recover),
-        FileFault::Newer(told) | FileFault::Unread(told) => Told::of_error(told),
+        FileFault::Damaged(told) => told.clone().hint(recover),
+        FileFault::Newer(told) | FileFault::Unread(told) => told.clone(),
     }
 }
 
 fn state(fault: &StateFault, recover: String) -> Told {
     match fault {
         StateFault::File(fault) => file(fault, recover),
-        StateFault::Lost(release) => Told::new(state_is_lost(*release), recover),
-        StateFault::Doubtful { damage } => Told::new(
+        StateFault::Lost(release) => hinted(state_is_lost(*release), recover),
+        StateFault::Doubtful { damage } => hinted(
             format!(
                 "the proxy serves something else than state says, and what could tell why is lost: {damage}"
             ),
@@ -92,45 +97,55 @@ fn state(fault: &StateFault, recover: String) -> Told {
 
 fn unfinished(release: ReleaseId, recover: String) -> Told {
     let message = format!("release {release} is unfinished, and nobody works on it");
-    Told::new(message, recover)
+    hinted(message, recover)
 }
 
 fn network(fault: &NetworkFault, recover: String) -> Told {
     match fault {
-        NetworkFault::Missing(name) => Told::new(
+        NetworkFault::Missing(name) => hinted(
             format!("there is no network {name}, which containers are started on"),
             recover,
         ),
-        NetworkFault::Wrong(told) => Told::of_error(told),
+        NetworkFault::Wrong(told) => told.clone(),
     }
 }
 
 fn missing(app: &AppName, slot: Slot, up: usize, wanted: usize) -> Told {
     let wanted = count(wanted as u64, "instance");
-    Told::new(
-        format!("{slot}: only {up} of {wanted} run"),
-        format!("`deployer logs {app}/{slot}` may show why, `deployer recover {app}` starts them again"),
-    )
+    Told::new(format!("{slot}: only {up} of {wanted} run"))
+        .hint(format!("`deployer logs {app}/{slot}` may show why"))
+        .hint(format!("`deployer recover {app}` starts them again"))
 }
 
 fn paused(of: &InstanceOf, container: &ContainerId, recover: &str) -> Told {
     let id: String = container.as_str().chars().take(12).collect();
-    Told::new(
-        format!("{}: instance {} is paused and answers nothing", of.slot, of.name),
-        format!("{recover}; so does `docker unpause {id}`"),
-    )
+    let message = format!("{}: instance {} is paused and answers nothing", of.slot, of.name);
+    Told::new(message)
+        .hint(recover)
+        .hint(format!("so does `docker unpause {id}`"))
+}
+
+fn ended(app: &AppName, slot: Slot, endings: &InstanceEndings, seen: Timestamp) -> Told {
+    let told = hinted(
+        instance_ended(slot, endings, seen),
+        ended_hint(app, slot, endings),
+    );
+    match endings.state {
+        Now::Ended => told.hint(format!("`deployer recover {app}` starts it again")),
+        Now::Running | Now::Restarting => told,
+    }
 }
 
 fn strays(slot: Slot, release: ReleaseId, containers: usize, recover: String) -> Told {
     let containers = count(containers as u64, "container");
     let message = format!("{slot}: {containers} of release {release}, which no slot runs");
-    Told::new(message, recover)
+    hinted(message, recover)
 }
 
 /// An instance that the proxy could not reach.
 fn out_of_service(app: &AppName, out: &OutInstance) -> Told {
     let (slot, index, address) = (out.slot, out.index, out.address);
-    Told::new(
+    hinted(
         format!(
             "{slot}: instance {index} ({address}) gets no request since {}: {}. The proxy probes it until it is ready",
             moment(out.since),
@@ -143,7 +158,7 @@ fn out_of_service(app: &AppName, out: &OutInstance) -> Told {
 /// A slot port that somebody else has, and how it is opened once it is free: the embedded proxy `tries_again` by itself.
 pub fn closed_port(app: &AppName, closed: &ClosedPort, tries_again: bool) -> String {
     let told = closed_port_told(app, closed, tries_again);
-    format!("{}; {}", told.message, told.hint)
+    format!("{}; {}", told.message, told.hints.join("; "))
 }
 
 fn closed_port_told(app: &AppName, closed: &ClosedPort, tries_again: bool) -> Told {
@@ -151,7 +166,7 @@ fn closed_port_told(app: &AppName, closed: &ClosedPort, tries_again: bool) -> To
         true => "the proxy opens it once it is free".to_owned(),
         false => format!("once it is free, `deployer recover {app}` opens it"),
     };
-    Told::new(
+    hinted(
         format!("{}: the slot is served without its own port", closed.reason),
         hint,
     )
@@ -159,7 +174,7 @@ fn closed_port_told(app: &AppName, closed: &ClosedPort, tries_again: bool) -> To
 
 fn configuration(mismatch: &Mismatch) -> Told {
     match mismatch {
-        Mismatch::File { program, file } => Told::new(
+        Mismatch::File { program, file } => hinted(
             format!(
                 "deployer's part of the configuration of {}, {}, is not what it should be",
                 program.name(),
@@ -167,17 +182,17 @@ fn configuration(mismatch: &Mismatch) -> Told {
             ),
             "`deployer recover` writes it anew",
         ),
-        Mismatch::Version { program, listen } => Told::new(
+        Mismatch::Version { program, listen } => hinted(
             format!(
                 "{} serves {listen} by another configuration than deployer's",
                 program.name()
             ),
             "`deployer recover` has it read its configuration again",
         ),
-        Mismatch::Silent { reason } => Told::of_error(reason),
+        Mismatch::Silent { reason } => reason.clone(),
     }
 }
 
 fn unreserved(ports: &PortSet) -> Told {
-    Told::new(local_ports::may_be_given_away(ports), local_ports::RESERVES_THEM)
+    hinted(local_ports::may_be_given_away(ports), local_ports::RESERVES_THEM)
 }

@@ -78,13 +78,9 @@ pub fn instance_ended(slot: Slot, endings: &InstanceEndings, now: Timestamp) -> 
 
 /// What may help an instance that ended by itself.
 pub fn ended_hint(app: &AppName, slot: Slot, endings: &InstanceEndings) -> String {
-    let why = match endings.oom {
+    match endings.oom {
         true => format!("`memory` in [app.{app}] is its limit"),
         false => format!("`deployer logs {app}/{slot}` may show why"),
-    };
-    match endings.state {
-        Now::Ended => format!("{why}, `deployer recover {app}` starts it again"),
-        Now::Running | Now::Restarting => why,
     }
 }
 

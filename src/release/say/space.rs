@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::count;
+use crate::ground::told::Told;
 use crate::model::{ReleaseId, Slot};
-use crate::release::differences::told::Told;
 use crate::release::disks::{FullDisk, Room};
 use crate::release::prune::{LeftBehind, Pruned, PutOff};
 
@@ -65,10 +65,9 @@ pub fn left_behind(left: &LeftBehind) -> String {
 /// A disk that is full, or nearly so.
 pub fn full_disk(disk: &FullDisk) -> Told {
     let path = disk.path.display();
-    Told::new(
-        no_room(disk.whose, disk.room),
-        format!("`df -h {path}`, `df -i {path}`, `deployer prune`, `docker system df`"),
-    )
+    Told::new(no_room(disk.whose, disk.room)).hint(format!(
+        "`df -h {path}`, `df -i {path}`, `deployer prune`, `docker system df`"
+    ))
 }
 
 fn no_room(whose: &str, room: Room) -> String {

@@ -1,7 +1,7 @@
 //! What a visitor of an app is answered, where rules and sites of the user's may stand in front of it.
 
+use crate::ground::told::Told;
 use crate::proxy::{AnsweredBy, Visit};
-use crate::release::differences::told::Told;
 
 /// A fact about what visitors see.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,20 +40,19 @@ pub fn visitors_see(address: &str, program: &str, visit: &Visit) -> Option<Visit
         _ => (format!("{visitor} answered {status} by {who}"), is_rule),
     };
     Some(match is_meant {
-        true => VisitorsSee::Note(Told::new(text, "")),
-        false => VisitorsSee::Problem(Told::new(
-            format!("{text}, and does not come to the app"),
-            "does another site have its host there?",
-        )),
+        true => VisitorsSee::Note(Told::new(text)),
+        false => VisitorsSee::Problem(
+            Told::new(format!("{text}, and does not come to the app"))
+                .hint("does another site have its host there?"),
+        ),
     })
 }
 
 /// A visitor of `address` gets no answer.
 pub fn visitors_wait(address: &str, error: &str) -> VisitorsSee {
-    VisitorsSee::Note(Told::new(
-        format!("a visitor of {address} is not answered: {error}"),
-        "",
-    ))
+    VisitorsSee::Note(Told::new(format!(
+        "a visitor of {address} is not answered: {error}"
+    )))
 }
 
 /// What the https side of a redirect leads to, and whether that can be meant.

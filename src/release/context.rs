@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use tokio::sync::OnceCell;
 
+use super::differences::settings::SettingsDiffer;
 use super::identity;
 use crate::engine::Engine;
 use crate::model::{AppName, AppSettings, By, EngineSettings, Scope, Settings, Slot, SlotPorts};
@@ -20,8 +21,8 @@ pub struct NotFound(pub String);
 pub struct Context {
     /// The configuration; of the Engine and its network what is in force.
     pub settings: Settings,
-    /// Where the configuration says something else of the Engine than what is in force: what, and what to do.
-    pub differs: Option<String>,
+    /// Where the configuration says something else of the Engine than what is in force.
+    pub differs: Option<SettingsDiffer>,
     /// What the configuration says of the Engine.
     pub(super) wanted: EngineSettings,
     /// The file that the configuration was read from.

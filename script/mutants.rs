@@ -5,7 +5,7 @@
 //!
 //! - `name`: what it does to the program.
 //! - `promise`: how the row of docs/promises.md begins that it breaks.
-//! - `test`: the test that must fail, one that the row names or that is in a file or folder that it names.
+//! - `test`: the test that must fail, in a file or folder that the row names.
 //! - `file`, `take`, `put`: where, the text that goes, which is there once, and what comes in its place.
 //! - `env` (may be left out): a variable for the test, as NAME=VALUE.
 
@@ -42,8 +42,8 @@ struct Fault {
 /// A row of docs/promises.md.
 struct Promise {
     text: String,
-    /// The names of tests, files and folders in its column.
-    names: Vec<String>,
+    /// The files and folders of its tests.
+    places: Vec<String>,
 }
 
 /// A file of the tests or of the program, with its text.
@@ -308,30 +308,24 @@ fn fault(mut keys: Keys, promises: &[Promise], sources: &Sources) -> Result<Faul
     })
 }
 
-/// What has to be built for a test that the row names, itself or by its file or folder.
+/// What has to be built for a test: it is in the first file or folder of those that the row names that has one of its name.
 fn program(test: &str, row: &Promise, sources: &Sources) -> Result<String, String> {
-    let function = test.rsplit("::").next().unwrap_or(test);
-    let is_named = row.names.iter().any(|name| name == function);
-    let begins = format!("fn {function}(");
-    let programs: BTreeSet<String> = sources
-        .iter()
-        .filter(|(file, text)| {
-            text.contains(&begins)
-                && (is_named || row.names.iter().any(|name| file.starts_with(name.as_str())))
-        })
-        .map(
-            |(file, _)| match file.strip_prefix("tests/").and_then(|rest| rest.split_once('/')) {
-                Some((program, _)) => format!("--test {program}"),
-                None => "--lib".to_owned(),
-            },
-        )
-        .collect();
-    let mut programs = programs.into_iter();
-    match (programs.next(), programs.next()) {
-        (Some(program), None) => Ok(program),
-        (None, _) => Err(format!("its promise names no test {function} that is there")),
-        _ => Err(format!("the test {function} is in several programs")),
-    }
+    let begins = format!("fn {}(", test.rsplit("::").next().unwrap_or(test));
+    let file_of = |place: &String| {
+        let mut files = sources
+            .iter()
+            .filter(|(file, _)| file.starts_with(place.as_str()));
+        files.find(|(_, text)| text.contains(&begins))
+    };
+    let Some((file, _)) = row.places.iter().find_map(file_of) else {
+        return Err(format!("no file that its promise names has a test {test}"));
+    };
+    Ok(
+        match file.strip_prefix("tests/").and_then(|rest| rest.split_once('/')) {
+            Some((program, _)) => format!("--test {program}"),
+            None => "--lib".to_owned(),
+        },
+    )
 }
 
 fn sources() -> Sources {
@@ -345,24 +339,22 @@ fn sources() -> Sources {
         .collect()
 }
 
-/// The rows of the table: a promise, and the names in backticks of its second column.
+/// The rows of the table, whose second column has names of files and tests in backticks.
 fn promises() -> Vec<Promise> {
     let text = read(Path::new(PROMISES));
     let rows = text.lines().filter(|line| line.starts_with("| ")).skip(1);
-    rows.map(|row| {
+    let promise = |row: &str| {
         let columns: Vec<&str> = row.split('|').map(str::trim).collect();
-        let names = columns[2]
-            .split('`')
-            .skip(1)
-            .step_by(2)
-            .map(str::to_owned)
-            .collect();
+        let names = columns[2].split('`').skip(1).step_by(2);
         Promise {
             text: columns[1].to_owned(),
-            names,
+            places: names
+                .filter(|name| name.contains('/'))
+                .map(str::to_owned)
+                .collect(),
         }
-    })
-    .collect()
+    };
+    rows.map(promise).collect()
 }
 
 /// The tables `[[fault]]` of a file with the lines at which they begin: as much of TOML as they need, which is literal

@@ -97,6 +97,7 @@ pub fn state(data: &[u8]) {
                 step,
                 learned: Learned::Nothing,
             }),
+            Next::TakeEffect => entries.push(Entry::TakesEffect { yields_to: None }),
             Next::Undo(step) => entries.push(Entry::Undone { step }),
             Next::Finish(_) | Next::Ended(_) => return,
         }

@@ -98,7 +98,8 @@ fn said(app: &AppName, pruned: &Pruned, verb: &str) -> Vec<String> {
             list(&pruned.not_deletable)
         ));
     }
-    let kept = say::put_off(pruned).into_iter();
+    let kept = pruned.waits_for.as_deref().map(say::prune_waits).into_iter();
+    let kept = kept.chain(say::put_off(pruned));
     let kept = kept.chain(pruned.left_behind.iter().map(say::left_behind));
     lines.extend(kept.map(|told| format!("{app}: {told}")));
     lines

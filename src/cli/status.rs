@@ -7,7 +7,7 @@ use super::runtime::block_on;
 use super::{output, select};
 use crate::model::{AppName, By, Scope, printable};
 use crate::release::registry_here::{self, RegistryStatus};
-use crate::release::status::{self, AppStatus, SlotStatus, UnderWay};
+use crate::release::status::{self, AppStatus, SlotStatus, UnderWay, Waits};
 use crate::release::{Context, Outcome, identity, say};
 
 /// Show what runs in every slot, and what is live
@@ -167,9 +167,11 @@ fn failure(slot: &SlotStatus) -> Option<String> {
 }
 
 fn under_way(under_way: &UnderWay) -> String {
-    let at = under_way
-        .step
-        .map_or("waits for its turn".to_owned(), |step| format!("is at {step}"));
+    let at = match (under_way.waits, under_way.step) {
+        (Some(Waits::ToTakeEffect), _) => "is ready, and waits to take effect".to_owned(),
+        (None, Some(step)) => format!("is at {step}"),
+        _ => "waits to be prepared".to_owned(),
+    };
     let by = by(under_way.by.as_ref());
     format!("  {}: release {}{by} {at}", under_way.slot, under_way.release)
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
-use super::busy::lock;
+use super::busy::{lock, lock_slots};
 use super::context::Context;
 use super::history;
 use super::say;
@@ -204,6 +204,7 @@ pub fn show(context: &Context, name: &AppName) -> Result<Shown> {
 /// When it is busy, or the proxy or the engine does not do its part; what is left is removed the next time.
 pub async fn remove(context: &Context, name: &AppName) -> Result<Vec<String>> {
     let app_lock = lock(context, name, "app remove").await?;
+    let slot_locks = lock_slots(context, name).await?;
     let mut told = Vec::new();
     match context.proxy.current()?.remove_route(name).await {
         Ok(()) => told.push("its route is gone".to_owned()),
@@ -237,7 +238,7 @@ pub async fn remove(context: &Context, name: &AppName) -> Result<Vec<String>> {
         }
     }
     context.store.remove_app(name)?;
-    drop(app_lock);
+    drop((app_lock, slot_locks));
     let services = settings.services.keys();
     let repositories: Vec<String> = services
         .map(|service| context.settings.registry.repository(name, service))

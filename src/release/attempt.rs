@@ -11,7 +11,7 @@ use crate::store::{AppState, FLIPS_KEPT, Flip, Live, Moment, Record, Running, Ru
 pub(super) struct Attempt {
     pub(super) app: App,
     pub(super) record: Record,
-    /// The app's state before this release.
+    /// The app's state before this release; what it was when nothing but its lock keeps it so, while this one only prepares.
     pub(super) before: AppState,
     /// What the journal says.
     pub(super) facts: Facts,
@@ -43,6 +43,12 @@ impl Attempt {
         attempt
     }
 
+    /// Goes by what is so now that the app's lock is held: what was so before may have changed meanwhile.
+    pub(super) fn takes_effect_on(&mut self, before: AppState) {
+        self.before = before;
+        self.conclude();
+    }
+
     /// Takes in what the journal says as of now.
     pub(super) fn learn(&mut self, at: &Moment, entry: &Entry) {
         self.facts.read(at, entry);
@@ -66,7 +72,7 @@ impl Attempt {
 
     /// Whether the release goes live.
     pub(super) fn promotes(&self) -> bool {
-        self.record.intent.promotes(self.before.live == Some(self.slot()))
+        self.facts.yields_to.is_none() && self.record.intent.promotes(self.before.live == Some(self.slot()))
     }
 
     /// What the slot ran before.

@@ -4,13 +4,17 @@ use std::path::PathBuf;
 
 use tokio::sync::OnceCell;
 
-use super::busy::NotFound;
 use super::identity;
 use crate::engine::Engine;
 use crate::model::{AppName, AppSettings, By, EngineSettings, Scope, Settings, Slot, SlotPorts};
 use crate::proxy::Proxy;
 use crate::registry::{Registry, RegistryError};
 use crate::store::{AppFile, AppState, Store};
+
+/// There is no such app, slot or release.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotFound(pub String);
 
 /// The settings, the store and the edges.
 pub struct Context {

@@ -51,6 +51,12 @@ impl Step {
             Step::Record => "record",
         }
     }
+
+    /// Whether it only prepares: nothing that the app's state, containers that run, or route tell of is changed by it, so
+    /// that it needs not the app's lock.
+    pub fn prepares(self) -> bool {
+        self < Step::Start
+    }
 }
 
 impl fmt::Display for Step {
@@ -92,6 +98,12 @@ pub enum Entry {
         /// The step.
         step: Step,
     },
+    /// The app's lock was taken: the release goes by what is so now, and one after another with the others from here on.
+    TakesEffect {
+        /// The release that was asked for later and is live: this one stays on standby.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        yields_to: Option<ReleaseId>,
+    },
     /// A step's side effects exist.
     Done {
         /// The step.
@@ -110,6 +122,11 @@ pub enum Entry {
     Undone {
         /// The step.
         step: Step,
+    },
+    /// What a person decided later holds: it does not take effect.
+    Superseded {
+        /// The release that was asked for later.
+        by: ReleaseId,
     },
     /// Another process took the release up after its worker was killed.
     Resumed,
@@ -189,7 +206,8 @@ pub enum Outcome {
         /// Why.
         why: Why,
     },
-    /// A newer push to the same slot took its place while it waited.
+    /// One that was asked for later holds in its place: a newer push to the same slot while it waited, or a rollback or a
+    /// promotion that took effect while it was prepared.
     Superseded {
         /// The newer release.
         by: ReleaseId,
@@ -235,6 +253,8 @@ pub struct Facts {
     pub flipped: Option<Timestamp>,
     /// Requests that ended by themselves and that were cut.
     pub drained: (u64, u64),
+    /// The later release that keeps this one from going live.
+    pub yields_to: Option<ReleaseId>,
 }
 
 impl Facts {
@@ -255,6 +275,7 @@ impl Facts {
                 }
                 self.learn(learned);
             }
+            Entry::TakesEffect { yields_to } => self.yields_to = *yields_to,
             Entry::Undone { step: Step::Flip } => self.flipped = None,
             Entry::Undone { step: Step::Start } => self.started = None,
             _ => {}

@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use super::busy::NotFound;
-use super::context::Context;
-use super::entry::{Entry, Facts, Learned, Outcome, Step, Why};
+use super::context::{Context, NotFound};
+use super::entry::{Entry, Facts, Learned, Outcome, Step, Why, way};
 use crate::model::{AppName, ReleaseId, Slot};
 use crate::store::{AppState, Journal, Moment, Record, ReleaseDir, StoreError};
 
@@ -26,8 +25,10 @@ pub struct Past {
     pub outcome: Option<Outcome>,
     /// The step that it is at, or was at when it ended.
     pub step: Option<Step>,
-    /// When its first step began; `None` before.
-    pub began: Option<Moment>,
+    /// When it was its turn to take effect; `None` before.
+    pub effective: Option<Moment>,
+    /// Whether everything is done that prepares it.
+    pub is_prepared: bool,
     /// When its journal was last written.
     pub changed: Option<Moment>,
     /// How long each step took, in milliseconds, in their order.
@@ -38,6 +39,11 @@ impl Past {
     /// Whether the slot ran it, and its image was not pruned.
     pub fn is_kept(&self) -> bool {
         self.has_run() && !self.dir.is_pruned()
+    }
+
+    /// Whether it waits to take effect, or has begun to.
+    pub(super) fn is_ready(&self) -> bool {
+        self.is_prepared || self.effective.is_some()
     }
 
     fn has_run(&self) -> bool {
@@ -207,12 +213,13 @@ pub fn lost_end(context: &Context, past: &Past) -> Result<Option<Outcome>, Store
         .get(&slot)
         .is_some_and(|running| running.release == past.record.id);
     let never_flipped = past.step.is_none_or(|step| step < Step::Flip);
-    // One release at a time: what began before another one did had ended by then.
+    // One takes effect at a time: what did so before another one had ended by then.
     let is_overtaken = all.iter().any(|other| {
-        let began = other.began.as_ref().zip(past.began.as_ref());
-        other.record.id != past.record.id && began.is_some_and(|(theirs, ours)| theirs.is_after(ours))
+        let turns = other.effective.as_ref().zip(past.effective.as_ref());
+        other.record.id != past.record.id && turns.is_some_and(|(theirs, ours)| theirs.is_after(ours))
     });
-    let good = match past.record.intent.promotes(state.live == Some(slot)) {
+    let yields = past.facts.yields_to.is_some();
+    let good = match !yields && past.record.intent.promotes(state.live == Some(slot)) {
         true => Outcome::Live,
         false => Outcome::Standby,
     };
@@ -266,15 +273,26 @@ pub fn one(dir: ReleaseDir) -> Result<Option<Past>, StoreError> {
             Entry::Began { step } => Some(*step),
             _ => None,
         }),
-        began: entries.iter().find_map(|(at, entry)| match entry {
-            Entry::Began { .. } => Some(at.clone()),
+        effective: entries.iter().find_map(|(at, entry)| match entry {
+            Entry::TakesEffect { .. } => Some(at.clone()),
+            Entry::Began { step } if !step.prepares() => Some(at.clone()),
             _ => None,
         }),
+        is_prepared: is_prepared(&record, &entries),
         changed: entries.last().map(|(at, _)| at.clone()),
         took: took(&entries),
         dir,
         record,
     }))
+}
+
+fn is_prepared(record: &Record, entries: &[(Moment, Entry)]) -> bool {
+    let is_done = |wanted: &Step| {
+        let mut entries = entries.iter();
+        entries.any(|(_, entry)| matches!(entry, Entry::Done { step, .. } if step == wanted))
+    };
+    let mut way = way(&record.source, &record.intent).iter();
+    way.all(|step| !step.prepares() || is_done(step))
 }
 
 fn took(entries: &[(Moment, Entry)]) -> Vec<(Step, u64)> {

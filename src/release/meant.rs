@@ -21,11 +21,16 @@ const BRANCH_MOVES: Duration = Duration::from_secs(10);
 /// How often it is looked whether it has.
 const POLL: Duration = Duration::from_millis(10);
 
-/// Whether what the release was about is still so, now that its turn has come.
+/// Whether what the release was about is still so, now that its turn has come. One that is to wait for promotion is not to
+/// be on the live slot.
 ///
 /// # Errors
 /// When it is not, with what is so instead.
-pub(super) fn is_still_so(record: &Record, now: &AppState) -> Result<()> {
+pub(super) fn is_still_so(app: &AppName, record: &Record, now: &AppState) -> Result<()> {
+    let is_live = now.live == Some(record.slot);
+    if record.builds() && is_live && !record.intent.promotes(is_live) {
+        bail!(say::live_without_promotion(app, record.slot));
+    }
     let Some(meant) = record.meant else {
         return Ok(());
     };

@@ -28,6 +28,7 @@ mod meant;
 mod next;
 #[cfg(test)]
 mod next_tests;
+mod overtaken;
 mod pause;
 pub mod prune;
 pub mod recover;
@@ -46,8 +47,9 @@ mod visitor;
 mod work;
 pub mod worker;
 
-pub use busy::{Busy, NotFound};
-pub use context::{App, Context};
+pub use busy::Busy;
+pub use context::{App, Context, NotFound};
 pub use entry::{Entry, Facts, Learned, Outcome, Started, Step, Why, way};
 pub use next::{Next, next};
+pub use overtaken::{Holds, Later, what_holds};
 pub use route::{left_behind, route_of};

@@ -7,6 +7,8 @@ use super::entry::{Entry, Outcome, Step, Why};
 pub enum Next {
     /// Do a step, or do it again.
     Do(Step),
+    /// Take the app's lock: what comes next changes what is there.
+    TakeEffect,
     /// Take a step's side effects back.
     Undo(Step),
     /// Write the outcome.
@@ -17,6 +19,8 @@ pub enum Next {
 
 /// Decides what comes next from a release's way and its journal.
 ///
+/// Steps that only prepare are done under no lock of the app; the others once it [takes effect](Entry::TakesEffect).
+///
 /// Up to the flip's intent a failure or a crash takes back what was done, newest first. From the intent on a
 /// crash goes forward; only a flip that *failed* is taken back. After the flip nothing fails the release:
 /// `drain` and `retire` leave what they could not do to the next run, and `record` is done until it is done.
@@ -25,8 +29,9 @@ pub fn next<'a>(way: &[Step], promote: bool, entries: impl IntoIterator<Item = &
     if let Some(outcome) = seen.finished {
         return Next::Ended(outcome);
     }
-    let Some((step, why)) = seen.failed else {
+    let Some(back) = seen.back else {
         return match way.iter().find(|step| !seen.passed.contains(step)) {
+            Some(step) if !step.prepares() && !seen.takes_effect => Next::TakeEffect,
             Some(step) => Next::Do(*step),
             None if promote => Next::Finish(Outcome::Live),
             None => Next::Finish(Outcome::Standby),
@@ -34,10 +39,7 @@ pub fn next<'a>(way: &[Step], promote: bool, entries: impl IntoIterator<Item = &
     };
     match seen.effects.last() {
         Some(effect) => Next::Undo(*effect),
-        None => Next::Finish(match step {
-            Some(step) => Outcome::Failed { step, why },
-            None => Outcome::Dropped { why },
-        }),
+        None => Next::Finish(back),
     }
 }
 
@@ -61,8 +63,10 @@ struct Seen {
     effects: Vec<Step>,
     /// The step that was begun and has not ended.
     pending: Option<Step>,
-    /// The failure that turned the release back, with its step unless it came before the first.
-    failed: Option<(Option<Step>, Why)>,
+    /// Whether the app's lock was taken.
+    takes_effect: bool,
+    /// How the release ends once its effects are taken back, where something has turned it back.
+    back: Option<Outcome>,
     finished: Option<Outcome>,
 }
 
@@ -77,8 +81,10 @@ impl Seen {
 
     fn read(&mut self, entry: &Entry) {
         match entry {
+            Entry::TakesEffect { .. } => self.takes_effect = true,
             Entry::Began { step } => {
                 self.pending = Some(*step);
+                self.takes_effect |= !step.prepares();
                 if let Some(effect) = undone_as(*step).filter(|effect| !self.effects.contains(effect)) {
                     self.effects.push(effect);
                 }
@@ -95,6 +101,7 @@ impl Seen {
                     _ => self.fail(Some(*step), why),
                 }
             }
+            Entry::Superseded { by } => self.turn_back(Outcome::Superseded { by: *by }),
             Entry::Undone { step } => self.effects.retain(|effect| effect != step),
             Entry::Resumed => {
                 if !self.effects.contains(&Step::Flip) {
@@ -107,10 +114,18 @@ impl Seen {
         }
     }
 
-    /// The first failure is the one that counts.
     fn fail(&mut self, step: Option<Step>, why: &Why) {
-        if self.failed.is_none() {
-            self.failed = Some((step, why.clone()));
+        let why = why.clone();
+        self.turn_back(match step {
+            Some(step) => Outcome::Failed { step, why },
+            None => Outcome::Dropped { why },
+        });
+    }
+
+    /// The first reason is the one that counts.
+    fn turn_back(&mut self, outcome: Outcome) {
+        if self.back.is_none() {
+            self.back = Some(outcome);
         }
     }
 }

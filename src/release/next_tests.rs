@@ -66,6 +66,8 @@ struct Trouble {
     crash_at: Option<usize>,
     /// How far what is done then has come before the kill.
     landed: Landed,
+    /// Whether a later decision holds when the release is ready.
+    superseded: bool,
     /// A second kill, this many entries after the first.
     again_after: Option<usize>,
 }
@@ -102,6 +104,13 @@ fn simulate(way: &[Step], promote: bool, trouble: Trouble) -> (World, Outcome, V
         }
         match decision {
             Next::Do(step) => {
+                let is_ready = entries
+                    .iter()
+                    .any(|entry| matches!(entry, Entry::TakesEffect { .. }));
+                assert!(
+                    step.prepares() || is_ready,
+                    "{step} without the app's lock: {told}"
+                );
                 entries.push(Entry::Began { step });
                 let fails = trouble.failing == Some(step) && !(step == Step::Record && record_failures == 2);
                 if !fails || trouble.failure_lands {
@@ -119,6 +128,10 @@ fn simulate(way: &[Step], promote: bool, trouble: Trouble) -> (World, Outcome, V
                     Entry::Done { step, learned }
                 });
             }
+            Next::TakeEffect => entries.push(match trouble.superseded {
+                true => Entry::Superseded { by: ReleaseId(9) },
+                false => Entry::TakesEffect { yields_to: None },
+            }),
             Next::Undo(step) => {
                 world.take_back(step);
                 entries.push(Entry::Undone { step });
@@ -164,6 +177,7 @@ fn every_trouble(way: &[Step]) -> Vec<Trouble> {
                             failure_lands,
                             crash_at,
                             landed,
+                            superseded: crash_at.is_some_and(|at| at % 3 == 0),
                             again_after,
                         });
                     }
@@ -203,6 +217,7 @@ fn a_crash_before_the_flips_intent_goes_back_and_after_it_goes_forward() {
                 failure_lands: false,
                 crash_at: None,
                 landed: Landed::Nothing,
+                superseded: false,
                 again_after: None,
             },
         );
@@ -213,6 +228,7 @@ fn a_crash_before_the_flips_intent_goes_back_and_after_it_goes_forward() {
                     failure_lands: false,
                     crash_at: Some(crash_at),
                     landed,
+                    superseded: false,
                     again_after: None,
                 };
                 let (_, outcome, entries) = simulate(way, true, trouble);
@@ -235,6 +251,7 @@ fn an_error_after_the_flip_leaves_the_release_live() {
             failure_lands: false,
             crash_at: None,
             landed: Landed::Nothing,
+            superseded: false,
             again_after: None,
         };
         let (_, outcome, _) = simulate(ways()[0], true, trouble);
@@ -268,4 +285,22 @@ fn the_first_reason_is_the_one_that_is_told() {
         why,
     });
     assert_eq!(next(rollback, true, &entries), expected);
+}
+
+#[test]
+fn what_a_later_decision_overtakes_is_taken_back_and_ends_superseded() {
+    let trouble = Trouble {
+        failing: None,
+        failure_lands: false,
+        crash_at: None,
+        landed: Landed::Nothing,
+        superseded: true,
+        again_after: None,
+    };
+    for way in ways() {
+        let (world, outcome, entries) = simulate(way, true, trouble);
+        assert_eq!(outcome, Outcome::Superseded { by: ReleaseId(9) });
+        assert!(!world.created && !world.started, "{entries:?}");
+        assert!(!entries.contains(&Entry::Began { step: Step::Start }));
+    }
 }

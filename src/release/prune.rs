@@ -11,10 +11,11 @@ use super::entry::{Facts, Step};
 use super::history::{self, Past, RECORDS_KEPT, Unread};
 use super::images::tags_of;
 use super::registries::{Registries, Unanswered};
+use super::say;
 use crate::git::SlotRepository;
 use crate::model::{AppName, ImageRef, ReleaseId, Slot, registry_and_path};
 use crate::registry::{Deleted, Registry};
-use crate::store::{AppLock, AppState, ReleaseDir};
+use crate::store::{AppLock, AppState, ReleaseDir, SlotLock, StoreError};
 
 /// Whether things are removed or only named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,9 @@ pub struct Pruned {
     pub leftovers: Vec<PathBuf>,
     /// Releases whose image a registry has not deleted yet: the next prune tries again.
     pub put_off: Vec<PutOff>,
+    /// What is being prepared, and may come to the same image as a release that is past its keeping: no image goes before
+    /// that is known.
+    pub waits_for: Option<String>,
     /// Images that a registry of before has not deleted, and that nothing knows of any more now that their release's record
     /// has gone.
     pub left_behind: Vec<LeftBehind>,
@@ -70,6 +74,7 @@ impl Pruned {
             && self.logs.is_empty()
             && self.leftovers.is_empty()
             && self.put_off.is_empty()
+            && self.waits_for.is_none()
             && self.left_behind.is_empty()
     }
 }
@@ -84,6 +89,8 @@ impl Pruned {
 /// When the store or the engine does not do its part; what was pruned until then stays pruned. When a newer deployer has
 /// written what would have to be read: nothing is then pruned.
 pub async fn prune(context: &Context, app: &App, lock: &AppLock, mode: Mode) -> Result<Pruned> {
+    // What is prepared meanwhile may come to an image that is about to go.
+    let builds = keep_builds_off(context, lock.app())?;
     let releases = context.store.releases(lock.app())?;
     // What was pruned has nothing left but its record and log, and is not read again.
     let (mut gone, rest): (Vec<_>, Vec<_>) = releases.iter().cloned().partition(ReleaseDir::is_pruned);
@@ -95,9 +102,19 @@ pub async fn prune(context: &Context, app: &App, lock: &AppLock, mode: Mode) -> 
     let state = context.store.state(lock.app())?;
     let keeping = Keeping::of(&goes, &state, app.settings.keep);
     goes.retain(|past| !keeping.releases.contains(&past.record.id));
+    let waits_for = match &builds {
+        Builds::UnderWay(what) if !goes.is_empty() => Some(what.clone()),
+        _ => None,
+    };
+    if waits_for.is_some() {
+        goes.clear();
+    }
 
     let oldest_kept = releases.iter().rev().take(RECORDS_KEPT).map(ReleaseDir::id).min();
-    let mut pruned = Pruned::default();
+    let mut pruned = Pruned {
+        waits_for,
+        ..Pruned::default()
+    };
     let mut registries = Registries::of(context);
     for past in goes {
         let release = past.record.id;
@@ -156,6 +173,27 @@ pub async fn prune(context: &Context, app: &App, lock: &AppLock, mode: Mode) -> 
     }
     pruned.leftovers = prune_repositories(context, &app.name, mode)?;
     Ok(pruned)
+}
+
+/// Whether releases are kept from being prepared.
+enum Builds {
+    /// They are, by these locks.
+    KeptOff { _locks: Vec<SlotLock> },
+    /// One is prepared: what it is.
+    UnderWay(String),
+}
+
+fn keep_builds_off(context: &Context, app: &AppName) -> Result<Builds, StoreError> {
+    let mut locks = Vec::new();
+    for slot in Slot::BOTH {
+        let Some(lock) = context.store.try_lock_slot(app, slot)? else {
+            let holder = context.store.slot_holder(app, slot);
+            let release = holder.and_then(|holder| holder.release);
+            return Ok(Builds::UnderWay(say::is_being_prepared(slot, release)));
+        };
+        locks.push(lock);
+    }
+    Ok(Builds::KeptOff { _locks: locks })
 }
 
 /// Removes what killed processes of git have left in the app's repositories, and gives what that was.

@@ -44,13 +44,14 @@ pub async fn orphans(context: &Context, lock: &mut AppLock) -> Result<Vec<String
             told.extend(untold.map(|error| say::not_audited(&error)));
             continue;
         }
-        let mut run = Run::new(context, lock, &worker, &past.dir)?;
+        let state = context.store.state(past.dir.app())?;
+        let mut run = Run::new(context, &worker, &past.dir, state)?;
         if run.has_ended() {
             continue;
         }
         run.resume()?;
         let outcome = run
-            .go()
+            .take_effect(lock)
             .await
             .with_context(|| format!("release {} is unfinished", past.record.id))?;
         told.push(format!(
@@ -63,13 +64,13 @@ pub async fn orphans(context: &Context, lock: &mut AppLock) -> Result<Vec<String
     Ok(told)
 }
 
-/// Becomes the worker of a release whose own has given up, when that has ended. `None` when the release waits for
-/// its turn and got a worker meanwhile.
+/// Becomes the worker of a release whose own has given up, when that has ended. `None` when the release has not taken
+/// effect and got a worker meanwhile.
 async fn take_over(past: &Past) -> Result<Option<WorkerLock>> {
     let began = Instant::now();
     loop {
         match past.dir.try_work()? {
-            None if past.step.is_none() => return Ok(None),
+            None if past.effective.is_none() => return Ok(None),
             None if began.elapsed() > WORKER_ENDS => {
                 bail!("the worker of release {} has not ended yet", past.record.id)
             }
@@ -238,7 +239,9 @@ async fn remove_strays(context: &Context, app: &App, state: &AppState) -> Result
         .iter()
         .filter(|instance| {
             let running = state.slots.get(&instance.slot);
-            running.is_none_or(|running| !is_of(instance, instance.slot, running))
+            // What is made ahead for one that is prepared is that one's.
+            let is_prepared = || context.store.release(&app.name, instance.release).has_worker();
+            running.is_none_or(|running| !is_of(instance, instance.slot, running)) && !is_prepared()
         })
         .collect();
     for stray in &strays {

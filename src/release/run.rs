@@ -2,18 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 
 use super::attempt::Attempt;
 use super::context::Context;
 use super::entry::{Entry, Facts, Learned, Outcome, Step, Why};
 use super::lost::Lost;
 use super::next::{Next, next};
+use super::overtaken::{self, Holds};
 use super::steps::{build, checkout, drain, flip, probe, pull, push, record, retire, start};
+use super::turn::Turn;
 use super::work::{Done, Work};
-use super::{audit, hopeless, meant, say};
-use crate::model::ByService;
-use crate::store::{AppLock, Journal, Log, Moment, ReleaseDir, WorkerLock};
+use super::{audit, hopeless, meant, say, turn};
+use crate::model::{ByService, ReleaseId};
+use crate::store::{AppLock, AppState, Journal, Log, Moment, ReleaseDir, SlotLock, WorkerLock};
 
 /// How often a running step looks whether it was cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
@@ -25,18 +27,38 @@ pub(super) struct Run<'a> {
     _worker: &'a WorkerLock,
 }
 
+/// The lock that something is done under.
+enum Under<'l> {
+    /// The slot's, of a release that is built, or none: it only prepares.
+    Slot(Option<&'l mut SlotLock>),
+    /// The app's: it takes effect.
+    App(&'l mut AppLock),
+}
+
+impl Under<'_> {
+    fn says(&mut self, release: ReleaseId, step: Option<Step>) {
+        let (release, step) = (Some(release), step.map(Step::as_str));
+        match self {
+            Under::Slot(None) => {}
+            Under::Slot(Some(lock)) => lock.says("release", release, step),
+            Under::App(lock) => lock.says("release", release, step),
+        }
+    }
+}
+
 impl<'a> Run<'a> {
-    /// Takes a release up under the app's lock and its worker's lock.
+    /// Takes a release up under its worker's lock. `before` is the app's state as far as it is known: what takes effect goes
+    /// by what it is then.
     ///
     /// # Errors
     /// When something of the app or the release cannot be read.
     pub(super) fn new(
         context: &'a Context,
-        lock: &'a mut AppLock,
         worker: &'a WorkerLock,
         release: &ReleaseDir,
+        before: AppState,
     ) -> anyhow::Result<Self> {
-        let app = context.app(lock.app())?;
+        let app = context.app(release.app())?;
         let record = release
             .record()?
             .with_context(|| format!("there is no release {}", release.id()))?;
@@ -45,7 +67,6 @@ impl<'a> Run<'a> {
                 .map(|entries| Facts::of(&entries).images),
             None => Ok(ByService::new()),
         };
-        let before = context.store.state(&app.name)?;
         let (log, journal) = (Log::open(release)?, Journal::open(release)?);
         Ok(Self {
             work: Work {
@@ -53,7 +74,6 @@ impl<'a> Run<'a> {
                 release: release.clone(),
                 context,
                 log,
-                lock,
             },
             journal,
             _worker: worker,
@@ -75,17 +95,69 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Goes the way to its end.
+    /// Goes the way until everything is done that needs not the app's lock, under the `slot`'s where the release is built.
+    /// Gives the outcome where the release has ended before that.
     ///
     /// # Errors
     /// When the release could not be brought to an end: it stays unfinished, for `deployer recover`.
-    pub(super) async fn go(&mut self) -> anyhow::Result<Outcome> {
+    pub(super) async fn prepare(&mut self, slot: Option<&mut SlotLock>) -> anyhow::Result<Option<Outcome>> {
+        self.go(&mut Under::Slot(slot)).await
+    }
+
+    /// Waits until it is the release's turn to take effect.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the journal not be written.
+    pub(super) async fn await_turn(&mut self) -> anyhow::Result<Turn<AppLock>> {
+        let Work {
+            context,
+            release,
+            log,
+            attempt,
+        } = &mut self.work;
+        let journal = &mut self.journal;
+        let is_ready_for_all_to_see = || Ok(journal.write_noted()?);
+        turn::to_take_effect(context, release, &attempt.record, log, is_ready_for_all_to_see).await
+    }
+
+    /// Ends what was superseded, or cancelled, while it waited to take effect.
+    ///
+    /// # Errors
+    /// As for [`prepare`](Self::prepare).
+    pub(super) async fn end_before_turn(&mut self, outcome: Outcome) -> anyhow::Result<()> {
+        if let Outcome::Superseded { by } = outcome {
+            self.append(Entry::Superseded { by })?;
+            self.go(&mut Under::Slot(None)).await?;
+            return Ok(());
+        }
+        let way = self.work.attempt.way();
+        let step = way.iter().find(|step| !step.prepares());
+        let step = *step.context("nothing of it takes effect")?;
+        self.failed(step, Instant::now(), Why::Cancelled)?;
+        self.go(&mut Under::Slot(None)).await?;
+        Ok(())
+    }
+
+    /// Goes the rest of the way, under the app's lock.
+    ///
+    /// # Errors
+    /// As for [`prepare`](Self::prepare).
+    pub(super) async fn take_effect(&mut self, lock: &mut AppLock) -> anyhow::Result<Outcome> {
+        let ended = self.go(&mut Under::App(lock)).await?;
+        ended.context("it has taken effect and has not ended")
+    }
+
+    async fn go(&mut self, under: &mut Under<'_>) -> anyhow::Result<Option<Outcome>> {
         loop {
             match self.next() {
-                Next::Do(step) => self.take(step).await?,
-                Next::Undo(step) => self.take_back(step).await?,
+                Next::Do(step) => self.take(step, under).await?,
+                Next::TakeEffect => match under {
+                    Under::Slot(_) => return Ok(None),
+                    Under::App(_) => self.enter()?,
+                },
+                Next::Undo(step) => self.take_back(step, under).await?,
                 Next::Finish(outcome) => self.finish(outcome)?,
-                Next::Ended(outcome) => return Ok(outcome),
+                Next::Ended(outcome) => return Ok(Some(outcome)),
             }
         }
     }
@@ -96,11 +168,40 @@ impl<'a> Run<'a> {
         next(attempt.way(), attempt.promotes(), entries)
     }
 
+    /// From here on the release goes by what is so under the app's lock, and by what was decided since it was asked for.
+    fn enter(&mut self) -> anyhow::Result<()> {
+        let Work { context, attempt, .. } = &mut self.work;
+        let before = context.store.state(&attempt.app.name)?;
+        let later = overtaken::later(context, &attempt.app.name, attempt.record.id)?;
+        let holds = overtaken::what_holds(attempt.slot(), &attempt.record.intent, before.live, &later);
+        attempt.takes_effect_on(before);
+        let yields_to = match holds {
+            Holds::All => None,
+            Holds::Standby(later) => {
+                self.work.log.line(&say::stays_on_standby(later));
+                Some(later)
+            }
+            Holds::Nothing(by) => {
+                self.work.log.line(&say::superseded(by));
+                return self.append(Entry::Superseded { by });
+            }
+        };
+        // Durable with the step that it begins.
+        self.note(Entry::TakesEffect { yields_to });
+        Ok(())
+    }
+
     /// Writes an entry down; it is durable when this answers.
     fn append(&mut self, entry: Entry) -> anyhow::Result<()> {
         self.journal.append(entry)?;
         self.learn();
         Ok(())
+    }
+
+    /// Writes an entry down that is durable with the next one.
+    fn note(&mut self, entry: Entry) {
+        self.journal.note(entry);
+        self.learn();
     }
 
     /// Lets the steps know what was written last.
@@ -110,20 +211,17 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn take(&mut self, step: Step) -> anyhow::Result<()> {
-        self.work
-            .lock
-            .says("release", Some(self.work.attempt.record.id), Some(step.as_str()));
+    async fn take(&mut self, step: Step, under: &mut Under<'_>) -> anyhow::Result<()> {
+        under.says(self.work.attempt.record.id, Some(step));
         let began = Instant::now();
         if let Err(why) = self.may_begin(step).await {
             return self.failed(step, began, why);
         }
         self.append(Entry::Began { step })?;
-        match self.bounded(step).await {
+        match self.bounded(step, under).await {
             Ok((learned, what)) => {
                 // Durable with what comes next, before anything more is done: one write where there were two.
-                self.journal.note(Entry::Done { step, learned });
-                self.learn();
+                self.note(Entry::Done { step, learned });
                 self.work.log.line(&say::step(step, began.elapsed(), &what));
                 Ok(())
             }
@@ -136,8 +234,13 @@ impl<'a> Run<'a> {
         if step <= Step::Flip && self.work.release.is_cancelled() {
             return Err(Why::Cancelled);
         }
-        if self.work.attempt.way().first() == Some(&step) {
-            meant::is_still_so(&self.work.attempt.record, &self.work.attempt.before).map_err(as_why)?;
+        let attempt = &self.work.attempt;
+        let is_first = attempt.way().first() == Some(&step);
+        // Only the second time nobody can change it any more.
+        if is_first || attempt.way().iter().find(|step| !step.prepares()) == Some(&step) {
+            meant::is_still_so(&attempt.app.name, &attempt.record, &attempt.before).map_err(as_why)?;
+        }
+        if is_first {
             let branch = meant::branch_may_move(
                 self.work.context,
                 &self.work.attempt.app.name,
@@ -154,7 +257,7 @@ impl<'a> Run<'a> {
     }
 
     /// Does a step within its deadline, and before the flip only until it is cancelled.
-    async fn bounded(&mut self, step: Step) -> Result<(Learned, String), Why> {
+    async fn bounded(&mut self, step: Step, under: &Under<'_>) -> Result<(Learned, String), Why> {
         let deadline = self.deadline(step);
         let release = self.work.release.clone();
         let cancelled = async move {
@@ -163,7 +266,7 @@ impl<'a> Run<'a> {
             }
         };
         tokio::select! {
-            done = self.act(step) => done.map_err(as_why),
+            done = self.act(step, under) => done.map_err(as_why),
             () = cancelled => Err(Why::Cancelled),
             () = tokio::time::sleep(deadline) => {
                 Err(as_why(anyhow!("it took longer than {}", say::time(deadline))))
@@ -171,7 +274,12 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn act(&mut self, step: Step) -> Done {
+    async fn act(&mut self, step: Step, under: &Under<'_>) -> Done {
+        let lock = match under {
+            Under::Slot(_) if !step.prepares() => bail!("{step} is taken under the app's lock"),
+            Under::Slot(_) => None,
+            Under::App(lock) => Some(&**lock),
+        };
         match step {
             Step::Checkout => checkout::checkout(&mut self.work).await,
             Step::Build => build::build(&mut self.work).await,
@@ -182,7 +290,10 @@ impl<'a> Run<'a> {
             Step::Flip => flip::flip(&mut self.work).await,
             Step::Drain => drain::drain(&mut self.work).await,
             Step::Retire => retire::retire(&mut self.work).await,
-            Step::Record => record::record(&mut self.work).await,
+            Step::Record => {
+                let lock = lock.context("state is written under the app's lock")?;
+                record::record(&mut self.work, lock).await
+            }
         }
     }
 
@@ -223,10 +334,11 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    async fn take_back(&mut self, step: Step) -> anyhow::Result<()> {
-        let taken_back = match step {
-            Step::Flip => flip::flip_back(&mut self.work).await,
-            _ => start::take_back(&mut self.work).await,
+    async fn take_back(&mut self, step: Step, under: &Under<'_>) -> anyhow::Result<()> {
+        let taken_back = match (step, under) {
+            (Step::Flip, _) => flip::flip_back(&mut self.work).await,
+            (_, Under::App(_)) => start::take_back(&mut self.work).await,
+            (_, Under::Slot(_)) => start::remove_new(&self.work).await,
         };
         let what = taken_back.with_context(|| format!("{step} could not be taken back"))?;
         self.append(Entry::Undone { step })?;

@@ -4,6 +4,7 @@ mod ahead;
 mod instances;
 mod moves;
 mod space;
+mod turns;
 mod visitors;
 
 use std::path::Path;
@@ -31,7 +32,10 @@ pub use moves::{
     SHALLOW, another_cannot_move, blocks_a_release, branch_did_not_move, cannot_move, has_moved,
     is_in_the_way, is_locked, is_mistaken_for, not_taken, released_but_declined,
 };
-pub use space::{left_behind, no_room, pruned, put_off};
+pub use space::{is_being_prepared, left_behind, no_room, prune_waits, pruned, put_off};
+pub use turns::{
+    Ahead, stays_on_standby, superseded, waits_for_a_command, waits_to_be_built, waits_to_take_effect,
+};
 pub use visitors::{VisitorsSee, visitors_see, visitors_wait};
 
 /// A time as people read it: `4 ms`, `0.31 s`, `12.4 s`, `3 min 20 s`.
@@ -130,17 +134,6 @@ pub fn step_undone(step: Step, what: &str) -> String {
     format!(" {step:<8}           taken back: {what}")
 }
 
-/// A release waits for another one.
-pub fn waiting(for_release: ReleaseId, slot: Slot, step: Option<&str>) -> String {
-    let at = step.map(|step| format!(", now at {step}")).unwrap_or_default();
-    format!(" waiting: release {for_release} ({slot}{at}) comes first")
-}
-
-/// A release waits for a command that holds the app's lock.
-pub fn waiting_for_command(what: &str) -> String {
-    format!(" waiting: `{what}` works on the app and comes first")
-}
-
 /// A run is taken up after its worker was killed.
 pub fn resumed() -> String {
     " resumed: the worker of this release was killed".to_owned()
@@ -186,8 +179,15 @@ pub fn verdict(outcome: &Outcome, v: &Verdict<'_>) -> String {
             v.address, v.app, v.record.slot
         ),
         Outcome::Superseded { by } => {
+            let again = match v.facts.images.is_empty() {
+                true => String::new(),
+                false => format!(
+                    " Hint: `deployer redeploy {}/{}` releases the same commit all the same",
+                    v.app, v.record.slot
+                ),
+            };
             format!(
-                "superseded: {name} by release {by}, a newer push to the same slot. {}",
+                "superseded: {name} by release {by}, which was asked for later. {}{again}",
                 still(v.live)
             )
         }

@@ -98,12 +98,35 @@ pub struct UnderWay {
     pub release: ReleaseId,
     /// Its slot.
     pub slot: Slot,
-    /// The step that it is at; `None` while it waits.
+    /// The step that it is at; `None` while it waits to be built.
     pub step: Option<Step>,
+    /// What it waits for, where it does.
+    pub waits: Option<Waits>,
     /// Whether a worker is on it. One without is for `deployer recover`.
     pub has_worker: bool,
     /// Who asked for it.
     pub by: Option<By>,
+}
+
+/// What a release waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Waits {
+    /// To be prepared: its slot takes another release.
+    ToBePrepared,
+    /// To take effect: another release, or a command, has the app's lock.
+    ToTakeEffect,
+}
+
+impl Waits {
+    fn of(past: &Past) -> Option<Self> {
+        match past {
+            _ if past.effective.is_some() => None,
+            _ if past.is_prepared => Some(Waits::ToTakeEffect),
+            _ if past.step.is_none() => Some(Waits::ToBePrepared),
+            _ => None,
+        }
+    }
 }
 
 /// The status of these apps. An engine or a proxy that does not answer is a problem that is told, not an error.
@@ -326,6 +349,7 @@ fn under_way(unsettled: &[Past]) -> Vec<UnderWay> {
             release: past.record.id,
             slot: past.record.slot,
             step: past.step,
+            waits: Waits::of(past).filter(|_| has_worker),
             has_worker,
             by: past.record.by.clone(),
         })

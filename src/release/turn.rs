@@ -1,4 +1,6 @@
-//! Waiting for one's turn: releases of an app go one at a time, in the order in which they were received.
+//! Waiting for one's turn. There are two: releases that are built are prepared one at a time per slot, in the order in which
+//! they were received; and what is ready takes effect one at a time per app. So nothing waits for a build but the next one
+//! of the same slot.
 
 use std::time::Duration;
 
@@ -7,30 +9,39 @@ use anyhow::Result;
 use super::context::Context;
 use super::entry::{Outcome, Why};
 use super::history::{self, Past};
+use super::overtaken::{self, Holds};
 use super::say;
-use crate::store::{AppLock, Log, Record, ReleaseDir};
+use crate::store::{AppLock, Holder, Log, Record, ReleaseDir, SlotLock};
 
 /// How often the ones ahead are looked at.
 const POLL: Duration = Duration::from_millis(50);
 
 /// What waiting came to.
-pub(super) enum Turn {
-    /// It is this release's turn.
-    Mine(AppLock),
+pub(super) enum Turn<L> {
+    /// It is this release's turn, by this lock.
+    Mine(L),
     /// The release ended before its turn came.
     Over(Outcome),
 }
 
-/// Waits until every earlier release that is being worked on has ended and the app's lock is free. Says what
-/// it waits for, whenever that changes.
-pub(super) async fn wait(
+/// Waits until every earlier release that the slot takes has ended, where this is one that is built; what is there already
+/// has nothing to wait for, and gets no lock. Says what it waits for, whenever that changes.
+///
+/// # Errors
+/// When the store cannot be read, or a lock not be opened.
+pub(super) async fn to_prepare(
     context: &Context,
     release: &ReleaseDir,
     record: &Record,
     log: &mut Log,
-) -> Result<Turn> {
-    let mut told = String::new();
-    let mut ahead = ahead_of(context, release)?;
+) -> Result<Turn<Option<SlotLock>>> {
+    let mut ahead = match record.builds() {
+        true => earlier(context, release, |other| {
+            other.slot == record.slot && other.builds()
+        })?,
+        false => Vec::new(),
+    };
+    let mut says = Says::default();
     loop {
         if release.is_cancelled() {
             return Ok(Turn::Over(Outcome::Dropped { why: Why::Cancelled }));
@@ -38,27 +49,121 @@ pub(super) async fn wait(
         if let Some(newer) = superseding(context, release, record)? {
             return Ok(Turn::Over(Outcome::Superseded { by: newer.id }));
         }
+        if !record.builds() {
+            return Ok(Turn::Mine(None));
+        }
         ahead.retain(|other| other.has_worker());
         let waits_for = match ahead.first() {
-            Some(first) => about(context, first),
-            None => match context.store.try_lock(release.app())? {
-                Some(lock) => return Ok(Turn::Mine(lock)),
-                None => about_holder(context, release),
+            Some(first) => about(context, first).map(|about| say::waits_to_be_built(&about)),
+            None => match context.store.try_lock_slot(release.app(), record.slot)? {
+                Some(mut lock) => {
+                    lock.says("release", Some(release.id()), None);
+                    return not_overtaken(context, release, record, lock);
+                }
+                None => {
+                    let holder = context.store.slot_holder(release.app(), record.slot);
+                    holder.and_then(|holder| about_holder(context, release, &holder))
+                }
             },
         };
-        if let Some(line) = waits_for.filter(|line| *line != told) {
-            log.line(&line);
-            told = line;
-        }
+        says.whenever_it_changes(waits_for, log);
         tokio::time::sleep(POLL).await;
     }
 }
 
-/// The earlier releases that have a worker, the oldest first.
-fn ahead_of(context: &Context, release: &ReleaseDir) -> Result<Vec<ReleaseDir>> {
+/// What would not take effect once it is built need not be built.
+fn not_overtaken(
+    context: &Context,
+    release: &ReleaseDir,
+    record: &Record,
+    lock: SlotLock,
+) -> Result<Turn<Option<SlotLock>>> {
+    let later = overtaken::later(context, release.app(), release.id())?;
+    let live = match later.is_empty() {
+        true => None,
+        false => context.store.state(release.app())?.live,
+    };
+    Ok(
+        match overtaken::what_holds(record.slot, &record.intent, live, &later) {
+            Holds::Nothing(by) => Turn::Over(Outcome::Superseded { by }),
+            Holds::All | Holds::Standby(_) => Turn::Mine(Some(lock)),
+        },
+    )
+}
+
+/// Waits until every earlier release that is ready has ended and the app's lock is free. `waits` is called once, before
+/// this waits: others must see by then that this one is ready. Says what it waits for, whenever that changes.
+///
+/// # Errors
+/// When the store cannot be read, or the lock not be opened; and those of `waits`.
+pub(super) async fn to_take_effect(
+    context: &Context,
+    release: &ReleaseDir,
+    record: &Record,
+    log: &mut Log,
+    waits: impl FnOnce() -> Result<()>,
+) -> Result<Turn<AppLock>> {
+    let mut ahead = earlier(context, release, |_| true)?;
+    let mut says = Says::default();
+    let mut waits = Some(waits);
+    loop {
+        if release.is_cancelled() {
+            return Ok(Turn::Over(Outcome::Dropped { why: Why::Cancelled }));
+        }
+        ahead.retain(|other| other.has_worker());
+        let waits_for = match ahead.iter().find(|other| is_ready(other)) {
+            Some(first) => about(context, first).map(|about| say::waits_to_take_effect(&about)),
+            None => match context.store.try_lock(release.app())? {
+                Some(lock) => return Ok(Turn::Mine(lock)),
+                None => {
+                    let holder = context.store.holder(release.app());
+                    holder.and_then(|holder| about_holder(context, release, &holder))
+                }
+            },
+        };
+        if let Some(waits) = waits.take() {
+            waits()?;
+        }
+        if let Some(newer) = superseding(context, release, record)? {
+            return Ok(Turn::Over(Outcome::Superseded { by: newer.id }));
+        }
+        says.whenever_it_changes(waits_for, log);
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// What was said last of what is waited for.
+#[derive(Default)]
+struct Says {
+    told: String,
+}
+
+impl Says {
+    fn whenever_it_changes(&mut self, waits_for: Option<String>, log: &mut Log) {
+        if let Some(line) = waits_for.filter(|line| *line != self.told) {
+            log.line(&line);
+            self.told = line;
+        }
+    }
+}
+
+/// The earlier releases of this kind that have a worker, the oldest first.
+fn earlier(
+    context: &Context,
+    release: &ReleaseDir,
+    is_wanted: impl Fn(&Record) -> bool,
+) -> Result<Vec<ReleaseDir>> {
     let mut all = context.store.releases(release.app())?;
-    all.retain(|other| other.id() < release.id() && other.has_worker());
+    all.retain(|other| {
+        let record = || other.record().ok().flatten();
+        other.id() < release.id() && other.has_worker() && record().is_none_or(|record| is_wanted(&record))
+    });
     Ok(all)
+}
+
+/// Whether a release waits to take effect, or does. One that cannot be read is waited for.
+fn is_ready(other: &ReleaseDir) -> bool {
+    history::one(other.clone()).is_ok_and(|past| past.is_none_or(|past| past.is_ready()))
 }
 
 /// The newest push to the same slot that came after this one, when this one is a push too.
@@ -72,30 +177,35 @@ fn superseding(context: &Context, release: &ReleaseDir, record: &Record) -> Resu
     Ok(newest.find(|other| other.slot == record.slot && other.builds()))
 }
 
-fn about(context: &Context, first: &ReleaseDir) -> Option<String> {
+/// Which release is waited for, and where it is.
+fn about(context: &Context, first: &ReleaseDir) -> Option<say::Ahead> {
     let record = first.record().ok()??;
-    let holder = context
-        .store
-        .holder(first.app())
-        .filter(|holder| holder.release == Some(first.id()));
-    let step = holder.and_then(|holder| holder.step);
-    Some(say::waiting(first.id(), record.slot, step.as_deref()))
+    let of_it = |holder: &Holder| holder.release == Some(first.id());
+    let app = context.store.holder(first.app()).filter(of_it);
+    let slot = || context.store.slot_holder(first.app(), record.slot).filter(of_it);
+    Some(say::Ahead {
+        release: first.id(),
+        slot: record.slot,
+        step: app.or_else(slot).and_then(|holder| holder.step),
+    })
 }
 
-fn about_holder(context: &Context, release: &ReleaseDir) -> Option<String> {
-    let holder = context.store.holder(release.app())?;
+fn about_holder(context: &Context, release: &ReleaseDir, holder: &Holder) -> Option<String> {
     match holder.release {
-        Some(id) if id != release.id() => about(context, &context.store.release(release.app(), id)),
+        Some(id) if id != release.id() => {
+            let about = about(context, &context.store.release(release.app(), id))?;
+            Some(say::waits_to_take_effect(&about))
+        }
         Some(_) => None,
-        None => Some(say::waiting_for_command(&format!("deployer {}", holder.what))),
+        None => Some(say::waits_for_a_command(&format!("deployer {}", holder.what))),
     }
 }
 
-/// The releases that have not ended and that nobody works on: those whose worker was killed. One that has begun is
-/// among them even if its worker is still there, since whoever has the app's lock knows that it has given up.
+/// The releases that have not ended and that nobody works on: those whose worker was killed. One that took effect is among
+/// them even if its worker is still there, since whoever has the app's lock knows that it has given up.
 pub(super) fn orphans(context: &Context, lock: &AppLock) -> Result<Vec<Past>> {
     let state = context.store.state(lock.app())?;
     let (mut all, _) = history::unsettled(context, lock.app(), &state)?;
-    all.retain(|past| past.outcome.is_none() && (past.step.is_some() || !past.dir.has_worker()));
+    all.retain(|past| past.outcome.is_none() && (past.effective.is_some() || !past.dir.has_worker()));
     Ok(all)
 }

@@ -14,7 +14,7 @@ use super::say;
 use super::turn::{self, Turn};
 use crate::ground::failpoint;
 use crate::model::{AppName, ReleaseId, printable};
-use crate::store::{Journal, Log, Moment, Record, ReleaseDir, WorkerLock};
+use crate::store::{AppLock, Journal, Log, Moment, Record, ReleaseDir, WorkerLock};
 
 /// How long a build's context stays in the Engine's cache: longer than any build that may still use it.
 const CONTEXT_KEPT: Duration = Duration::from_secs(60 * 60);
@@ -65,20 +65,46 @@ async fn go(
     worker: &WorkerLock,
     log: &mut Log,
 ) -> Result<()> {
-    match turn::wait(context, release, record, log).await? {
-        Turn::Over(outcome) => end_before_turn(context, release, record, outcome, log),
-        Turn::Mine(mut lock) => {
-            lock.says("release", Some(release.id()), None);
-            for told in recover::state(context, &lock).await? {
-                log.line(&format!(" note: {told}"));
-            }
-            recover::orphans(context, &mut lock).await?;
-            // What cannot be removed is no reason to fail a release; `deployer recover` tells it.
-            let _ = context.store.sweep(&lock);
-            Run::new(context, &mut lock, worker, release)?.go().await?;
-            Ok(())
-        }
+    let mut slot = match turn::to_prepare(context, release, record, log).await? {
+        Turn::Over(outcome) => return end_before_turn(context, release, record, outcome, log),
+        Turn::Mine(slot) => slot,
+    };
+    // What is built takes its time, and what was left is not to wait for it. Where somebody has the lock they have done so.
+    if slot.is_some()
+        && let Some(mut lock) = context.store.try_lock(release.app())?
+    {
+        make_whole(context, release, &mut lock, log).await?;
     }
+    let state = context.store.state(release.app()).unwrap_or_default();
+    let mut run = Run::new(context, worker, release, state)?;
+    if run.prepare(slot.as_mut()).await?.is_some() {
+        return Ok(());
+    }
+    drop(slot);
+    let mut lock = match run.await_turn().await? {
+        Turn::Over(outcome) => return run.end_before_turn(outcome).await,
+        Turn::Mine(lock) => lock,
+    };
+    make_whole(context, release, &mut lock, log).await?;
+    run.take_effect(&mut lock).await?;
+    Ok(())
+}
+
+/// Brings what killed processes have left of the app to its end, before anything is done by what it says.
+async fn make_whole(
+    context: &Context,
+    release: &ReleaseDir,
+    lock: &mut AppLock,
+    log: &mut Log,
+) -> Result<()> {
+    lock.says("release", Some(release.id()), None);
+    for told in recover::state(context, lock).await? {
+        log.line(&format!(" note: {told}"));
+    }
+    recover::orphans(context, lock).await?;
+    // What cannot be removed is no reason to fail a release; `deployer recover` tells it.
+    let _ = context.store.sweep(lock);
+    Ok(())
 }
 
 /// Writes down that a release ended while it waited: it needs no lock, because it changed nothing.

@@ -21,8 +21,9 @@ use crate::ground::sealed::checksum;
 /// The error of reading or writing a journal.
 pub type JournalError = StoreError;
 
-/// The newest format of a line that this program knows, and the one that it writes.
-const FORMAT: u32 = 1;
+/// The newest format of a line that this program knows, and the one that it writes: 2 since a journal tells when its release
+/// takes effect.
+const FORMAT: u32 = 2;
 
 /// Bytes at a journal's end that hold its last line, but for one with a very long text in it.
 const LAST_LINE: u64 = 4096;
@@ -110,14 +111,22 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
     /// # Errors
     /// When it cannot be written; the journal's file is then as before, and this one is not to be used again.
     pub fn append(&mut self, entry: E) -> Result<(), JournalError> {
-        let before = self
-            .file
-            .metadata()
-            .map_err(StoreError::io("read", &self.path))?
-            .len();
         self.note(entry);
+        self.write_noted()
+    }
+
+    /// Makes what was noted durable, where there is anything.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append).
+    pub fn write_noted(&mut self) -> Result<(), JournalError> {
         let lines = std::mem::take(&mut self.noted);
-        let name = Name(&self.entries.last().expect("it was noted").1);
+        let Some((_, last)) = self.entries.last().filter(|_| !lines.is_empty()) else {
+            return Ok(());
+        };
+        let before = self.file.metadata();
+        let before = before.map_err(StoreError::io("read", &self.path))?.len();
+        let name = Name(last);
         let written = append(&self.file, lines.as_bytes(), format_args!("journal.{name}"));
         if let Err(error) = written {
             let _ = self.file.set_len(before);
@@ -217,7 +226,7 @@ fn parse<E: DeserializeOwned>(line: &[u8]) -> Line<E> {
     let format = body["format"].as_u64().and_then(|format| format.try_into().ok());
     match format {
         Some(format) if format > FORMAT => return Line::Newer(format),
-        Some(FORMAT) => {}
+        Some(1..=FORMAT) => {}
         _ => return Line::Damaged,
     }
     let at = serde_json::from_value(body["at"].clone());

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError, durable};
 use crate::ground::{failpoint, lock};
-use crate::model::{AppName, ReleaseId};
+use crate::model::{AppName, ReleaseId, Slot};
 
 /// The file, in the state folder, whose lock whoever changes the file of keys holds.
 pub const KEYS_LOCK: &str = "keys.lock";
@@ -29,7 +29,13 @@ pub struct AppLock {
     file: File,
 }
 
-/// Who holds an app's lock, for people to read.
+/// Proof that this process alone may write in a slot's worktree and repository, as what prepares a release does.
+#[derive(Debug)]
+pub struct SlotLock {
+    file: File,
+}
+
+/// Who holds an app's or a slot's lock, for people to read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// The process.
@@ -42,32 +48,63 @@ pub struct Holder {
     pub step: Option<String>,
 }
 
+impl Holder {
+    /// This process, which does this.
+    fn this(what: &str, release: Option<ReleaseId>, step: Option<&str>) -> Self {
+        Self {
+            pid: std::process::id(),
+            what: what.to_owned(),
+            release,
+            step: step.map(str::to_owned),
+        }
+    }
+
+    /// Who has written that they hold the lock at `path`.
+    fn of(path: &Path) -> Option<Self> {
+        let mut text = String::new();
+        let file = File::open(path).ok()?;
+        file.take(4096).read_to_string(&mut text).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// What cannot be written is left out: it is for people's eyes only.
+    fn write(&self, mut file: &File) {
+        let text = serde_json::to_string(self).expect("plain data is JSON");
+        let _ = file
+            .set_len(0)
+            .and_then(|()| file.seek(SeekFrom::Start(0)))
+            .and_then(|_| file.write_all(text.as_bytes()));
+    }
+}
+
 impl AppLock {
     /// The app that is locked.
     pub fn app(&self) -> &AppName {
         &self.app
     }
 
-    /// Says what the holder does now. What cannot be written is left out: it is for people's eyes only.
+    /// Says what the holder does now.
     pub fn says(&mut self, what: &str, release: Option<ReleaseId>, step: Option<&str>) {
-        let holder = Holder {
-            pid: std::process::id(),
-            what: what.to_owned(),
-            release,
-            step: step.map(str::to_owned),
-        };
-        let text = serde_json::to_string(&holder).expect("plain data is JSON");
-        let _ = self
-            .file
-            .set_len(0)
-            .and_then(|()| self.file.seek(SeekFrom::Start(0)))
-            .and_then(|_| self.file.write_all(text.as_bytes()));
+        Holder::this(what, release, step).write(&self.file);
     }
 }
 
 impl Drop for AppLock {
     fn drop(&mut self) {
         failpoint::at("lock.held-to-the-end");
+        let _ = self.file.set_len(0);
+    }
+}
+
+impl SlotLock {
+    /// Says what the holder does now.
+    pub fn says(&mut self, what: &str, release: Option<ReleaseId>, step: Option<&str>) {
+        Holder::this(what, release, step).write(&self.file);
+    }
+}
+
+impl Drop for SlotLock {
+    fn drop(&mut self) {
         let _ = self.file.set_len(0);
     }
 }
@@ -135,6 +172,19 @@ impl Store {
         }))
     }
 
+    /// Takes the lock of `slot` of `app` if it is free. `None` when another process holds it.
+    ///
+    /// # Errors
+    /// When the lock's file cannot be opened.
+    pub fn try_lock_slot(&self, app: &AppName, slot: Slot) -> Result<Option<SlotLock>, StoreError> {
+        let path = self.slot_lock(app, slot);
+        let Some(file) = lock::try_take(&path).map_err(StoreError::io("lock", &path))? else {
+            return Ok(None);
+        };
+        failpoint::at("slot-lock.taken");
+        Ok(Some(SlotLock { file }))
+    }
+
     /// Waits until nobody else creates an app, and keeps others from it until the result is dropped.
     ///
     /// # Errors
@@ -187,9 +237,15 @@ impl Store {
 
     /// Who holds `app`'s lock, as far as it can be told.
     pub fn holder(&self, app: &AppName) -> Option<Holder> {
-        let mut text = String::new();
-        let file = File::open(self.app_folder(app).join("lock")).ok()?;
-        file.take(4096).read_to_string(&mut text).ok()?;
-        serde_json::from_str(&text).ok()
+        Holder::of(&self.app_folder(app).join("lock"))
+    }
+
+    /// Who holds the lock of `slot` of `app`, as far as it can be told.
+    pub fn slot_holder(&self, app: &AppName, slot: Slot) -> Option<Holder> {
+        Holder::of(&self.slot_lock(app, slot))
+    }
+
+    fn slot_lock(&self, app: &AppName, slot: Slot) -> PathBuf {
+        self.app_folder(app).join(format!("{slot}.lock"))
     }
 }

@@ -48,7 +48,7 @@ pub use app::AppFile;
 pub use audit::{Actions, Line};
 pub use identity::Identity;
 pub use journal::{Journal, JournalError};
-pub use lock::{AppLock, Holder, KEYS_LOCK, WorkerLock};
+pub use lock::{AppLock, Holder, KEYS_LOCK, SlotLock, WorkerLock};
 pub use log::{Log, LogReader, OUTPUT_MARK};
 pub use moment::Moment;
 pub use process::Process;

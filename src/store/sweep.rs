@@ -7,17 +7,23 @@ use std::path::Path;
 
 use super::{AppLock, ReleaseDir, Store, StoreError};
 use crate::ground::durable::is_new;
+use crate::model::Slot;
 
 impl Store {
-    /// Removes the files of the locked app that a killed process was about to put into their places, and the
-    /// releases that never came to be because their receiver was killed before their record was written.
+    /// Removes the files of the locked app that a killed process was about to put into their places, but for those beside a
+    /// worktree that somebody is at, and the releases that never came to be because their receiver was killed before their record was written.
     ///
     /// # Errors
     /// When something cannot be listed or removed.
     pub fn sweep(&self, lock: &AppLock) -> Result<(), StoreError> {
         let folder = self.app_folder(lock.app());
         sweep_folder(&folder)?;
-        sweep_folder(&folder.join("worktrees"))?;
+        let slots = Slot::BOTH.map(|slot| self.try_lock_slot(lock.app(), slot));
+        let slots = slots.into_iter().collect::<Result<Vec<_>, _>>()?;
+        if slots.iter().all(Option::is_some) {
+            sweep_folder(&folder.join("worktrees"))?;
+        }
+        drop(slots);
         // While a release gets its number its folder has no record yet.
         let _numbers = self.lock_numbers(lock.app())?;
         for release in self.releases(lock.app())? {

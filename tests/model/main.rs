@@ -36,6 +36,9 @@ fn properties() -> Vec<Property<System>> {
         Property::always("no lane is cleared that is routed", |_, now: &World| {
             !now.lane_was_routed
         }),
+        Property::always("the last word about what is live holds", |_, now: &World| {
+            !now.last_word_was_lost
+        }),
         Property::always("in the end all agree", |_, now: &World| {
             !now.was_recovered || (now.route == now.state && now.runs_what_state_says())
         }),
@@ -53,6 +56,9 @@ fn properties() -> Vec<Property<System>> {
                 now.crashes > 0 && all.any(|one| one.was_resumed() && one.ended() == Some("live"))
             },
         ),
+        Property::sometimes("a later decision overtakes a build", |_, now: &World| {
+            now.releases.iter().any(Release::was_decided_later)
+        }),
         Property::sometimes("a killed release is taken back", |_, now: &World| {
             now.any_ended("interrupted")
         }),
@@ -116,9 +122,19 @@ fn every_fault_of_the_model_is_found() {
         (Mutant::ForgetTheLane, "something healthy is routed"),
         (Mutant::PruneWithoutSlots, "what runs or is routed is not pruned"),
         (Mutant::NoRecovery, "every release ends"),
+        (
+            Mutant::ForgetWhatWasDecided,
+            "the last word about what is live holds",
+        ),
     ];
     for (mutant, property) in faults {
-        let checked = check(two_pushers_and_a_rollback().with(mutant), Some(property));
+        // None of them needs a proxy that is killed, or a step that fails.
+        let system = System {
+            failures: 0,
+            proxy_kills: 0,
+            ..two_pushers_and_a_rollback()
+        };
+        let checked = check(system.with(mutant), Some(property));
         checked.assert_any_discovery(property);
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use deployer::model::{Intent, Promotion, ReleaseId, Slot, Source};
-use deployer::release::{Next, Outcome, Step, Why, next, way};
+use deployer::release::{Holds, Later, Next, Outcome, Step, Why, next, way, what_holds};
 use stateright::{Model, Property};
 
 use crate::world::{At, FIRST, Holder, Kind, Line, Number, Release, Runs, Slots, Worker, World};
@@ -29,6 +29,8 @@ pub(crate) enum Mutant {
     ForgetTheIntent,
     /// Nobody takes up what a killed worker left.
     NoRecovery,
+    /// What was decided while a release was prepared is not looked at.
+    ForgetWhatWasDecided,
 }
 
 /// What may happen: so many commands, and so many kills and failures at most.
@@ -45,7 +47,13 @@ pub(crate) struct System {
 pub(crate) enum Action {
     /// A command is given: its release gets its number and a worker that waits.
     Give(usize),
-    /// A waiting worker takes the app's lock.
+    /// A waiting worker begins to prepare; what has nothing to build is ready at once.
+    Prepare(Number),
+    /// A release that was built is ready.
+    Prepared(Number),
+    /// Its build fails.
+    NotBuilt(Number),
+    /// A ready worker takes the app's lock.
     TakeTurn(Number),
     /// A waiting push sees a newer one to its slot.
     Supersede(Number),
@@ -57,7 +65,7 @@ pub(crate) enum Action {
     },
     /// The holder of the lock is killed.
     Kill,
-    /// A waiting worker is killed.
+    /// A worker that waits, or prepares, is killed.
     KillWaiting(Number),
     KillProxy,
     StartProxy,
@@ -102,18 +110,7 @@ impl System {
 
     /// The program's own decision.
     fn decide(&self, release: &Release, before: &Slots) -> Next {
-        let commit = Source::Commit {
-            commit: "0".repeat(40).parse().expect("it is a commit"),
-            subject: String::new(),
-            reference: String::new(),
-        };
-        let earlier = Source::of_release(ReleaseId(release.goes_back_to().unwrap_or(FIRST).into()), None);
-        let deploy = |promote| Intent::Deploy { promote };
-        let (source, intent) = match release.kind {
-            Kind::Push => (commit, deploy(Promotion::Yes)),
-            Kind::RollBack { .. } => (earlier, deploy(Promotion::WhereLive)),
-            Kind::Promote => (earlier, Intent::Promote { from: None }),
-        };
+        let (source, intent) = Self::asked(release);
         let mut way = way(&source, &intent).to_vec();
         if self.has(Mutant::RetireBeforeFlip) {
             let retire = way
@@ -127,7 +124,72 @@ impl System {
             way[flip..=retire].rotate_right(1);
         }
         let entries: Vec<_> = release.entries().collect();
-        next(&way, intent.promotes(before.live == Some(release.slot)), &entries)
+        next(&way, World::promotes(release, before), &entries)
+    }
+
+    /// The program's own rule of what was decided later.
+    fn what_holds(&self, now: &World, release: &Release) -> Line {
+        let later = now.releases.iter().filter(|other| {
+            other.number > release.number && other.is_good() && !self.has(Mutant::ForgetWhatWasDecided)
+        });
+        let later: Vec<Later> = later
+            .map(|other| Later {
+                release: ReleaseId(other.number.into()),
+                slot: other.slot,
+                is_live: other.ended() == Some("live"),
+            })
+            .collect();
+        let number = |id: ReleaseId| Number::try_from(id.0).expect("a release of the model");
+        match what_holds(release.slot, &Self::asked(release).1, now.state.live, &later) {
+            Holds::All => Line::TakesEffect(None),
+            Holds::Standby(later) => Line::TakesEffect(Some(number(later))),
+            Holds::Nothing(later) => Line::Superseded(number(later)),
+        }
+    }
+
+    fn asked(release: &Release) -> (Source, Intent) {
+        let commit = Source::Commit {
+            commit: "0".repeat(40).parse().expect("it is a commit"),
+            subject: String::new(),
+            reference: String::new(),
+        };
+        let earlier = Source::of_release(ReleaseId(release.goes_back_to().unwrap_or(FIRST).into()), None);
+        let deploy = |promote| Intent::Deploy { promote };
+        match release.kind {
+            Kind::Push => (commit, deploy(Promotion::Yes)),
+            Kind::RollBack { .. } => (earlier, deploy(Promotion::WhereLive)),
+            Kind::Promote => (earlier, Intent::Promote { from: None }),
+        }
+    }
+
+    /// A waiting worker begins: what is built takes its time, what is there is ready at once.
+    fn prepare(&self, now: &mut World, number: Number) {
+        let release = now.release_mut(number);
+        let (lines, worker): (&[Line], _) = match release.kind {
+            Kind::Push => (
+                &[
+                    Line::Began(Step::Checkout),
+                    Line::Done(Step::Checkout),
+                    Line::Began(Step::Build),
+                ],
+                Worker::Prepares,
+            ),
+            Kind::RollBack { .. } => (&[Line::Began(Step::Pull), Line::Done(Step::Pull)], Worker::Ready),
+            Kind::Promote => (&[], Worker::Ready),
+        };
+        release.journal.extend(lines);
+        release.worker = worker;
+    }
+
+    /// A build is done, and pushed and pulled.
+    fn prepared(&self, now: &mut World, number: Number) {
+        now.images.insert(number);
+        let release = now.release_mut(number);
+        release.worker = Worker::Ready;
+        release.journal.push(Line::Done(Step::Build));
+        for step in [Step::Push, Step::Pull] {
+            release.journal.extend([Line::Began(step), Line::Done(step)]);
+        }
     }
 
     /// The holder goes on with the next release that is nobody's, then with its own, then gives the lock back.
@@ -177,7 +239,12 @@ impl System {
                         .push(Line::Failed(Step::Flip));
                     At::Decide
                 }
-                Next::Do(step) if release.journal.is_empty() && release.was_overtaken(&before) => {
+                Next::TakeEffect => {
+                    let line = self.what_holds(now, &release);
+                    now.release_mut(release.number).journal.push(line);
+                    return self.go_on(now);
+                }
+                Next::Do(step @ Step::Start) if release.was_overtaken(&before) => {
                     now.release_mut(release.number).journal.push(Line::Failed(step));
                     At::Decide
                 }
@@ -185,7 +252,7 @@ impl System {
                 Next::Do(step @ (Step::Checkout | Step::Push | Step::Pull | Step::Drain)) => {
                     let journal = &mut now.release_mut(release.number).journal;
                     journal.extend([Line::Began(step), Line::Done(step)]);
-                    At::Decide
+                    return self.go_on(now);
                 }
                 Next::Do(step) => {
                     now.release_mut(release.number).journal.push(Line::Began(step));
@@ -202,6 +269,9 @@ impl System {
                 }
                 Next::Finish(outcome) => {
                     let how = word(&outcome);
+                    let went_live =
+                        |other: &Release| other.number > release.number && other.ended() == Some("live");
+                    now.last_word_was_lost |= how == "live" && now.releases.iter().any(went_live);
                     now.release_mut(release.number).journal.push(Line::Ended(how));
                     return self.take_up(now, holder.own);
                 }
@@ -216,7 +286,10 @@ impl System {
                 }
             }
             At::Prune => {
-                now.prune(!self.has(Mutant::PruneWithoutSlots));
+                let builds = now.releases.iter().any(|one| one.worker == Worker::Prepares);
+                if !builds {
+                    now.prune(!self.has(Mutant::PruneWithoutSlots));
+                }
                 At::Note(Step::Record)
             }
             At::Note(step) => {
@@ -225,7 +298,12 @@ impl System {
                     now.release_mut(release.number).on_b = runs.map(|runs| runs.on_b);
                 }
                 now.release_mut(release.number).journal.push(Line::Done(step));
-                At::Decide
+                // Written with what comes next.
+                now.holder = Some(Holder {
+                    at: At::Decide,
+                    ..holder
+                });
+                return self.go_on(now);
             }
             At::NoteUndone(step) => {
                 now.release_mut(release.number).journal.push(Line::Undone(step));
@@ -239,7 +317,6 @@ impl System {
     fn act(&self, now: &mut World, release: &Release, step: Step, after: &Slots) {
         let runs: Option<Runs> = after.slots[release.slot as usize];
         match (step, runs) {
-            (Step::Build, _) => drop(now.images.insert(release.number)),
             (Step::Start, Some(runs)) => now.start(runs),
             (Step::Probe, Some(runs)) => now.probe(runs),
             (Step::Flip, _) => now.route = *after,
@@ -318,8 +395,37 @@ impl System {
         all.rfind(|number| now.images.contains(number))
     }
 
-    fn waits(now: &World) -> impl Iterator<Item = &Release> {
-        now.releases.iter().filter(|one| one.worker == Worker::Waits)
+    fn are(now: &World, worker: Worker) -> impl Iterator<Item = &Release> {
+        now.releases.iter().filter(move |one| one.worker == worker)
+    }
+
+    /// What may happen to those that have not the app's lock.
+    fn of_those_that_wait(&self, now: &World, actions: &mut Vec<Action>) {
+        for waiting in Self::are(now, Worker::Waits) {
+            let is_of_slot = |other: &Release| other.slot == waiting.slot && other.kind == Kind::Push;
+            let is_newer = |other: &Release| other.number > waiting.number && is_of_slot(other);
+            let is_ahead = |other: &Release| {
+                other.number < waiting.number && is_of_slot(other) && other.worker != Worker::Gone
+            };
+            let is_push = waiting.kind == Kind::Push;
+            if is_push && now.releases.iter().any(is_newer) {
+                actions.push(Action::Supersede(waiting.number));
+            }
+            if !is_push || !now.releases.iter().any(is_ahead) {
+                actions.push(Action::Prepare(waiting.number));
+            }
+        }
+        for builds in Self::are(now, Worker::Prepares) {
+            actions.push(Action::Prepared(builds.number));
+            if now.failures < self.failures {
+                actions.push(Action::NotBuilt(builds.number));
+            }
+        }
+        if now.crashes < self.crashes {
+            let waiting = [Worker::Waits, Worker::Prepares, Worker::Ready];
+            let killed = waiting.into_iter().flat_map(|worker| Self::are(now, worker));
+            actions.extend(killed.map(|one| Action::KillWaiting(one.number)));
+        }
     }
 }
 
@@ -337,17 +443,7 @@ impl Model for System {
         }
         let not_given = (0..self.commands.len()).filter(|index| now.asked & (1 << index) == 0);
         actions.extend(not_given.map(Action::Give));
-        for waiting in Self::waits(now) {
-            let is_newer = |other: &Release| {
-                other.number > waiting.number && other.slot == waiting.slot && other.kind == Kind::Push
-            };
-            if waiting.kind == Kind::Push && now.releases.iter().any(is_newer) {
-                actions.push(Action::Supersede(waiting.number));
-            }
-            if now.crashes < self.crashes {
-                actions.push(Action::KillWaiting(waiting.number));
-            }
-        }
+        self.of_those_that_wait(now, actions);
         if !now.proxy_runs {
             actions.push(Action::StartProxy);
         } else if now.proxy_kills < self.proxy_kills && self.asks_the_proxy(now) {
@@ -355,7 +451,7 @@ impl Model for System {
         }
         let Some(holder) = now.holder else {
             actions.extend(
-                Self::waits(now)
+                Self::are(now, Worker::Ready)
                     .next()
                     .map(|first| Action::TakeTurn(first.number)),
             );
@@ -387,6 +483,16 @@ impl Model for System {
         let mut now = last.clone();
         match action {
             Action::Give(index) => self.give(&mut now, index),
+            Action::Prepare(number) => self.prepare(&mut now, number),
+            Action::Prepared(number) => self.prepared(&mut now, number),
+            Action::NotBuilt(number) => {
+                now.failures += 1;
+                let release = now.release_mut(number);
+                release
+                    .journal
+                    .extend([Line::Failed(Step::Build), Line::Ended("failed")]);
+                release.worker = Worker::Gone;
+            }
             Action::TakeTurn(number) => {
                 now.release_mut(number).worker = Worker::Works;
                 self.take_up(&mut now, Some(number));

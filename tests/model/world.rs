@@ -48,6 +48,10 @@ pub(crate) enum Line {
     Done(Step),
     Failed(Step),
     Undone(Step),
+    /// Its turn came to take effect; a later release may keep it from going live.
+    TakesEffect(Option<Number>),
+    /// A later release holds in its place.
+    Superseded(Number),
     Resumed,
     Ended(&'static str),
 }
@@ -55,7 +59,13 @@ pub(crate) enum Line {
 /// Who works on a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Worker {
+    /// To be prepared.
     Waits,
+    /// It builds, beside whatever else there is.
+    Prepares,
+    /// It waits to take effect.
+    Ready,
+    /// It has the app's lock.
     Works,
     Gone,
 }
@@ -118,6 +128,8 @@ pub(crate) struct World {
     pub(crate) failures: u8,
     pub(crate) proxy_kills: u8,
     pub(crate) lane_was_routed: bool,
+    /// A release went live although one that was asked for later had gone live before it.
+    pub(crate) last_word_was_lost: bool,
     /// Everything has ended, and `deployer recover` was run once more.
     pub(crate) was_recovered: bool,
 }
@@ -139,6 +151,12 @@ impl Release {
                 },
             },
             Line::Undone(step) => Entry::Undone { step },
+            Line::TakesEffect(later) => Entry::TakesEffect {
+                yields_to: later.map(|later| ReleaseId(later.into())),
+            },
+            Line::Superseded(later) => Entry::Superseded {
+                by: ReleaseId(later.into()),
+            },
             Line::Resumed => Entry::Resumed,
             Line::Ended(_) => Entry::Finished {
                 outcome: Outcome::Superseded { by: ReleaseId(0) },
@@ -168,6 +186,18 @@ impl Release {
     /// Whether its worker was killed, or gave up, before it ended.
     pub(crate) fn is_orphan(&self) -> bool {
         self.worker == Worker::Gone && !self.has_ended()
+    }
+
+    /// Whether a later release keeps it from going live.
+    pub(crate) fn yields(&self) -> bool {
+        let mut lines = self.journal.iter();
+        lines.any(|line| matches!(line, Line::TakesEffect(Some(_))))
+    }
+
+    /// Whether a later release has held in the place of all of it, or of its going live.
+    pub(crate) fn was_decided_later(&self) -> bool {
+        let mut lines = self.journal.iter();
+        self.yields() || lines.any(|line| matches!(line, Line::Superseded(_)))
     }
 
     /// Whether its slot runs another release by now than the one that it is to go back from.
@@ -211,6 +241,7 @@ impl World {
             failures: 0,
             proxy_kills: 0,
             lane_was_routed: false,
+            last_word_was_lost: false,
             was_recovered: false,
         }
     }
@@ -246,6 +277,7 @@ impl World {
     /// Whether a release goes live when it is good, with state as it was before.
     pub(crate) fn promotes(release: &Release, before: &Slots) -> bool {
         match release.kind {
+            _ if release.yields() => false,
             Kind::Push | Kind::Promote => true,
             Kind::RollBack { .. } => before.live == Some(release.slot),
         }

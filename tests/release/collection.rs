@@ -118,6 +118,11 @@ fn a_prune_that_is_killed_anywhere_is_finished_by_the_next_one() {
     };
     release(3);
     world.reconfigure("keep = 50", "keep = 1");
+    // The first one makes what every later one finds there.
+    world.deployer(&["prune"]).good();
+    world.reconfigure("keep = 1", "keep = 50");
+    release(1);
+    world.reconfigure("keep = 50", "keep = 1");
     let points = world.fail_points().trace(|| {
         world.deployer(&["prune"]).good();
     });

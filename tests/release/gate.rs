@@ -365,7 +365,7 @@ fn push_whose_turn_comes_before_git_has_moved_the_branch_waits_for_git() {
 
     second.version("v3");
     let mut late = second.begin_push("green");
-    let lock = world.state("apps/shop/lock");
+    let lock = world.state("apps/shop/green.lock");
     wait_for("the second release's turn", DEADLINE, || {
         std::fs::read_to_string(&lock)
             .ok()?
@@ -404,7 +404,7 @@ fn push_that_is_superseded_or_cancelled_is_declined() {
     slow(&repo, "v1");
     let mut blue = begin(&world, &repo, "blue", 1, "probe");
     repo.version("v2");
-    let mut waiting = begin(&world, &repo, "green", 2, "waiting");
+    let mut waiting = begin(&world, &repo, "green", 2, "pull");
 
     other.version("v3");
     let push = other.push("green");

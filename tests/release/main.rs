@@ -34,3 +34,4 @@ mod ssh;
 #[allow(dead_code, reason = "not every part of the harness is used by a test yet")]
 mod support;
 mod trees;
+mod two_locks;

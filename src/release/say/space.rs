@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::count;
+use crate::model::{ReleaseId, Slot};
 use crate::release::disks::Room;
 use crate::release::prune::{LeftBehind, Pruned, PutOff};
 
@@ -20,9 +21,23 @@ pub fn pruned(pruned: &Pruned) -> String {
         true => Vec::new(),
         false => vec![format!("{} pruned", parts.join(", "))],
     };
+    told.extend(pruned.waits_for.as_deref().map(prune_waits));
     told.extend(put_off(pruned));
     told.extend(pruned.left_behind.iter().map(left_behind));
     told.join("; ")
+}
+
+/// What keeps images from being pruned.
+pub fn is_being_prepared(slot: Slot, release: Option<ReleaseId>) -> String {
+    match release {
+        Some(release) => format!("release {release} ({slot}) is being prepared"),
+        None => format!("a release of {slot} is being prepared"),
+    }
+}
+
+/// Images that are past their keeping stay for now.
+pub fn prune_waits(what_for: &str) -> String {
+    format!("old images put off until the next prune: {what_for}")
 }
 
 /// Images that registries have not deleted, a sentence a registry.

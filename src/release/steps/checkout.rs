@@ -1,6 +1,6 @@
 //! checkout: the pushed tree, exactly, in the slot's worktree.
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use crate::git::{Note, SlotRepository};
 use crate::release::entry::Learned;
@@ -8,12 +8,6 @@ use crate::release::say;
 use crate::release::work::{Done, Work};
 
 pub(in crate::release) async fn checkout(work: &mut Work<'_>) -> Done {
-    if !work.attempt.promotes() && work.attempt.before.live == Some(work.attempt.slot()) {
-        bail!(say::live_without_promotion(
-            &work.attempt.app.name,
-            work.attempt.slot()
-        ));
-    }
     let commit = work.attempt.commit().cloned();
     let commit = commit.context("the release is not of a commit")?;
     if let Some(running) = work

@@ -6,14 +6,15 @@ use crate::release::entry::Learned;
 use crate::release::prune::{self, Mode};
 use crate::release::say;
 use crate::release::work::{Done, Work};
+use crate::store::AppLock;
 
 /// How long pruning may hold up the end of a release; what is left is for the next one.
 const PRUNING: Duration = Duration::from_secs(30);
 
-pub(in crate::release) async fn record(work: &mut Work<'_>) -> Done {
+pub(in crate::release) async fn record(work: &mut Work<'_>, lock: &AppLock) -> Done {
     let after = work.attempt.after()?;
-    work.context.store.write_state(work.lock, after)?;
-    let pruning = prune::prune(work.context, &work.attempt.app, work.lock, Mode::Remove);
+    work.context.store.write_state(lock, after)?;
+    let pruning = prune::prune(work.context, &work.attempt.app, lock, Mode::Remove);
     let what = match tokio::time::timeout(PRUNING, pruning).await {
         Ok(Ok(pruned)) => say::pruned(&pruned),
         Ok(Err(error)) => format!("pruning put off: {error:#}"),

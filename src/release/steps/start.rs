@@ -12,7 +12,7 @@ use crate::release::attempt::Attempt;
 use crate::release::context::Context;
 use crate::release::entry::{Learned, Started};
 use crate::release::hopeless;
-use crate::release::instances::{Ground, instances_of, park};
+use crate::release::instances::{Ground, instances_of, is_of, park};
 use crate::release::retry::engine_that_answers;
 use crate::release::route::route_of;
 use crate::release::say;
@@ -123,11 +123,17 @@ async fn to_promote(work: &Work<'_>) -> Result<Running> {
     Ok(running.clone())
 }
 
-/// Removes what an earlier run left on the lane that is about to be used, unless requests reach it.
+/// Removes what is not to be started: what an earlier run left on the lane that is about to be used, unless requests reach
+/// it, and what this one made ahead for other addresses than it has by now.
 async fn clear_lane(work: &Work<'_>, running: &Running, ground: &Ground<'_>) -> Result<()> {
     let slot = work.attempt.slot();
     let is_stray = |instance: &&Instance| {
-        instance.slot == slot && instance.lane == running.lane && instance.release != running.release
+        let is_own = instance.release == running.release;
+        instance.slot == slot
+            && match is_own {
+                true => !is_of(instance, slot, running),
+                false => instance.lane == running.lane,
+            }
     };
     let strays: Vec<&Instance> = ground.there.iter().filter(is_stray).collect();
     if strays.is_empty() {
@@ -156,12 +162,11 @@ fn is_routed(routes: &[AppRoute], instance: &Instance) -> bool {
 /// Takes a start back: a new release's instances go; those of a promoted standby stop if they were stopped. Says
 /// what was done, where there was anything to do.
 pub(in crate::release) async fn take_back(work: &mut Work<'_>) -> Result<Option<String>> {
-    let mut gone = 0;
-    let engine = engine_that_answers(work.context).await?;
     let attempt = &work.attempt;
     match (attempt.record.intent, attempt.ran_before()) {
         (Intent::Promote { .. }, Some(running)) => {
             if running.stopped {
+                let engine = engine_that_answers(work.context).await?;
                 let_end(work).await;
                 for instance in instances_of(engine, &attempt.app, attempt.slot(), running).await? {
                     park(engine, &attempt.app, &instance).await?;
@@ -171,12 +176,21 @@ pub(in crate::release) async fn take_back(work: &mut Work<'_>) -> Result<Option<
         _ => {
             leave_route(work).await?;
             let_end(work).await;
-            for instance in engine.instances(Some(&attempt.app.name)).await? {
-                if instance.release == attempt.record.id {
-                    engine.remove(&instance.id).await?;
-                    gone += 1;
-                }
-            }
+            return remove_new(work).await;
+        }
+    }
+    Ok(None)
+}
+
+/// Removes the instances of a new release: of one that has not taken effect those that were made ahead, of which none was
+/// started. Says how many, where there was any.
+pub(in crate::release) async fn remove_new(work: &Work<'_>) -> Result<Option<String>> {
+    let engine = engine_that_answers(work.context).await?;
+    let mut gone = 0;
+    for instance in engine.instances(Some(&work.attempt.app.name)).await? {
+        if instance.release == work.attempt.record.id {
+            engine.remove(&instance.id).await?;
+            gone += 1;
         }
     }
     Ok((gone > 0).then(|| format!("{} removed again", say::count(gone, "new instance"))))

@@ -232,6 +232,8 @@ fn files_are(world: &World, app: &App, context: &str) {
     only(
         &of_app,
         &[
+            "blue.lock",
+            "green.lock",
             "app.json",
             "state.json",
             "lock",
@@ -283,6 +285,8 @@ fn locks_are_free(world: &World, app: &App, context: &str) {
         world.state("apps.lock"),
         world.state(&format!("apps/{}/lock", app.name)),
         world.state(&format!("apps/{}/numbers", app.name)),
+        world.state(&format!("apps/{}/blue.lock", app.name)),
+        world.state(&format!("apps/{}/green.lock", app.name)),
     ];
     let releases = world.state(&format!("apps/{}/releases", app.name));
     locks.extend(

@@ -41,7 +41,7 @@ struct Span {
 
 pub(super) struct Replay {
     releases: BTreeMap<ReleaseId, Release>,
-    /// The state before each release that began.
+    /// The state before each release that took effect.
     before: BTreeMap<ReleaseId, State>,
     spans: Vec<Span>,
     keeps_all: bool,
@@ -51,9 +51,30 @@ pub(super) struct Replay {
 }
 
 impl Release {
+    /// When its first step began.
     fn began(&self) -> Option<Timestamp> {
         let mut began = self.entries.iter();
         began.find_map(|(at, entry)| matches!(entry, Entry::Began { .. }).then_some(*at))
+    }
+
+    /// When its turn came to take effect.
+    fn effective(&self) -> Option<Timestamp> {
+        let mut all = self.entries.iter();
+        all.find_map(|(at, entry)| matches!(entry, Entry::TakesEffect { .. }).then_some(*at))
+    }
+
+    /// When everything was done that prepares it, or it ended before.
+    fn prepared(&self) -> Timestamp {
+        self.effective().unwrap_or_else(|| self.ended())
+    }
+
+    /// The later release that has kept it from going live.
+    fn yields_to(&self) -> Option<ReleaseId> {
+        let mut all = self.entries.iter();
+        all.find_map(|(_, entry)| match entry {
+            Entry::TakesEffect { yields_to } => *yields_to,
+            _ => None,
+        })
     }
 
     fn ended(&self) -> Timestamp {
@@ -89,9 +110,11 @@ impl State {
     }
 
     /// The state once a release that became good has ended.
-    fn after(&self, record: &Record) -> Self {
+    fn after(&self, release: &Release) -> Self {
+        let record = &release.record;
         let mut after = self.clone();
-        let promotes = record.intent.promotes(self.live == Some(record.slot));
+        let promotes =
+            release.yields_to().is_none() && record.intent.promotes(self.live == Some(record.slot));
         if !is_promotion(record) {
             after.slots.insert(record.slot, record.id);
         }
@@ -129,8 +152,11 @@ impl Replay {
             })
             .collect();
 
-        let mut order: Vec<&Release> = releases.values().filter(|one| one.began().is_some()).collect();
-        order.sort_by_key(|release| release.began());
+        let mut order: Vec<&Release> = releases
+            .values()
+            .filter(|one| one.effective().is_some())
+            .collect();
+        order.sort_by_key(|release| release.effective());
         let mut now = State::default();
         let mut before = BTreeMap::new();
         let mut spans = Vec::new();
@@ -139,7 +165,7 @@ impl Replay {
             before.insert(release.record.id, now.clone());
             if release.is_good() {
                 let (step, learned) = (Step::Record, deployer::release::Learned::Nothing);
-                let after = now.after(&release.record);
+                let after = now.after(release);
                 spans.push(Span {
                     state: std::mem::replace(&mut now, after),
                     from: since,
@@ -196,24 +222,37 @@ impl Replay {
         faults
     }
 
-    /// Releases go one at a time, in the order of their numbers.
+    /// Releases take effect one at a time, and those that are built are prepared one at a time for each slot, in the order
+    /// of their numbers.
     fn not_in_order(&self) -> Vec<String> {
-        let begun: Vec<&Release> = self
+        let mut effective: Vec<&Release> = self
             .releases
             .values()
-            .filter(|one| one.began().is_some())
+            .filter(|one| one.effective().is_some())
             .collect();
-        let pairs = begun
+        effective.sort_by_key(|one| one.effective());
+        let overlap = |pair: &&[&Release]| pair[1].effective() < Some(pair[0].ended());
+        let told = |pair: &[&Release], what| {
+            let (late, early) = (pair[1].record.id, pair[0].record.id);
+            format!("release {late} {what} before {early} ended")
+        };
+        let mut faults: Vec<String> = effective
             .windows(2)
-            .filter(|pair| pair[1].began() < Some(pair[0].ended()));
-        pairs
-            .map(|pair| {
-                format!(
-                    "release {} began before {} ended",
-                    pair[1].record.id, pair[0].record.id
-                )
-            })
-            .collect()
+            .filter(overlap)
+            .map(|pair| told(pair, "took effect"))
+            .collect();
+        for slot in Slot::BOTH {
+            let built = self
+                .releases
+                .values()
+                .filter(|one| one.record.slot == slot && one.record.builds() && one.began().is_some());
+            let built: Vec<&Release> = built.collect();
+            let overlap = built
+                .windows(2)
+                .filter(|pair| pair[1].began() < Some(pair[0].ended()));
+            faults.extend(overlap.map(|pair| told(pair, "was built")));
+        }
+        faults
     }
 
     fn release_fits(&self, release: &Release, done: &Done, all: &[Done]) -> Result<(), String> {
@@ -288,7 +327,8 @@ impl Replay {
         let record = &release.record;
         let before = &self.before[&record.id];
         let was_live = before.live == Some(record.slot);
-        let live = record.intent.promotes(was_live);
+        let live = record.intent.promotes(was_live) && release.yields_to().is_none();
+        self.yields_fit(release)?;
         if record.builds() {
             let bad = matches!(Kind::of(release.version()), Kind::Unbuildable | Kind::Exits);
             ensure(!bad, || "it cannot be good".into())?;
@@ -343,11 +383,45 @@ impl Replay {
         earlier.map(|(id, _)| *id)
     }
 
+    /// The later ones that had gone live, or gone to the same slot, when a release was ready.
+    fn decided_later<'a>(&'a self, release: &'a Release) -> impl Iterator<Item = &'a Release> {
+        let later = self
+            .releases
+            .range(release.record.id..)
+            .skip(1)
+            .map(|(_, later)| later);
+        later.filter(|later| {
+            let is_decided = later.is_good() && later.ended() <= release.prepared();
+            is_decided && (later.record.slot == release.record.slot || later.outcome == Some(Outcome::Live))
+        })
+    }
+
+    /// What went live in the end was asked for last: a release stays on standby if and only if a later one did.
+    fn yields_fit(&self, release: &Release) -> Result<(), String> {
+        let mut later = self.decided_later(release);
+        let decided = later.any(|later| later.outcome == Some(Outcome::Live));
+        match release.yields_to() {
+            Some(_) => ensure(decided, || {
+                "no later one is live that it could wait behind".into()
+            }),
+            None => ensure(!decided || release.outcome != Some(Outcome::Live), || {
+                "it went live although a later one had".into()
+            }),
+        }
+    }
+
     fn superseded_fits(&self, release: &Release, by: ReleaseId) -> Result<(), String> {
+        if release.began().is_some() && self.decided_later(release).any(|later| later.record.id == by) {
+            return Ok(());
+        }
         let newer = &self.releases[&by].record;
         let record = &release.record;
+        if !newer.builds() {
+            let fits = self.decided_later(release).any(|later| later.record.id == by);
+            return ensure(fits, || format!("it is not for {newer:?} to hold in its place"));
+        }
         ensure(
-            release.began().is_none()
+            release.effective().is_none()
                 && newer.id > record.id
                 && newer.slot == record.slot
                 && newer.builds()
@@ -366,7 +440,7 @@ impl Replay {
         all: &[Done],
     ) -> Result<(), String> {
         let record = &release.record;
-        let was_live = self.before[&record.id].live == Some(record.slot);
+        let was_live = self.was_ever(done, |state| state.live == Some(record.slot));
         let message = match why {
             Why::Interrupted => return Err("nothing was killed".into()),
             Why::Cancelled => {
@@ -385,7 +459,10 @@ impl Replay {
         let by_now = message.contains("by now");
         let expected = match record.goes_back_to() {
             _ if record.builds() => match Kind::of(release.version()) {
-                _ if was_live && !record.intent.promotes(was_live) => step == Some(Step::Checkout),
+                _ if message.contains("cannot wait for promotion") => {
+                    let looks = matches!(step, Some(Step::Checkout | Step::Start));
+                    was_live && !record.intent.promotes(was_live) && looks
+                }
                 Kind::Unbuildable => step == Some(Step::Build),
                 Kind::Exits => matches!(step, Some(Step::Start | Step::Probe)),
                 Kind::Good | Kind::Slow(_) => false,
@@ -397,12 +474,29 @@ impl Replay {
     }
 
     fn told_what_it_waits_for(&self, release: &Release, done: &Done) -> Result<(), String> {
-        let received = release.record.received.at;
-        let waits = self.releases.range(..release.record.id).any(|(_, earlier)| {
-            earlier.began().is_some()
-                && earlier.ended() > received + TOLD_AFTER
-                && release.ended() > received + TOLD_AFTER
+        let record = &release.record;
+        let waits_since = |since: Timestamp, other: &Release| {
+            other.ended() > since + TOLD_AFTER && release.ended() > since + TOLD_AFTER
+        };
+        let waits_to_be_built = self.releases.range(..record.id).any(|(_, earlier)| {
+            let is_of_slot = earlier.record.slot == record.slot && earlier.record.builds();
+            is_of_slot && record.builds() && waits_since(record.received.at, earlier)
         });
+        let (step, learned) = (Step::Pull, deployer::release::Learned::Nothing);
+        let ready = match is_promotion(record) {
+            true => Some(record.received.at),
+            false => release.at(&Entry::Done { step, learned }),
+        };
+        let waits_to_take_effect = ready.is_some_and(|ready| {
+            let mut others = self
+                .releases
+                .values()
+                .filter(|other| other.record.id != record.id);
+            others.any(|other| {
+                other.effective().is_some_and(|effective| effective < ready) && waits_since(ready, other)
+            })
+        });
+        let waits = waits_to_be_built || waits_to_take_effect;
         ensure(!waits || done.says("waiting: release "), || {
             "it was not told what it waits for".into()
         })

@@ -66,7 +66,10 @@ pub enum EngineError {
         wants: String,
     },
     /// The network that a container was made on was removed: it can never be started again.
-    #[error("the network that {instance} was made on is gone. Hint: `deployer recover` makes both anew")]
+    #[error(
+        "the network that {instance} was made on is gone{}",
+        Hint("`deployer recover` makes both anew")
+    )]
     NetworkGone {
         /// The instance.
         instance: String,

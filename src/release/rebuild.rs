@@ -9,6 +9,7 @@ use super::entry::Outcome;
 use super::history::{self, Past};
 use super::route::routed;
 use crate::engine::{Engine, Instance};
+use crate::ground::told::Told;
 use crate::model::{ByService, ReleaseId, Slot};
 use crate::proxy::AppRoute;
 use crate::store::{AppLock, AppState, Running, RunningService};
@@ -122,10 +123,10 @@ fn running_of(
     let lane = there.first().map(|instance| instance.lane);
     let lane = lane.or(started.map(|started| started.lane));
     let Some(lane) = lane.filter(|_| !services.is_empty()) else {
-        bail!(
-            "the proxy routes {slot} to release {release}, of which neither a container nor a journal is left. Hint: \
-             push to {slot} again"
+        let told = format!(
+            "the proxy routes {slot} to release {release}, of which neither a container nor a journal is left"
         );
+        bail!(Told::new(told).hint(format!("push to {slot} again")));
     };
     let commit = match there.first() {
         Some(instance) => instance.commit.clone(),

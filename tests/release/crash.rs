@@ -165,8 +165,10 @@ fn verdict_that_the_log_has_lost_is_told_from_the_journal() {
     let whole = fs::read_to_string(&log).unwrap();
     let verdict = last(&world.deployer(&["log", "1"]).good());
     let (before, line) = whole.trim_end().rsplit_once('\n').unwrap();
-    // As a worker leaves it that is killed after the journal's last entry, and before or in the middle of the log's last line.
-    for torn in ["", &line[..line.len() / 2], line] {
+    // As a worker leaves it that is killed after the journal's last entry, and before, in the middle of or after the log's
+    // last line.
+    let with_its_end = format!("{line}\n");
+    for torn in ["", &line[..line.len() / 2], line, &with_its_end] {
         fs::write(&log, format!("{before}\n{torn}")).unwrap();
 
         let said = world.deployer(&["log", "1", "-f"]).good();

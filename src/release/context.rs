@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tokio::sync::OnceCell;
 
 use super::differences::settings::SettingsDiffer;
-use super::identity;
+use super::in_force;
 use crate::engine::Engine;
 use crate::model::{AppName, AppSettings, By, EngineSettings, Scope, Settings, Slot, SlotPorts};
 use crate::proxy::Proxy;
@@ -45,7 +45,7 @@ impl Context {
     pub fn new(mut settings: Settings, config: PathBuf, by: By, scope: Scope) -> Self {
         let store = Store::new(&settings.state);
         let wanted = settings.engine.clone();
-        let differs = identity::adopt(&mut settings, &store, &scope);
+        let differs = in_force::adopt(&mut settings, &store, &scope);
         let proxy = Proxy::new(&settings, &store.proxy());
         Self {
             settings,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use super::context::{Context, NotFound};
-use super::entry::{Entry, Facts, Learned, Outcome, Step, Why, way};
+use super::entry::{Entry, Facts, Learned, Outcome, Step, Why, has_ended, way};
 use crate::ground::told::Told;
 use crate::model::{AppName, ReleaseId, Slot};
 use crate::store::{AppState, Journal, Moment, Record, ReleaseDir, StoreError};
@@ -84,10 +84,6 @@ pub fn unsettled(
     let mut releases = context.store.releases(app)?;
     releases.retain(|dir| Some(dir.id()) > newest || !has_ended(dir));
     Ok(read_those(releases))
-}
-
-pub(super) fn has_ended(dir: &ReleaseDir) -> bool {
-    matches!(Journal::last_of(dir), Some(Entry::Finished { .. }))
 }
 
 /// What these releases were, and what of them cannot be read.

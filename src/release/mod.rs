@@ -22,6 +22,7 @@ pub mod history;
 pub mod hopeless;
 pub mod identity;
 mod images;
+mod in_force;
 mod instances;
 pub mod intake;
 pub mod log;

@@ -16,7 +16,7 @@ use crate::ground::told::Told;
 use crate::model::{AppName, ReleaseId, Slot};
 use crate::proxy::{Proxy, ProxyError, local_ports};
 use crate::release::context::{App, Context};
-use crate::release::entry::{Outcome, Step};
+use crate::release::entry::{Outcome, Step, has_ended};
 use crate::release::history::{self, Past, Unread};
 use crate::release::say::VisitorsSee;
 use crate::release::{disks, endings, identity, prune, visitor};
@@ -201,7 +201,7 @@ fn file_fault_of(error: &anyhow::Error) -> FileFault {
 
 fn unended(context: &Context, app: &AppName) -> BTreeSet<ReleaseId> {
     let releases = context.store.releases(app).unwrap_or_default();
-    let open = releases.iter().filter(|dir| !history::has_ended(dir));
+    let open = releases.iter().filter(|dir| !has_ended(dir));
     open.map(|dir| dir.id()).collect()
 }
 

@@ -188,16 +188,6 @@ impl Unread {
     }
 }
 
-/// The newest release that state must know of and does not: a slot that ran something once runs something ever
-/// after, so that a state without a slot was lost.
-pub fn forgotten(all: &[Past], state: &AppState) -> Option<ReleaseId> {
-    let good = all
-        .iter()
-        .rev()
-        .find(|past| past.outcome.as_ref().is_some_and(Outcome::is_good));
-    good.filter(|_| state.slots.is_empty()).map(|past| past.record.id)
-}
-
 /// How a release ended whose journal has lost its end, as another file shows. `None` where the journal may well be
 /// whole: its worker was killed.
 ///

@@ -62,7 +62,11 @@ pub(in crate::release) async fn everything(context: &Context, apps: &[AppName]) 
     let unended = apps.iter().map(|app| (app.clone(), unended(context, app)));
     let unended = unended.collect();
     let asked = Moment::now();
-    let engine = engine_says(context).await;
+    let only = match apps {
+        [app] => Some(app),
+        _ => None,
+    };
+    let engine = engine_says(context, only).await;
     let proxy = proxy_says(&context.proxy).await;
     Everything {
         host: Host {
@@ -277,11 +281,12 @@ async fn what_visitors_see(context: &Context, apps: &[AppName]) -> BTreeMap<AppN
     join_all(looks).await.into_iter().flatten().collect()
 }
 
-/// Asks the Engine for its containers and for how each of them is, and beside that for what ended lately.
-async fn engine_says(context: &Context) -> Result<EngineSays> {
+/// Asks the Engine for its containers, those of `only` where one app is looked at, and for how each of them is, and beside
+/// that for what ended lately.
+async fn engine_says(context: &Context, only: Option<&AppName>) -> Result<EngineSays> {
     let engine = context.engine().await?;
     let look = async {
-        let instances = engine.instances(None).await?;
+        let instances = engine.instances(only).await?;
         let states = instances
             .iter()
             .map(async |instance| engine.instance_state(&instance.id).await.ok());

@@ -113,7 +113,7 @@ pub(super) struct Host {
 pub(super) struct EngineSays {
     /// What is wrong with deployer's network.
     pub(super) network: Option<NetworkFault>,
-    /// Every container of deployer's.
+    /// deployer's containers, of the apps that are looked at.
     pub(super) instances: Vec<Seen>,
 }
 

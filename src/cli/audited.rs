@@ -68,7 +68,12 @@ pub(super) fn begun<T>(context: &Context, work: impl FnOnce(&mut Subject) -> Res
 fn failed(context: &Context, subject: &Subject, failure: &Failure) {
     // A usage error is not audited: nothing was asked for.
     if !failure.is_usage() {
-        note(context, subject, ActionOutcome::Failed, failure.message());
+        note(
+            context,
+            subject,
+            ActionOutcome::Failed,
+            failure.message().as_deref(),
+        );
     }
 }
 

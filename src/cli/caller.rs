@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::{Code, Failure, Result};
 use super::passwd;
+use crate::ground::told::Told;
 use crate::model::{AppName, By, Grant, KeyName, Scope, Slot, escaped};
 
 /// The environment variable that names the key of a command over ssh. Only `deployer ssh` sets it, after it has cleared
@@ -85,10 +86,9 @@ fn refused(said: &[u8], error: &serde_json::Error) -> Failure {
     let said = escaped(said, 200);
     let error = escaped(error.to_string().as_bytes(), 200);
     let what = format!(
-        "{VARIABLE} is not what `deployer ssh`, which alone sets it, would set: {error} in {said:?}; nothing was done. \
-         Hint: unset it"
+        "{VARIABLE} is not what `deployer ssh`, which alone sets it, would set: {error} in {said:?}; nothing was done"
     );
-    Failure::new(Code::Failed, what)
+    Failure::new(Code::Failed, Told::new(what).hint("unset it"))
 }
 
 /// The name of the user who gives the command: who called `sudo`, else the user that this process runs as. Whoever may

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::ground::told::Told;
 use crate::release::{Busy, NotFound};
 
 /// What a command gives, or why it failed.
@@ -60,21 +61,21 @@ impl Code {
 #[derive(Debug)]
 pub(super) struct Failure {
     code: Code,
-    message: Option<String>,
+    told: Option<Told>,
 }
 
 impl Failure {
-    /// A failure with a message.
-    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+    /// A failure, and what is told of it.
+    pub(super) fn new(code: Code, told: impl Into<Told>) -> Self {
         Self {
             code,
-            message: Some(message.into()),
+            told: Some(told.into()),
         }
     }
 
     /// A failure whose message was printed already.
     pub(super) fn silent(code: Code) -> Self {
-        Self { code, message: None }
+        Self { code, told: None }
     }
 
     /// The exit code.
@@ -87,15 +88,15 @@ impl Failure {
         self.code == Code::Usage
     }
 
-    /// The message.
-    pub(super) fn message(&self) -> Option<&str> {
-        self.message.as_deref()
+    /// The message, with what helps behind it.
+    pub(super) fn message(&self) -> Option<String> {
+        self.told.as_ref().map(Told::to_string)
     }
 
     /// Prints the message on standard error, and gives the exit code.
     pub(super) fn report(self) -> ExitCode {
-        if let Some(message) = self.message {
-            eprintln!("deployer: {message}");
+        if let Some(told) = self.told {
+            eprintln!("deployer: {told}");
         }
         ExitCode::from(self.code as u8)
     }
@@ -110,13 +111,13 @@ impl From<anyhow::Error> for Failure {
         } else {
             Code::Failed
         };
-        Self::new(code, format!("{error:#}"))
+        Self::new(code, Told::of(&error))
     }
 }
 
 impl From<crate::config::ConfigError> for Failure {
     fn from(error: crate::config::ConfigError) -> Self {
-        Self::new(Code::Failed, error.to_string())
+        Self::new(Code::Failed, Told::of(&error))
     }
 }
 

@@ -74,7 +74,7 @@ fn pre_receive(context: &Context, slot: &SlotName) -> Result {
         };
         let passed = gate::begin(context, &app, slot, &updates, asked)?;
         if let Passed::No(why) = &passed {
-            audited::note(context, subject, ActionOutcome::Failed, Some(why));
+            audited::note(context, subject, ActionOutcome::Failed, Some(&why.to_string()));
         }
         Ok((app, passed, gate::not_taken(&updates)))
     })?;
@@ -85,7 +85,7 @@ fn pre_receive(context: &Context, slot: &SlotName) -> Result {
     output::lines(not_taken)?;
     match passed {
         Passed::No(why) => {
-            output::lines([why])?;
+            output::lines([why.to_string()])?;
             Err(Failure::silent(Code::Failed))
         }
         Passed::Yes | Passed::Once(_) => Ok(()),
@@ -99,21 +99,21 @@ fn update(context: &Context, slot: &SlotName, update: &RefUpdate) -> Result {
         subject.command = Some(push::push_command([update.reference.as_str()], Asked::default()));
         let passed = gate::pass(context, &app, slot, update)?;
         if let Passed::No(why) = &passed {
-            audited::note(context, subject, ActionOutcome::Failed, Some(why));
+            audited::note(context, subject, ActionOutcome::Failed, Some(&why.to_string()));
         }
         Ok((app, slot, passed))
     })?;
     match passed {
         Passed::Yes => Ok(()),
         Passed::No(why) => {
-            output::lines([why])?;
+            output::lines([why.to_string()])?;
             Err(Failure::silent(Code::Failed))
         }
         Passed::Once(release) => {
             let ended = redeploy::follow_to_the_end(context, &release).and_then(|()| {
                 let but = gate::cannot_move_any_more(context, &app, slot, (update, &release));
                 match but {
-                    Some(but) => output::lines([but]).and(Err(Failure::silent(Code::Failed))),
+                    Some(but) => output::lines([but.to_string()]).and(Err(Failure::silent(Code::Failed))),
                     None => Ok(()),
                 }
             });

@@ -426,7 +426,7 @@ mod tests {
                 apps,
                 slots,
             })),
-            Err(failure) => Err(failure.message().unwrap_or_default().to_owned()),
+            Err(failure) => Err(failure.message().unwrap_or_default()),
         }
     }
 

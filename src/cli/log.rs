@@ -3,8 +3,8 @@
 use super::failure::Result;
 use super::select::{self, ReleaseName};
 use super::{output, redeploy};
-use crate::release::Context;
-use crate::store::LogReader;
+use crate::release::log::LogReader;
+use crate::release::{Context, say};
 
 /// Show a release's own log
 #[derive(Debug, clap::Args)]
@@ -23,12 +23,9 @@ impl Args {
             return redeploy::follow(context, &release);
         }
         let mut log = LogReader::new(&release);
-        loop {
-            let lines = log.lines()?;
-            if lines.is_empty() {
-                return Ok(());
-            }
-            output::lines(lines)?;
+        while let Some(lines) = log.lines()? {
+            output::lines(lines.iter().map(|line| say::log_line(line).text))?;
         }
+        Ok(())
     }
 }

@@ -126,7 +126,12 @@ fn may_act(context: &mut Context, pushed_to: Option<&SlotName>) -> Result {
     if let Err(error) = block_on(identity::may_act(context))? {
         let failure = Failure::from(error);
         let subject = audited::Subject::default();
-        audited::note(context, &subject, ActionOutcome::Failed, failure.message());
+        audited::note(
+            context,
+            &subject,
+            ActionOutcome::Failed,
+            failure.message().as_deref(),
+        );
         let redeploy = pushed_to.map(|slot| {
             format!("the branch has moved, and nothing is released: once that is mended, `deployer redeploy {slot}` does it")
         });

@@ -8,6 +8,7 @@ use super::failure::{Code, Failure, Result};
 use super::runtime::block_on;
 use super::{audited, output};
 use crate::config::units::duration;
+use crate::ground::told::Told;
 use crate::model::{Program, ProxyKind, Slot};
 use crate::proxy::{self, AppRoute, Ended, External, ServerOptions};
 use crate::release::switch::{self, Terms};
@@ -122,7 +123,7 @@ fn run(context: &Context, upgrade: bool) -> Result {
     if context.store.apps()?.is_empty()
         && let Some(refusal) = block_on(identity::refusal(context))?
     {
-        return Err(Failure::new(Code::Failed, refusal));
+        return Err(Failure::new(Code::Failed, refusal.to_string()));
     }
     let (used, wanted) = (context.proxy.in_use()?, context.proxy.wanted());
     let place = match () {
@@ -159,11 +160,9 @@ fn run(context: &Context, upgrade: bool) -> Result {
 
 /// The embedded proxy has nothing to do, and must not be started again for that.
 fn not_in_use(used: ProxyKind) -> Failure {
-    let what = format!(
-        "traffic goes through {used}, and the embedded proxy is not needed. Hint: `systemctl disable deployer-proxy` \
-         keeps it from being started at boot"
-    );
-    Failure::new(Code::NotInUse, what)
+    let what = format!("traffic goes through {used}, and the embedded proxy is not needed");
+    let hint = "`systemctl disable deployer-proxy` keeps it from being started at boot";
+    Failure::new(Code::NotInUse, Told::new(what).hint(hint))
 }
 
 fn routes(context: &Context, json: bool) -> Result {
@@ -185,7 +184,8 @@ fn routes(context: &Context, json: bool) -> Result {
         .map(|closed| output::bad(&format!("closed: {}", closed.reason)));
     let used = context.proxy.in_use()?;
     let by = format!("by {} at {}", used.kind, used.listen);
-    let differs = context.proxy.differs().map(|differs| output::bad(&differs));
+    let differs = context.proxy.differs();
+    let differs = differs.map(|differs| output::bad(&differs.to_string()));
     let told = [by].into_iter().chain(output::table(&rows));
     output::lines(told.chain(closed).chain(differs))
 }

@@ -2,6 +2,7 @@
 
 use super::failure::{Code, Failure, Result};
 use super::{audited, output};
+use crate::ground::told::Told;
 use crate::model::{Asked, SlotName};
 use crate::release::follow::{self, Reader};
 use crate::release::intake::commands;
@@ -65,11 +66,15 @@ fn good(release: &ReleaseDir, reader: &Reader<'_>, outcome: Option<&Outcome>) ->
         None if reader.knows_it_is_unfinished() => Err(Failure::silent(Code::ReleaseFailed)),
         None => Err(Failure::new(
             Code::ReleaseFailed,
-            format!(
-                "release {app}/{} is unfinished: its worker was killed, or had no space left on the disk. Hint: `deployer recover {app}` brings it to its end",
+            Told::new(format!(
+                "release {}/{} is unfinished: its worker was killed, or had no space left on the disk",
+                release.app(),
                 release.id(),
-                app = release.app()
-            ),
+            ))
+            .hint(format!(
+                "`deployer recover {}` brings it to its end",
+                release.app()
+            )),
         )),
     }
 }

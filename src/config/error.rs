@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::fault::{Fault, Finding};
+use crate::ground::told::Hint;
 
 /// The most faults that one error lists.
 const LISTED_MAX: usize = 20;
@@ -13,8 +14,8 @@ const LISTED_MAX: usize = 20;
 pub enum ConfigError {
     /// There is no file.
     #[error(
-        "there is no configuration at {path}. \
-         Hint: copy deployer.toml.example there, or name another file with --config or DEPLOYER_CONFIG",
+        "there is no configuration at {path}{}",
+        Hint("copy deployer.toml.example there, or name another file with --config or DEPLOYER_CONFIG"),
         path = .path.display()
     )]
     Missing {
@@ -23,8 +24,8 @@ pub enum ConfigError {
     },
     /// This user may not read the file.
     #[error(
-        "the configuration at {path} may not be read by this user. \
-         Hint: run as the user that deployer runs as, or let that user read the file",
+        "the configuration at {path} may not be read by this user{}",
+        Hint("run as the user that deployer runs as, or let that user read the file"),
         path = .path.display()
     )]
     Denied {

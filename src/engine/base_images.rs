@@ -49,10 +49,12 @@ pub(super) fn of_base_image(error: EngineError) -> EngineError {
         EngineError::Build {
             step: Some(step),
             reason,
+            hints,
             ..
         } if base_image(&step).is_some() => EngineError::BaseImage {
             image: base_image(&step).unwrap_or_default().to_owned(),
             reason,
+            hints,
         },
         error => error,
     }

@@ -145,14 +145,13 @@ impl Engine {
         }
         let step = progress.failed_step();
         let told = format!("{} {text}", step.as_deref().unwrap_or_default());
-        if let Some(hint) = bridge_is_gone(text).or_else(|| hint(&told, dockerfile, kind)) {
-            reason.push_str(&format!(". Hint: {hint}"));
-        }
+        let helps = bridge_is_gone(text).or_else(|| hint(&told, dockerfile, kind));
+        let mut hints: Vec<String> = helps.into_iter().collect();
         if let Some(image) = step.as_deref().and_then(base_image)
             && says_unauthorized(text)
         {
-            reason.push_str(&format!(
-                ". Hint: username and password_file in [registries.{:?}], or in [registry] where it is that one",
+            hints.push(format!(
+                "username and password_file in [registries.{:?}], or in [registry] where it is that one",
                 registry_of(image)
             ));
         }
@@ -160,6 +159,7 @@ impl Engine {
             step,
             code,
             reason,
+            hints,
             last: progress.last_lines(),
         }
     }

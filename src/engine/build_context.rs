@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::ignore::{Ignore, Matched};
 use super::lines::one_line;
+use crate::ground::told::Hint;
 use crate::model::{NotText, is_utf16};
 
 /// Bytes per piece, and pieces that may wait for the Engine: together they bound the memory of a build.
@@ -28,10 +29,16 @@ const TEXT_MAX: u64 = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum ContextError {
     /// There is no such folder in the tree.
-    #[error("the build context {0} is no folder of the pushed tree. Hint: set `context` for this app")]
+    #[error(
+        "the build context {0} is no folder of the pushed tree{hint}",
+        hint = Hint("set `context` for this app")
+    )]
     NoContext(String),
     /// There is no such file in the context.
-    #[error("there is no {0} in the build context. Hint: add one, or set `dockerfile` for this app")]
+    #[error(
+        "there is no {0} in the build context{hint}",
+        hint = Hint("add one, or set `dockerfile` for this app")
+    )]
     NoDockerfile(String),
     /// It has no instruction.
     #[error("{0} is empty: it needs at least a FROM line")]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::build_context::ContextError;
 use super::lines::one_line;
+use crate::ground::told::{Hint, Hints};
 use crate::model::Subnet;
 
 /// Characters of a foreign text that an error shows.
@@ -15,7 +16,10 @@ pub(super) const REASON_MAX: usize = 600;
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// Nothing answers at the Engine's address.
-    #[error("the Docker Engine does not answer at {host}: {reason}. Hint: is it running? See `engine.host`")]
+    #[error(
+        "the Docker Engine does not answer at {host}: {reason}{}",
+        Hint("is it running? See `engine.host`")
+    )]
     Unreachable {
         /// The Engine's address.
         host: String,
@@ -23,14 +27,18 @@ pub enum EngineError {
         reason: String,
     },
     /// The socket is there, and not for this user.
-    #[error("not allowed to talk to the Docker Engine at {host}. Hint: add this user to the group `docker`")]
+    #[error(
+        "not allowed to talk to the Docker Engine at {host}{}",
+        Hint("add this user to the group `docker`")
+    )]
     Denied {
         /// The Engine's address.
         host: String,
     },
     /// The address is of a kind that is not known.
     #[error(
-        "{host:?} is no address of a Docker Engine. Hint: like unix:///var/run/docker.sock or tcp://127.0.0.1:2375"
+        "{host:?} is no address of a Docker Engine{}",
+        Hint("like unix:///var/run/docker.sock or tcp://127.0.0.1:2375")
     )]
     BadHost {
         /// The address.
@@ -46,8 +54,8 @@ pub enum EngineError {
     },
     /// deployer's network exists, and is not as the configuration wants it.
     #[error(
-        "the network {name} has {has}, the configuration wants {wants}. Hint: set `engine.subnet` to it, or remove \
-         the network once nothing runs on it"
+        "the network {name} has {has}, the configuration wants {wants}{}",
+        Hint("set `engine.subnet` to it, or remove the network once nothing runs on it")
     )]
     NetworkDiffers {
         /// The network's name.
@@ -57,8 +65,17 @@ pub enum EngineError {
         /// What it should have.
         wants: String,
     },
+    /// The network that a container was made on was removed: it can never be started again.
+    #[error("the network that {instance} was made on is gone. Hint: `deployer recover` makes both anew")]
+    NetworkGone {
+        /// The instance.
+        instance: String,
+    },
     /// The wanted subnet is used by something else.
-    #[error("the subnet {subnet} is taken by {with}. Hint: set `engine.subnet` to a free one")]
+    #[error(
+        "the subnet {subnet} is taken by {with}{}",
+        Hint("set `engine.subnet` to a free one")
+    )]
     NetworkClash {
         /// The wanted subnet.
         subnet: Subnet,
@@ -66,7 +83,11 @@ pub enum EngineError {
         with: String,
     },
     /// The Engine has several networks of deployer's name.
-    #[error("there are several networks named {name}: {}. Hint: remove all but one with `docker network rm ID`", ids.join(", "))]
+    #[error(
+        "there are several networks named {name}: {}{}",
+        ids.join(", "),
+        Hint("remove all but one with `docker network rm ID`")
+    )]
     NetworkAmbiguous {
         /// The name.
         name: String,
@@ -77,7 +98,7 @@ pub enum EngineError {
     #[error(transparent)]
     Context(#[from] ContextError),
     /// A step of the build failed.
-    #[error("the build failed{}: {reason}", at(step))]
+    #[error("the build failed{}: {reason}{}", at(step), Hints(hints))]
     Build {
         /// The instruction that failed, as the builder names it, where it is known.
         step: Option<String>,
@@ -85,19 +106,26 @@ pub enum EngineError {
         code: Option<i64>,
         /// The builder's words.
         reason: String,
+        /// What helps.
+        hints: Vec<String>,
         /// The last lines of the step's output.
         last: Vec<String>,
     },
     /// A base image that was to be asked for anew cannot be pulled.
-    #[error("the base image {image} could not be pulled anew: {reason}")]
+    #[error("the base image {image} could not be pulled anew: {reason}{}", Hints(hints))]
     BaseImage {
         /// The image, as the Dockerfile names it.
         image: String,
         /// The builder's words.
         reason: String,
+        /// What helps.
+        hints: Vec<String>,
     },
     /// The registry takes no connection.
-    #[error("the registry {registry} does not answer: {reason}. Hint: is it running? See `registry.address`")]
+    #[error(
+        "the registry {registry} does not answer: {reason}{}",
+        Hint("is it running? See `registry.address`")
+    )]
     RegistryRefused {
         /// `HOST[:PORT]`.
         registry: String,
@@ -106,8 +134,8 @@ pub enum EngineError {
     },
     /// The registry speaks plain http, and the Engine wants https.
     #[error(
-        "the registry {registry} speaks plain http, which the Docker Engine does only with loopback addresses. \
-         Hint: `insecure-registries` in /etc/docker/daemon.json"
+        "the registry {registry} speaks plain http, which the Docker Engine does only with loopback addresses{}",
+        Hint("`insecure-registries` in /etc/docker/daemon.json")
     )]
     RegistryPlain {
         /// `HOST[:PORT]`.
@@ -115,7 +143,8 @@ pub enum EngineError {
     },
     /// The registry wants a login, or another one.
     #[error(
-        "the registry {registry} refused the login: {reason}. Hint: `registry.username` and `registry.password_file`"
+        "the registry {registry} refused the login: {reason}{}",
+        Hint("`registry.username` and `registry.password_file`")
     )]
     Unauthorized {
         /// `HOST[:PORT]`.
@@ -125,8 +154,8 @@ pub enum EngineError {
     },
     /// The registry answered that it failed itself (a 5xx): the Engine keeps its reason to itself.
     #[error(
-        "the registry {registry} failed while trying to {what}: {reason}. Hint: its own log has the cause; a full disk \
-         is the usual one"
+        "the registry {registry} failed while trying to {what}: {reason}{}",
+        Hint("its own log has the cause; a full disk is the usual one")
     )]
     RegistryFailed {
         /// `HOST[:PORT]`.
@@ -138,9 +167,9 @@ pub enum EngineError {
     },
     /// A registry took what was sent, or promised what was asked for, and then did nothing.
     #[error(
-        "the registry {registry} made no progress for {} while trying to {what}. Hint: see whether it hangs; one that \
-         is only slow needs a longer `registry.transfer_timeout`",
-        seconds(timeout)
+        "the registry {registry} made no progress for {} while trying to {what}{}",
+        seconds(timeout),
+        Hint("see whether it hangs; one that is only slow needs a longer `registry.transfer_timeout`")
     )]
     RegistrySilent {
         /// `HOST[:PORT]`.
@@ -159,7 +188,10 @@ pub enum EngineError {
         reason: String,
     },
     /// A disk is full: the host's, or the registry's.
-    #[error("no space left while trying to {what}: {reason}. Hint: `deployer prune`, `docker system df`")]
+    #[error(
+        "no space left while trying to {what}: {reason}{}",
+        Hint("`deployer prune`, `docker system df`")
+    )]
     NoSpace {
         /// What was being done.
         what: String,
@@ -184,7 +216,8 @@ pub enum EngineError {
     },
     /// A planned address is used by a container.
     #[error(
-        "the address {address} of {instance} is used by {by}. Hint: remove that container or give it another address"
+        "the address {address} of {instance} is used by {by}{}",
+        Hint("remove that container or give it another address")
     )]
     AddressTaken {
         /// The planned address.
@@ -196,7 +229,8 @@ pub enum EngineError {
     },
     /// An instance's name is used by a container that is not deployer's.
     #[error(
-        "the name {name} is used by a container that is not deployer's ({id}). Hint: rename or remove it"
+        "the name {name} is used by a container that is not deployer's ({id}){}",
+        Hint("rename or remove it")
     )]
     NameTaken {
         /// The name.
@@ -216,8 +250,9 @@ pub enum EngineError {
     },
     /// Others than its owner may read the env_file, which holds secrets.
     #[error(
-        "the env_file {} is open to others (mode {mode:04o}). Hint: chmod 600 {}",
-        path.display(), path.display()
+        "the env_file {} is open to others (mode {mode:04o}){}",
+        path.display(),
+        Hint(format!("chmod 600 {}", path.display()))
     )]
     EnvFileMode {
         /// The file.

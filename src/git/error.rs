@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::ground::told::Hint;
 use crate::model::escaped;
 
 /// Why a repository could not be made or read, or a tree not be checked out.
@@ -20,8 +21,9 @@ pub enum GitError {
     },
     /// The repository belongs to another user, whose configuration is not to be trusted.
     #[error(
-        "the repository {} belongs to another user. Hint: run deployer as the user that owns its state folder",
-        path.display()
+        "the repository {} belongs to another user{}",
+        path.display(),
+        Hint("run deployer as the user that owns its state folder")
     )]
     Owner {
         /// The repository's folder.
@@ -38,7 +40,7 @@ pub enum GitError {
         detail: String,
     },
     /// The repository has no such object, or it is, and points to, no commit.
-    #[error("{} has no commit {id} (any more). Hint: push it again", repository.display())]
+    #[error("{} has no commit {id} (any more){}", repository.display(), Hint("push it again"))]
     NoCommit {
         /// The repository's folder.
         repository: PathBuf,
@@ -112,13 +114,13 @@ pub enum GitError {
         max: u32,
     },
     /// The disk, or the user's share of it, is full.
-    #[error("no space is left for {}. Hint: df -h, df -i, deployer prune", path.display())]
+    #[error("no space is left for {}{}", path.display(), Hint("df -h, df -i, deployer prune"))]
     NoSpace {
         /// What was being written.
         path: PathBuf,
     },
     /// Another file system is mounted inside the worktree.
-    #[error("{} is a mount point inside a worktree. Hint: unmount it", path.display())]
+    #[error("{} is a mount point inside a worktree{}", path.display(), Hint("unmount it"))]
     Mount {
         /// The mount point.
         path: PathBuf,

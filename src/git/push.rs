@@ -7,6 +7,7 @@ use std::process::Command;
 
 use git2::Oid;
 
+use crate::ground::told::Hint;
 use crate::model::{Asked, Commit, escaped};
 
 /// Bytes of the hook's standard input that are read. A line is about 110 bytes.
@@ -61,7 +62,8 @@ pub enum PushError {
     },
     /// More references than a push may update.
     #[error(
-        "the push updates more than {UPDATES_MAX} references; nothing was released. Hint: push the branch alone"
+        "the push updates more than {UPDATES_MAX} references; nothing was released{}",
+        Hint("push the branch alone")
     )]
     TooMany,
     /// The hook's input could not be read.

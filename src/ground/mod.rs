@@ -4,6 +4,7 @@
 //! - [`lock`]: the one kind of lock between processes.
 //! - [`sealed`]: what a state file holds under a format number and a checksum.
 //! - [`child`]: other programs, run to their end with a deadline.
+//! - [`told`]: a message for people, with its hints beside it.
 //! - [`failpoint`]: named moments at which a test kills or holds a process.
 
 pub(crate) mod child;
@@ -11,3 +12,4 @@ pub(crate) mod durable;
 pub(crate) mod failpoint;
 pub(crate) mod lock;
 pub mod sealed;
+pub mod told;

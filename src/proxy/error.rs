@@ -2,11 +2,13 @@
 
 use std::io;
 
+use crate::ground::told::{Hint, Told};
+
 /// The proxy did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
     /// Nothing answers where the proxy should.
-    #[error("{who}: {cause}. Hint: {hint}")]
+    #[error("{who}: {cause}{}", Hint(hint))]
     Unreachable {
         /// Who does not answer, and where: the beginning of a sentence.
         who: String,
@@ -26,24 +28,24 @@ pub enum ProxyError {
     #[error("the proxy refused: {reason}")]
     Refused {
         /// Why, as a sentence without a full stop.
-        reason: String,
+        reason: Told,
     },
     /// The proxy could not be asked, or could not do it. What is in force is what it says it is: ask again.
     #[error("the proxy failed: {reason}")]
     Failed {
         /// What failed, as a sentence without a full stop.
-        reason: String,
+        reason: Told,
     },
 }
 
 impl ProxyError {
-    pub(super) fn failed(reason: impl Into<String>) -> Self {
+    pub(super) fn failed(reason: impl Into<Told>) -> Self {
         Self::Failed {
             reason: reason.into(),
         }
     }
 
-    pub(super) fn refused(reason: impl Into<String>) -> Self {
+    pub(super) fn refused(reason: impl Into<Told>) -> Self {
         Self::Refused {
             reason: reason.into(),
         }

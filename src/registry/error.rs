@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::answer::Answer;
+use crate::ground::told::Hint;
 use crate::model::escaped;
 
 /// Why the registry did not do what it was asked. Text that came from it is printable and cut to 300 characters.
@@ -25,7 +26,7 @@ pub enum RegistryError {
         detail: String,
     },
     /// A user is configured, and no file with the password.
-    #[error("the registry's user {username:?} has no password. Hint: {section}.password_file")]
+    #[error("the registry's user {username:?} has no password{}", Hint(format_args!("{section}.password_file")))]
     NoPassword {
         /// The section that names the user.
         section: String,
@@ -34,8 +35,9 @@ pub enum RegistryError {
     },
     /// Others than its owner may read or change the password's file.
     #[error(
-        "the registry's password file {} is open to others (mode {mode:04o}). Hint: chmod 600 {}",
-        path.display(), path.display()
+        "the registry's password file {} is open to others (mode {mode:04o}){}",
+        path.display(),
+        Hint(format!("chmod 600 {}", path.display()))
     )]
     PasswordMode {
         /// The configured file.
@@ -44,7 +46,10 @@ pub enum RegistryError {
         mode: u32,
     },
     /// Nothing listens at the address.
-    #[error("the registry {address} refuses connections: nothing listens there. Hint: is it running?")]
+    #[error(
+        "the registry {address} refuses connections: nothing listens there{}",
+        Hint("is it running?")
+    )]
     Refused {
         /// The registry.
         address: String,
@@ -67,8 +72,10 @@ pub enum RegistryError {
     },
     /// No secure connection came about.
     #[error(
-        "no TLS connection to the registry {address}: {detail}. Hint: is its authority known to this system, \
-         or in /etc/docker/certs.d/{address}? For plain http: registry.plain_http"
+        "no TLS connection to the registry {address}: {detail}{}",
+        Hint(format_args!(
+            "is its authority known to this system, or in /etc/docker/certs.d/{address}? For plain http: registry.plain_http"
+        ))
     )]
     Tls {
         /// The registry.
@@ -77,7 +84,11 @@ pub enum RegistryError {
         detail: String,
     },
     /// It wants a user and a password, or other ones.
-    #[error("{}", unauthorized(address, username.as_deref(), section))]
+    #[error(
+        "the registry {address} {}{}",
+        unauthorized(username.as_deref()),
+        Hint(format_args!("{section}.username, {section}.password_file"))
+    )]
     Unauthorized {
         /// The registry.
         address: String,
@@ -103,7 +114,10 @@ pub enum RegistryError {
         repository: String,
     },
     /// Its disk is full.
-    #[error("the registry {address} has no space left. Hint: free its disk; deployer prune")]
+    #[error(
+        "the registry {address} has no space left{}",
+        Hint("free its disk; deployer prune")
+    )]
     NoSpace {
         /// The registry.
         address: String,
@@ -128,13 +142,10 @@ pub enum RegistryError {
     },
 }
 
-fn unauthorized(address: &str, username: Option<&str>, section: &str) -> String {
-    let hint = format!("Hint: {section}.username, {section}.password_file");
+fn unauthorized(username: Option<&str>) -> String {
     match username {
-        Some(username) => {
-            format!("the registry {address} does not accept the user {username:?} with this password. {hint}")
-        }
-        None => format!("the registry {address} wants a user and a password. {hint}"),
+        Some(username) => format!("does not accept the user {username:?} with this password"),
+        None => "wants a user and a password".to_owned(),
     }
 }
 

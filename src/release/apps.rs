@@ -143,7 +143,7 @@ pub fn mend(context: &Context, name: &AppName, slot: Slot) -> Option<String> {
     let written = write_repository(context, name, slot);
     Some(match written {
         Ok(()) => say::set_up_anew(&settings),
-        Err(error) => say::not_set_up_anew(name, &error),
+        Err(error) => say::not_set_up_anew(name, &error).to_string(),
     })
 }
 

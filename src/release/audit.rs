@@ -123,7 +123,7 @@ fn reason(outcome: &Outcome) -> Option<String> {
 
 fn message(why: &Why) -> String {
     match why {
-        Why::Error { message, .. } => format!(": {message}"),
+        Why::Error { told, .. } => format!(": {told}"),
         Why::Cancelled | Why::Interrupted => String::new(),
     }
 }

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use super::context::Context;
 use super::{registry_here, say};
 use crate::ground::failpoint;
+use crate::ground::told::Told;
 use crate::registry;
 
 /// Where `deployer install` puts what frees the disk of a registry on this host.
@@ -22,6 +23,8 @@ const RELEASES_END: Duration = Duration::from_secs(10 * 60);
 const COLLECTION_ENDS: Duration = Duration::from_secs(32 * 60);
 /// How long the registry may take to answer again.
 const ANSWERS: Duration = Duration::from_secs(60);
+/// What tells more.
+const GUIDE: &str = "docs/guides/registry.md";
 /// The pause before the next look at the lock, or at the registry.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -39,10 +42,11 @@ pub async fn collect(context: &Context, told: &mut (dyn FnMut(&str) + Send)) -> 
     })
     .await?;
     let Some(lock) = lock else {
-        bail!(
-            "releases have used the registry for {} all the while: nothing was collected. Hint: try again later",
+        let told = format!(
+            "releases have used the registry for {} all the while: nothing was collected",
             say::time(began.elapsed())
         );
+        bail!(Told::new(told).hint("try again later"));
     };
     failpoint::at("collection.locked");
     let handed_on = lock
@@ -68,18 +72,18 @@ fn command(context: &Context) -> Result<Vec<String>> {
     let settings = &context.settings.registry;
     if let Some(command) = &settings.collect {
         if command.is_empty() {
-            bail!(
-                "`registry.collect = []` says that nothing is to free the registry's disk. Hint: docs/guides/registry.md"
-            );
+            let told = "`registry.collect = []` says that nothing is to free the registry's disk";
+            bail!(Told::new(told).hint(GUIDE));
         }
         return Ok(command.clone());
     }
     let Ok(unit) = std::fs::read_to_string(Path::new(UNITS).join(registry::COLLECT_UNIT)) else {
-        bail!(
+        let told = format!(
             "nothing is known that frees the disk of the registry {}: `deployer install`, as root, makes it for a registry on \
-             this host, and `registry.collect` names the command for any other. Hint: docs/guides/registry.md",
+             this host, and `registry.collect` names the command for any other",
             settings.address
         );
+        bail!(Told::new(told).hint(GUIDE));
     };
     let is_of =
         |line: &str| line.starts_with("Description=") && line.ends_with(&format!(" {}", settings.address));

@@ -199,8 +199,10 @@ mod tests {
         };
         let known = known(&name, &id, state, &Endings::of_events(events), second(NOW));
         known.map_or(String::new(), |known| {
-            let said = say::instance_ended(&"shop".parse().unwrap(), Slot::Green, &known, second(NOW));
-            said.strip_prefix("green: instance 0 ended ").unwrap().to_owned()
+            let said = say::instance_ended(Slot::Green, &known, second(NOW));
+            let said = said.strip_prefix("green: instance 0 ended ").unwrap();
+            let hint = say::ended_hint(&"shop".parse().unwrap(), Slot::Green, &known);
+            format!("{said}: {hint}")
         })
     }
 

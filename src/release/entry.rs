@@ -6,8 +6,9 @@ use std::net::SocketAddrV4;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::ground::told::Told;
 use crate::model::{ByService, Digest, ImageRef, Intent, Lane, ReleaseId, Source};
-use crate::store::Moment;
+use crate::store::{Journal, Moment, ReleaseDir};
 
 /// One step of the way, after `receive`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -180,7 +181,8 @@ pub enum Why {
     /// The step's own error, as people read it.
     Error {
         /// What failed, with the value.
-        message: String,
+        #[serde(flatten)]
+        told: Told,
         /// What to do, where trying again cannot help.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         instead: Option<String>,
@@ -189,6 +191,23 @@ pub enum Why {
     Cancelled,
     /// Its worker was killed.
     Interrupted,
+}
+
+impl Why {
+    /// The reason, with what helps.
+    pub fn told(&self) -> Told {
+        match self {
+            Why::Error { told, .. } => told.clone(),
+            Why::Cancelled => "cancelled".into(),
+            Why::Interrupted => "interrupted".into(),
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.told().fmt(to)
+    }
 }
 
 /// How a release ended.
@@ -238,6 +257,11 @@ impl Outcome {
             },
         }
     }
+}
+
+/// Whether a release has ended, by the end of its journal alone.
+pub(super) fn has_ended(dir: &ReleaseDir) -> bool {
+    matches!(Journal::last_of(dir), Some(Entry::Finished { .. }))
 }
 
 /// What a journal has learned so far.

@@ -10,9 +10,10 @@ use rustix::event::{PollFd, PollFlags, poll};
 use super::context::Context;
 use super::entry::Outcome;
 use super::history::{self, Past};
-use super::say;
+use super::log::{Ended, Event, LogLine, LogReader, Verdict};
+use super::say::{self, Shown, Tone};
 use crate::ground::failpoint;
-use crate::store::{LogReader, OUTPUT_MARK, ReleaseDir, Watch};
+use crate::store::{Moment, ReleaseDir, Watch};
 
 /// How long a reader may take nothing before it is given up.
 const READER_PATIENCE: Duration = Duration::from_secs(5);
@@ -37,11 +38,7 @@ pub fn follow(context: &Context, release: &ReleaseDir, to: &mut Reader<'_>) -> R
     failpoint::at("follow.begun");
     loop {
         let works = release.has_worker();
-        loop {
-            let lines = log.lines()?;
-            if lines.is_empty() {
-                break;
-            }
+        while let Some(lines) = log.lines()? {
             for line in lines {
                 to.line(&line);
             }
@@ -55,26 +52,25 @@ pub fn follow(context: &Context, release: &ReleaseDir, to: &mut Reader<'_>) -> R
     let Some(past) = history::one(release.clone())? else {
         return Ok(None);
     };
-    if let Some(outcome) = past.outcome.as_ref().filter(|_| !say::is_verdict(&to.last_line)) {
-        to.line(&verdict(context, &past, outcome)?);
+    if let Some(outcome) = past.outcome.as_ref().filter(|_| to.end != End::Verdict) {
+        let (at, verdict) = verdict(context, &past, outcome)?;
+        to.line(&LogLine::Event(at.at, Event::Verdict(verdict)));
     }
     Ok(past.outcome)
 }
 
-/// The verdict on a release that has ended.
-fn verdict(context: &Context, past: &Past, outcome: &Outcome) -> Result<String> {
-    let app = context.app(past.dir.app())?;
-    let state = context.store.state(&app.name)?;
-    let ended = past.changed.as_ref().unwrap_or(&past.record.received);
-    let verdict = say::Verdict {
-        app: &app.name,
+/// The verdict on a release that has ended, and when it did.
+fn verdict(context: &Context, past: &Past, outcome: &Outcome) -> Result<(Moment, Verdict)> {
+    let at = past.changed.clone().unwrap_or(past.record.received.clone());
+    let ended = Ended {
+        app: past.dir.app(),
         record: &past.record,
         facts: &past.facts,
-        took: ended.since(&past.record.received),
-        address: &app.address(context, &state, past.record.slot),
-        live: state.live(),
+        outcome,
+        at: &at,
     };
-    Ok(say::verdict(outcome, &verdict))
+    let verdict = ended.verdict(context, &context.store.state(past.dir.app())?);
+    Ok((at, verdict))
 }
 
 /// Whoever reads what a command or a hook prints.
@@ -82,11 +78,22 @@ pub struct Reader<'a> {
     out: Box<dyn Out + 'a>,
     output_lines: usize,
     output_bytes: usize,
-    last_line: String,
-    hint: String,
+    end: End,
+    log: String,
     colored: bool,
     gone: bool,
     stays: bool,
+}
+
+/// What the log has told of the release's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Nothing, or that the release was taken up again.
+    Open,
+    /// That it could not be brought to its end.
+    Unfinished,
+    /// The verdict.
+    Verdict,
 }
 
 /// Where the lines go: something to write to that can be waited for.
@@ -100,8 +107,8 @@ impl<'a> Reader<'a> {
             out: Box::new(out),
             output_lines: 0,
             output_bytes: 0,
-            last_line: String::new(),
-            hint: log.to_owned(),
+            end: End::Open,
+            log: log.to_owned(),
             colored,
             gone: false,
             stays: false,
@@ -119,20 +126,28 @@ impl<'a> Reader<'a> {
         self.gone
     }
 
-    /// Whether the last line told that the release could not be brought to its end.
+    /// Whether it was told that the release could not be brought to its end.
     pub fn knows_it_is_unfinished(&self) -> bool {
-        self.last_line.starts_with("unfinished:")
+        self.end == End::Unfinished
     }
 
     /// Writes one line.
-    pub fn line(&mut self, line: &str) {
-        line.clone_into(&mut self.last_line);
-        if line.starts_with(OUTPUT_MARK) && !self.takes_output(line) {
+    pub fn line(&mut self, line: &LogLine) {
+        if let LogLine::Event(_, event) = line {
+            self.end = match event {
+                Event::Verdict(_) => End::Verdict,
+                Event::Unfinished { .. } => End::Unfinished,
+                Event::Resumed => End::Open,
+                _ => self.end,
+            };
+        }
+        let Shown { text, tone } = say::log_line(line);
+        if tone == Tone::Output && !self.takes_output(&text) {
             return;
         }
-        match color(line).filter(|_| self.colored) {
-            Some(color) => self.write(&format!("\x1b[{color}m{line}\x1b[0m\n")),
-            None => self.write(&format!("{line}\n")),
+        match color(tone).filter(|_| self.colored) {
+            Some(color) => self.write(&format!("\x1b[{color}m{text}\x1b[0m\n")),
+            None => self.write(&format!("{text}\n")),
         }
     }
 
@@ -142,7 +157,8 @@ impl<'a> Reader<'a> {
         self.output_lines += 1;
         self.output_bytes += line.len();
         if self.has_enough() && !was_enough {
-            self.write(&format!("{OUTPUT_MARK}… `{}` shows the rest\n", self.hint));
+            let more = say::rest_of_output(&self.log);
+            self.write(&format!("{more}\n"));
         }
         !self.has_enough()
     }
@@ -178,22 +194,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The colour of a line of deployer's own: green for a good verdict, red for a bad one, faint for tools' output.
-fn color(line: &str) -> Option<u8> {
-    let starts = |words: &[&str]| words.iter().any(|word| line.starts_with(word));
-    match line {
-        _ if starts(&["live:", "standby:"]) => Some(32),
-        _ if starts(&[
-            "failed:",
-            "unfinished:",
-            "interrupted:",
-            "cancelled:",
-            "superseded:",
-        ]) =>
-        {
-            Some(31)
-        }
-        _ if starts(&[OUTPUT_MARK]) => Some(2),
-        _ => None,
+/// The colour of a line: green for a good verdict, red for a bad one, faint for tools' output.
+fn color(tone: Tone) -> Option<u8> {
+    match tone {
+        Tone::Plain => None,
+        Tone::Good => Some(32),
+        Tone::Bad => Some(31),
+        Tone::Output => Some(2),
     }
 }

@@ -11,6 +11,7 @@ use super::context::App;
 use super::say;
 use super::work::Work;
 use crate::engine::{self, ImageFacts};
+use crate::ground::told::Told;
 use crate::model::{AppName, Intent, ProbeKind, RunSettings, ServiceName, ServiceSettings, Settings};
 
 /// The processors that are there, as the kernel lists them: `0-3,6`.
@@ -27,7 +28,8 @@ pub fn in_configuration(settings: &Settings) -> Vec<String> {
     for (name, app) in &settings.apps {
         for service in app.services.values() {
             let missing = missing_here(name, &service.run);
-            told.extend(missing.into_iter().map(|what| format!("[app.{name}]: {what}")));
+            let of_app = |what: Told| what.behind(format_args!("[app.{name}]")).to_string();
+            told.extend(missing.into_iter().map(of_app));
             let probe = &service.probe;
             for (key, time) in [("timeout", probe.timeout), ("interval", probe.interval)] {
                 if time > probe.deadline {
@@ -57,12 +59,12 @@ pub(super) fn refuse_what_this_host_has_not(app: &App, intent: &Intent) -> Resul
 }
 
 /// What instances need of this host and do not find, a sentence each.
-fn missing_here(app: &AppName, run: &RunSettings) -> Vec<String> {
+fn missing_here(app: &AppName, run: &RunSettings) -> Vec<Told> {
     let mut missing = Vec::new();
     if let Some(file) = &run.env_file
         && let Err(error) = engine::check_env_file(file)
     {
-        missing.push(error.to_string());
+        missing.push(Told::of(&error));
     }
     for volume in run.volumes.iter().filter(|volume| volume.source.starts_with('/')) {
         // A path that this user may not look at is left to the Engine, which may.
@@ -76,7 +78,7 @@ fn missing_here(app: &AppName, run: &RunSettings) -> Vec<String> {
     if let (Some(cpus), Some(there)) = (run.cpus, listed.as_deref().and_then(processors))
         && cpus > f64::from(there)
     {
-        missing.push(say::too_many_cpus(app, cpus, there));
+        missing.push(say::too_many_cpus(app, cpus, there).into());
     }
     missing
 }
@@ -105,7 +107,7 @@ pub(super) async fn look_at_image(work: &mut Work<'_>, service: &ServiceName, re
     let settings = app.settings.service(service);
     refuse_image(&app.name, settings, &image, engine.has_start_interval())?;
     for note in notes(&app.name, settings, &image) {
-        work.log.line(&format!(" note: {note}"));
+        work.log.note(note);
     }
     Ok(())
 }
@@ -167,7 +169,7 @@ pub(super) fn port_of(app: &AppName, settings: &ServiceSettings, image: &ImageFa
 }
 
 /// What may surprise of an image that can be run.
-fn notes(app: &AppName, settings: &ServiceSettings, image: &ImageFacts) -> Vec<String> {
+fn notes(app: &AppName, settings: &ServiceSettings, image: &ImageFacts) -> Vec<Told> {
     let mut notes = Vec::new();
     let of_host = architecture(std::env::consts::ARCH);
     if !runs_on(&image.architecture, of_host) {
@@ -177,7 +179,7 @@ fn notes(app: &AppName, settings: &ServiceSettings, image: &ImageFacts) -> Vec<S
         && !image.exposed.is_empty()
         && !image.exposed.contains(&port)
     {
-        notes.push(say::port_is_not_exposed(port, &image.exposed));
+        notes.push(say::port_is_not_exposed(port, &image.exposed).into());
     }
     let is_kept = |path: &str| {
         let mut targets = settings.run.volumes.iter().map(|volume| volume.target.as_str());
@@ -186,7 +188,7 @@ fn notes(app: &AppName, settings: &ServiceSettings, image: &ImageFacts) -> Vec<S
     let lost: Vec<&str> = image.volumes.iter().map(String::as_str).collect();
     let lost: Vec<&str> = lost.into_iter().filter(|path| !is_kept(path)).collect();
     if !lost.is_empty() {
-        notes.push(say::volumes_of_image(app, &lost));
+        notes.push(say::volumes_of_image(app, &lost).into());
     }
     notes
 }
@@ -280,17 +282,21 @@ mod tests {
         assert!(refused(&nothing, false).contains("neither CMD nor ENTRYPOINT"));
     }
 
+    fn texts(told: Vec<Told>) -> Vec<String> {
+        told.iter().map(Told::to_string).collect()
+    }
+
     #[test]
     fn what_may_surprise_of_an_image_is_a_note() {
         let mut settings = ServiceSettings::default();
-        assert_eq!(notes(&app(), &settings, &image()), [""; 0]);
+        assert_eq!(notes(&app(), &settings, &image()), []);
         settings.container_port = Some(3000);
         settings.run.volumes = vec![Volume {
             source: "files".into(),
             target: "/srv".into(),
             read_only: false,
         }];
-        let told = notes(
+        let told = texts(notes(
             &app(),
             &settings,
             &ImageFacts {
@@ -298,7 +304,7 @@ mod tests {
                 architecture: "s390x".to_owned(),
                 ..image()
             },
-        );
+        ));
         let [architecture, port, volumes] = told.as_slice() else {
             panic!("{told:#?}");
         };
@@ -325,11 +331,11 @@ mod tests {
         let mut run = ServiceSettings::default().run;
         run.volumes = vec![volume("named"), volume(there)];
         run.cpus = Some(0.5);
-        assert_eq!(missing_here(&app(), &run), [""; 0]);
+        assert_eq!(missing_here(&app(), &run), []);
         run.volumes.push(volume(&format!("{there}/none")));
         run.env_file = Some(folder.path().join("env"));
         run.cpus = Some(1_000.0);
-        let missing = missing_here(&app(), &run);
+        let missing = texts(missing_here(&app(), &run));
         assert_eq!(missing.len(), 3, "{missing:#?}");
         assert!(missing[0].contains("cannot read the env_file"), "{missing:#?}");
         assert!(

@@ -119,7 +119,7 @@ fn simulate(way: &[Step], promote: bool, trouble: Trouble) -> (World, Outcome, V
                 entries.push(if fails {
                     record_failures += usize::from(step == Step::Record);
                     let why = Why::Error {
-                        message: "no".into(),
+                        told: "no".into(),
                         instead: None,
                     };
                     Entry::Failed { step, why }
@@ -262,7 +262,7 @@ fn an_error_after_the_flip_leaves_the_release_live() {
 #[test]
 fn the_first_reason_is_the_one_that_is_told() {
     let why = Why::Error {
-        message: "the probe was answered 500".into(),
+        told: "the probe was answered 500".into(),
         instead: None,
     };
     let entries = [

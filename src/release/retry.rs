@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::context::Context;
+use super::log::Log;
 use crate::engine::{Engine, EngineError};
-use crate::store::Log;
 
 /// The pauses before the second, third and fourth try.
 const PAUSES: [Duration; 3] = [

@@ -7,6 +7,7 @@ use anyhow::{Context as _, anyhow, bail};
 use super::attempt::Attempt;
 use super::context::Context;
 use super::entry::{Entry, Facts, Learned, Outcome, Step, Why};
+use super::log::{self, Ended, Event, Log};
 use super::lost::Lost;
 use super::next::{Next, next};
 use super::overtaken::{self, Holds};
@@ -15,7 +16,7 @@ use super::turn::Turn;
 use super::work::{Done, Work};
 use super::{audit, hopeless, meant, say, turn};
 use crate::model::{ByService, ReleaseId};
-use crate::store::{AppLock, AppState, Journal, Log, Moment, ReleaseDir, SlotLock, WorkerLock};
+use crate::store::{AppLock, AppState, Journal, Moment, ReleaseDir, SlotLock, WorkerLock};
 
 /// How often a running step looks whether it was cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
@@ -90,7 +91,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When the journal cannot be written.
     pub(super) fn resume(&mut self) -> anyhow::Result<()> {
-        self.work.log.line(&say::resumed());
+        self.work.log.event(&Event::Resumed);
         self.append(Entry::Resumed)?;
         Ok(())
     }
@@ -178,11 +179,11 @@ impl<'a> Run<'a> {
         let yields_to = match holds {
             Holds::All => None,
             Holds::Standby(later) => {
-                self.work.log.line(&say::stays_on_standby(later));
+                self.work.log.event(&Event::StaysOnStandby { later });
                 Some(later)
             }
             Holds::Nothing(by) => {
-                self.work.log.line(&say::superseded(by));
+                self.work.log.event(&Event::TakesNoEffect { later: by });
                 return self.append(Entry::Superseded { by });
             }
         };
@@ -222,7 +223,7 @@ impl<'a> Run<'a> {
             Ok((learned, what)) => {
                 // Durable with what comes next, before anything more is done: one write where there were two.
                 self.note(Entry::Done { step, learned });
-                self.work.log.line(&say::step(step, began.elapsed(), &what));
+                self.work.log.event(&Event::done(step, began.elapsed(), what));
                 Ok(())
             }
             Err(why) => self.failed(step, began, why),
@@ -317,20 +318,15 @@ impl<'a> Run<'a> {
 
     /// Writes a failure down. A step that must be done in the end but cannot be ends this run.
     fn failed(&mut self, step: Step, began: Instant, why: Why) -> anyhow::Result<()> {
-        let told = match &why {
-            Why::Error { message, .. } => message.clone(),
-            Why::Cancelled => "cancelled".to_owned(),
-            Why::Interrupted => "interrupted".to_owned(),
-        };
-        self.append(Entry::Failed { step, why })?;
-        match step {
-            Step::Drain | Step::Retire => self.work.log.line(&say::step_left(step, &told)),
-            Step::Record => anyhow::bail!("it is in force, but state could not be written: {told}"),
-            _ => self
-                .work
-                .log
-                .line(&say::step_failed(step, began.elapsed(), &told)),
+        let failed = Event::failed(step, began.elapsed(), why.clone());
+        self.append(Entry::Failed {
+            step,
+            why: why.clone(),
+        })?;
+        if step == Step::Record {
+            return Err(anyhow!(why.told()).context("it is in force, but state could not be written"));
         }
+        self.work.log.event(&failed);
         Ok(())
     }
 
@@ -343,7 +339,7 @@ impl<'a> Run<'a> {
         let what = taken_back.with_context(|| format!("{step} could not be taken back"))?;
         self.append(Entry::Undone { step })?;
         if let Some(what) = what {
-            self.work.log.line(&say::step_undone(step, &what));
+            self.work.log.event(&Event::Undone { step, what });
         }
         Ok(())
     }
@@ -355,9 +351,7 @@ impl<'a> Run<'a> {
             &self.work.attempt.record,
             &outcome,
         ) {
-            self.work
-                .log
-                .line(&format!(" note: {}", say::not_audited(&error)));
+            self.work.log.note(say::not_audited(&error));
         }
         self.append(Entry::Finished {
             outcome: outcome.clone(),
@@ -368,25 +362,21 @@ impl<'a> Run<'a> {
             .store
             .state(&self.work.attempt.app.name)
             .unwrap_or_else(|_| self.work.attempt.before.clone());
-        let verdict = say::Verdict {
+        let ended = Ended {
             app: &self.work.attempt.app.name,
             record: &self.work.attempt.record,
             facts: &self.work.attempt.facts,
-            took: Moment::now().since(&self.work.attempt.record.received),
-            address: &self
-                .work
-                .attempt
-                .app
-                .address(self.work.context, &state, self.work.attempt.record.slot),
-            live: state.live(),
+            outcome: &outcome,
+            at: &Moment::now(),
         };
-        self.work.log.line(&say::verdict(&outcome, &verdict));
+        let verdict = ended.verdict(self.work.context, &state);
+        self.work.log.event(&Event::Verdict(verdict));
         Ok(())
     }
 }
 
 fn as_why(error: anyhow::Error) -> Why {
-    let message = crate::model::printable(&format!("{error:#}").replace('\n', " ")).into_owned();
     let instead = error.downcast_ref().map(|lost: &Lost| lost.instead.clone());
-    Why::Error { message, instead }
+    let told = log::told(&error);
+    Why::Error { told, instead }
 }

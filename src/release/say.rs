@@ -1,10 +1,13 @@
 //! Every sentence that a pusher reads, together, so that they sound like one voice.
 
 mod ahead;
+mod differences;
 mod instances;
+mod log;
+#[cfg(test)]
+mod log_tests;
 mod moves;
 mod space;
-mod turns;
 mod visitors;
 
 use std::path::Path;
@@ -12,13 +15,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::entry::{Facts, Outcome, Step, Why};
+use super::entry::Outcome;
 use super::pause::Pause;
-use crate::model::{
-    AppName, AppSettings, ByService, Commit, Digest, InstanceName, Intent, Lane, ReleaseId, Slot, Source,
-};
-use crate::proxy::{ClosedPort, OutInstance, Place};
-use crate::store::{Live, Record, StoreError};
+use crate::ground::told::Told;
+use crate::model::{AppName, AppSettings, Commit, InstanceName, Lane, ReleaseId, Slot};
+use crate::proxy::Place;
+use crate::store::{Live, StoreError};
 
 pub use ahead::{
     healthcheck_comes_too_late, image_is_lost, image_of_another_architecture, image_without_command,
@@ -26,16 +28,16 @@ pub use ahead::{
     not_pulled_from_a_former_registry, port_is_not_exposed, probe_outlasts_its_deadline, too_many_cpus,
     unreadable_password_file, volumes_of_image,
 };
+pub(super) use differences::difference;
+pub use differences::{closed_port, not_mended};
 pub(super) use instances::signal;
-pub use instances::{ended_with, instance_ended, instance_is_created, instance_is_paused, nothing_answers};
+pub use instances::{ended_hint, ended_with, instance_ended, nothing_answers};
+pub use log::{Shown, Tone, log_line, rest_of_output};
 pub use moves::{
-    SHALLOW, another_cannot_move, blocks_a_release, branch_did_not_move, cannot_move, has_moved,
-    is_in_the_way, is_locked, is_mistaken_for, not_taken, released_but_declined,
+    another_cannot_move, blocks_a_release, branch_did_not_move, cannot_move, has_moved, is_in_the_way,
+    is_locked, is_mistaken_for, not_taken, released_but_declined, shallow,
 };
-pub use space::{is_being_prepared, left_behind, no_room, prune_waits, pruned, put_off};
-pub use turns::{
-    Ahead, stays_on_standby, superseded, waits_for_a_command, waits_to_be_built, waits_to_take_effect,
-};
+pub use space::{full_disk, is_being_prepared, left_behind, prune_waits, pruned, put_off};
 pub use visitors::{VisitorsSee, visitors_see, visitors_wait};
 
 /// A time as people read it: `4 ms`, `0.31 s`, `12.4 s`, `3 min 20 s`.
@@ -57,53 +59,9 @@ pub fn count(number: u64, noun: &str) -> String {
     }
 }
 
-/// A slot port that somebody else has, and how it is opened once it is free: the embedded proxy `tries_again` by itself.
-pub fn closed_port(app: &AppName, closed: &ClosedPort, tries_again: bool) -> String {
-    let how = match tries_again {
-        true => "the proxy opens it once it is free".to_owned(),
-        false => format!("once it is free, `deployer recover {app}` opens it"),
-    };
-    format!(
-        "{}: the slot is served without its own port; {how}",
-        closed.reason
-    )
-}
-
 /// Instances that should be there and are not.
 pub fn too_few_instances(there: usize, wanted: usize) -> String {
     format!("only {there} of {} are there", count(wanted as u64, "instance"))
-}
-
-/// The first line of a release's log.
-pub fn heading(app: &AppName, record: &Record) -> String {
-    let slot = format!("{app}/{} release {}", record.slot, record.id);
-    if let Intent::Promote { from } = record.intent {
-        let from = from.map_or(String::new(), |from| format!("from {from} "));
-        return format!("{slot}: traffic goes {from}to {}", record.slot);
-    }
-    let source = source(&record.source);
-    match record.redeploys {
-        Some(of) => format!("{slot}: {source} again, as in release {of}"),
-        None => format!("{slot}: {source}"),
-    }
-}
-
-/// What a release is of.
-fn source(source: &Source) -> String {
-    match source {
-        Source::Commit { commit, subject, .. } => format!("commit {} {subject:?}", commit.short()),
-        Source::Release { release, of } => {
-            let of = of.as_deref().map(|of| format!(" ({})", self::source(of)));
-            format!("back to release {release}{}", of.unwrap_or_default())
-        }
-    }
-}
-
-/// A finished step.
-pub fn step(step: Step, took: Duration, what: &str) -> String {
-    format!(" {step:<8} {:>8}  {what}", time(took))
-        .trim_end()
-        .to_owned()
 }
 
 /// What a drain has come to: requests that ended by themselves, those that were cut at its deadline, and how many
@@ -119,122 +77,9 @@ pub fn drained(finished: u64, cut: u64, closed: u64, deadline: Duration) -> Stri
     what
 }
 
-/// A step that failed before the flip.
-pub fn step_failed(step: Step, took: Duration, why: &str) -> String {
-    format!(" {step:<8} {:>8}  failed: {why}", time(took))
-}
-
-/// A step after the flip that could not be done whole: the release is live all the same.
-pub fn step_left(step: Step, why: &str) -> String {
-    format!(" {step:<8}           not done: {why}. The next release, or `deployer recover`, makes up for it")
-}
-
-/// A step that was taken back.
-pub fn step_undone(step: Step, what: &str) -> String {
-    format!(" {step:<8}           taken back: {what}")
-}
-
-/// A run is taken up after its worker was killed.
-pub fn resumed() -> String {
-    " resumed: the worker of this release was killed".to_owned()
-}
-
 /// The audit log cannot be told how a release has ended, which it has all the same.
 pub fn not_audited(error: &StoreError) -> String {
     format!("the audit log does not tell how this release has ended: {error}")
-}
-
-/// What the last line of a release's log tells.
-pub struct Verdict<'a> {
-    /// The app.
-    pub app: &'a AppName,
-    /// The release.
-    pub record: &'a Record,
-    /// What the journal learned.
-    pub facts: &'a Facts,
-    /// From the push's arrival to now.
-    pub took: Duration,
-    /// Where the app answers, or the slot when it is not live.
-    pub address: &'a str,
-    /// What is live now.
-    pub live: Option<Live>,
-}
-
-/// The last line of a release's log: how it ended, and what to do next.
-pub fn verdict(outcome: &Outcome, v: &Verdict<'_>) -> String {
-    let name = format!("{}/{} release {}", v.app, v.record.slot, v.record.id);
-    let took = time(v.took);
-    let made = made_of(v.record.source.commit(), &v.facts.digests());
-    let (drained, cut) = v.facts.drained;
-    match outcome {
-        Outcome::Live => {
-            let drained = count(drained, "request");
-            format!(
-                "live: {name}{made} in {took}, {drained} drained, {cut} cut, at {}",
-                v.address
-            )
-        }
-        Outcome::Standby => format!(
-            "standby: {name}{made} in {took}, at {}. Hint: `deployer promote {}/{}` puts it live",
-            v.address, v.app, v.record.slot
-        ),
-        Outcome::Superseded { by } => {
-            let again = match v.facts.images.is_empty() {
-                true => String::new(),
-                false => format!(
-                    " Hint: `deployer redeploy {}/{}` releases the same commit all the same",
-                    v.app, v.record.slot
-                ),
-            };
-            format!(
-                "superseded: {name} by release {by}, which was asked for later. {}{again}",
-                still(v.live)
-            )
-        }
-        Outcome::Dropped { why } => ended(&name, "before its first step", why, v),
-        Outcome::Failed { step, why } => ended(&name, &format!("at {step}"), why, v),
-    }
-}
-
-/// Whether a line of a log is a verdict.
-pub fn is_verdict(line: &str) -> bool {
-    let words = [
-        "live:",
-        "standby:",
-        "superseded:",
-        "failed:",
-        "cancelled:",
-        "interrupted:",
-    ];
-    words.iter().any(|word| line.starts_with(word))
-}
-
-fn ended(name: &str, at: &str, why: &Why, v: &Verdict<'_>) -> String {
-    let (app, slot, id) = (v.app, v.record.slot, v.record.id);
-    let still = still(v.live);
-    let again = match v.record.builds() {
-        _ if let Why::Error {
-            instead: Some(instead),
-            ..
-        } = why =>
-        {
-            instead.clone()
-        }
-        true if v.record.gated.is_some() => {
-            "the push is declined, so that the same `git push` tries again".to_owned()
-        }
-        true => format!("`deployer redeploy {app}/{slot}` tries the same commit again"),
-        false => "the same command tries again".to_owned(),
-    };
-    let log = format!("`deployer log {app}/{id}` shows this log");
-    match why {
-        Why::Error { message, .. } => {
-            let message = message.trim_end_matches('.');
-            format!("failed: {name} {at}: {message}. {still} Hint: {log}; {again}")
-        }
-        Why::Cancelled => format!("cancelled: {name} {at}. {still} Hint: {again}"),
-        Why::Interrupted => format!("interrupted: {name} {at}, its worker was killed. {still} Hint: {again}"),
-    }
 }
 
 /// What still serves.
@@ -243,27 +88,6 @@ pub fn still(live: Option<Live>) -> String {
         Some(Live { slot, release }) => format!("Release {release} is still live, on {slot}."),
         None => "Nothing is live yet.".to_owned(),
     }
-}
-
-fn made_of(commit: Option<&Commit>, digests: &ByService<&Digest>) -> String {
-    let images = digests.iter().map(|(service, digest)| match service.is_web() {
-        true => format!("image {}", digest.short()),
-        false => format!("image {} of {service}", digest.short()),
-    });
-    let commit = commit.map(|commit| format!("commit {}", commit.short()));
-    let parts: Vec<String> = commit.into_iter().chain(images).collect();
-    if parts.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", parts.join(", "))
-    }
-}
-
-/// The run could not be ended: its journal, its undoing or its record cannot be written.
-pub fn unfinished(app: &AppName, id: ReleaseId, why: &str) -> String {
-    format!(
-        "unfinished: {app} release {id}: {why}. Hint: once that is mended, `deployer recover {app}` brings it to its end"
-    )
 }
 
 /// What a command that goes back was about has gone while it waited for its turn.
@@ -318,18 +142,6 @@ pub fn state_is_lost(release: ReleaseId) -> String {
     format!("state knows of no release, although release {release} was good")
 }
 
-/// An instance that the proxy could not reach.
-pub fn instance_is_out(out: &OutInstance) -> String {
-    format!(
-        "{}: instance {} ({}) gets no request since {}: {}. The proxy probes it until it is ready",
-        out.slot,
-        out.index,
-        out.address,
-        moment(out.since),
-        out.why
-    )
-}
-
 fn moment(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
@@ -348,23 +160,19 @@ pub fn moved_on(app: &AppName, slot: Slot, branch: &str, to: &Commit, release: R
 }
 
 /// A push that passes no gate: nothing of it is released, and its branch stays where it was.
-pub fn declined(app: &AppName, slot: Slot, why: &str, live: Option<Live>) -> String {
-    let (why, hint) = match why.split_once(" Hint: ") {
-        Some((why, hint)) => (why, format!(" Hint: {hint}")),
-        None => (why, String::new()),
-    };
-    let why = why.trim_end_matches('.');
-    format!(
-        "declined: {app}/{slot}: {why}. Nothing was released. {}{hint}",
+pub fn declined(app: &AppName, slot: Slot, why: Told, live: Option<Live>) -> Told {
+    let message = format!(
+        "declined: {app}/{slot}: {}. Nothing was released. {}",
+        why.without_full_stop(),
         still(live)
-    )
+    );
+    Told { message, ..why }
 }
 
 /// The Dockerfile is not in the tree.
-pub fn no_dockerfile(path: &str) -> String {
-    format!(
-        "there is no {path} in the pushed tree. Hint: add one, or set `dockerfile` or `context` for this app"
-    )
+pub fn no_dockerfile(path: &str) -> Told {
+    Told::new(format!("there is no {path} in the pushed tree"))
+        .hint("add one, or set `dockerfile` or `context` for this app")
 }
 
 /// The Dockerfile has nothing in it.
@@ -378,21 +186,22 @@ pub fn dockerfile_outside(path: &str) -> String {
 }
 
 /// The pushed tree does not fit.
-pub fn no_space_for_tree(needs: u64, free: u64, folder: &Path) -> String {
-    format!(
-        "the pushed files need {} more than the ones before, and {} are free in {}. Hint: df -h, deployer prune",
+pub fn no_space_for_tree(needs: u64, free: u64, folder: &Path) -> Told {
+    Told::new(format!(
+        "the pushed files need {} more than the ones before, and {} are free in {}",
         bytes(needs),
         bytes(free),
         folder.display()
-    )
+    ))
+    .hint("df -h, deployer prune")
 }
 
 /// A branch that waits for releases is not deleted.
-pub fn branch_stays(branch: &str) -> String {
-    format!(
-        "{branch} is not deleted, since with gate = \"release\" it tells what was released. Hint: any other branch can be \
-         deleted"
-    )
+pub fn branch_stays(branch: &str) -> Told {
+    Told::new(format!(
+        "{branch} is not deleted, since with gate = \"release\" it tells what was released"
+    ))
+    .hint("any other branch can be deleted")
 }
 
 /// The branch of a push that waited was moved by another push.
@@ -417,11 +226,10 @@ pub fn set_up_anew(settings: &AppSettings) -> String {
 }
 
 /// A repository was set up for other settings, and still is.
-pub fn not_set_up_anew(app: &AppName, why: &anyhow::Error) -> String {
-    format!(
-        " note: this repository was set up for other settings, and could not be set up anew: {why:#}. Hint: `deployer app \
-         create {app}` does it"
-    )
+pub fn not_set_up_anew(app: &AppName, why: &anyhow::Error) -> Told {
+    Told::of(why)
+        .behind(" note: this repository was set up for other settings, and could not be set up anew")
+        .hint(format!("`deployer app create {app}` does it"))
 }
 
 /// Bytes as people read them: `512 MiB`, `1.5 GiB`.
@@ -452,7 +260,7 @@ pub fn deleted_branch(app: &AppName, slot: Slot, branch: &str, live: Option<Live
 /// A push of what the slot runs already.
 pub fn runs_already(commit: &Commit, release: ReleaseId) -> String {
     format!(
-        " note: the slot runs commit {} already, as release {release}; it is released again",
+        "the slot runs commit {} already, as release {release}; it is released again",
         commit.short()
     )
 }

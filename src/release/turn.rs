@@ -9,9 +9,9 @@ use anyhow::Result;
 use super::context::Context;
 use super::entry::{Outcome, Why};
 use super::history::{self, Past};
+use super::log::{Ahead, Event, Log};
 use super::overtaken::{self, Holds};
-use super::say;
-use crate::store::{AppLock, Holder, Log, Record, ReleaseDir, SlotLock};
+use crate::store::{AppLock, Holder, Record, ReleaseDir, SlotLock};
 
 /// How often the ones ahead are looked at.
 const POLL: Duration = Duration::from_millis(50);
@@ -54,7 +54,7 @@ pub(super) async fn to_prepare(
         }
         ahead.retain(|other| other.has_worker());
         let waits_for = match ahead.first() {
-            Some(first) => about(context, first).map(|about| say::waits_to_be_built(&about)),
+            Some(first) => about(context, first).map(Event::WaitsToBeBuilt),
             None => match context.store.try_lock_slot(release.app(), record.slot)? {
                 Some(mut lock) => {
                     lock.says("release", Some(release.id()), None);
@@ -112,7 +112,7 @@ pub(super) async fn to_take_effect(
         }
         ahead.retain(|other| other.has_worker());
         let waits_for = match ahead.iter().find(|other| is_ready(other)) {
-            Some(first) => about(context, first).map(|about| say::waits_to_take_effect(&about)),
+            Some(first) => about(context, first).map(Event::WaitsToTakeEffect),
             None => match context.store.try_lock(release.app())? {
                 Some(lock) => return Ok(Turn::Mine(lock)),
                 None => {
@@ -135,14 +135,14 @@ pub(super) async fn to_take_effect(
 /// What was said last of what is waited for.
 #[derive(Default)]
 struct Says {
-    told: String,
+    told: Option<Event>,
 }
 
 impl Says {
-    fn whenever_it_changes(&mut self, waits_for: Option<String>, log: &mut Log) {
-        if let Some(line) = waits_for.filter(|line| *line != self.told) {
-            log.line(&line);
-            self.told = line;
+    fn whenever_it_changes(&mut self, waits_for: Option<Event>, log: &mut Log) {
+        if waits_for.is_some() && waits_for != self.told {
+            self.told = waits_for;
+            self.told.iter().for_each(|event| log.event(event));
         }
     }
 }
@@ -178,26 +178,28 @@ fn superseding(context: &Context, release: &ReleaseDir, record: &Record) -> Resu
 }
 
 /// Which release is waited for, and where it is.
-fn about(context: &Context, first: &ReleaseDir) -> Option<say::Ahead> {
+fn about(context: &Context, first: &ReleaseDir) -> Option<Ahead> {
     let record = first.record().ok()??;
     let of_it = |holder: &Holder| holder.release == Some(first.id());
     let app = context.store.holder(first.app()).filter(of_it);
     let slot = || context.store.slot_holder(first.app(), record.slot).filter(of_it);
-    Some(say::Ahead {
+    Some(Ahead {
         release: first.id(),
         slot: record.slot,
         step: app.or_else(slot).and_then(|holder| holder.step),
     })
 }
 
-fn about_holder(context: &Context, release: &ReleaseDir, holder: &Holder) -> Option<String> {
+fn about_holder(context: &Context, release: &ReleaseDir, holder: &Holder) -> Option<Event> {
     match holder.release {
         Some(id) if id != release.id() => {
             let about = about(context, &context.store.release(release.app(), id))?;
-            Some(say::waits_to_take_effect(&about))
+            Some(Event::WaitsToTakeEffect(about))
         }
         Some(_) => None,
-        None => Some(say::waits_for_a_command(&format!("deployer {}", holder.what))),
+        None => Some(Event::WaitsForCommand {
+            command: format!("deployer {}", holder.what),
+        }),
     }
 }
 

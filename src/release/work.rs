@@ -3,7 +3,8 @@
 use super::attempt::Attempt;
 use super::context::Context;
 use super::entry::Learned;
-use crate::store::{Log, ReleaseDir};
+use super::log::Log;
+use crate::store::ReleaseDir;
 
 /// What a step that is done gives: what the journal learns, and what the pusher reads.
 pub(super) type Done = anyhow::Result<(Learned, String)>;

@@ -7,14 +7,15 @@ use anyhow::{Context as _, Result};
 use super::audit;
 use super::context::Context;
 use super::entry::{Entry, Facts, Outcome};
+use super::log::{self, Ended, Event, Log};
 use super::recover;
 use super::registry_here;
 use super::run::Run;
 use super::say;
 use super::turn::{self, Turn};
 use crate::ground::failpoint;
-use crate::model::{AppName, ReleaseId, printable};
-use crate::store::{AppLock, Journal, Log, Moment, Record, ReleaseDir, WorkerLock};
+use crate::model::{AppName, ReleaseId};
+use crate::store::{AppLock, Journal, Moment, Record, ReleaseDir, WorkerLock};
 
 /// How long a build's context stays in the Engine's cache: longer than any build that may still use it.
 const CONTEXT_KEPT: Duration = Duration::from_secs(60 * 60);
@@ -35,10 +36,13 @@ pub async fn work(context: &Context, app: &AppName, id: ReleaseId, lock: &Worker
         .with_context(|| format!("there is no release {id} of {app}"))?;
     let mut log = Log::open(&release)?;
     failpoint::at("worker.begun");
-    log.line(&say::heading(app, &record));
+    log.event(&Event::begun(app, &record));
     if let Err(error) = go(context, &release, &record, lock, &mut log).await {
-        let why = format!("{error:#}").replace('\n', " ");
-        log.line(&say::unfinished(app, id, &printable(&why)));
+        log.event(&Event::Unfinished {
+            app: app.clone(),
+            release: id,
+            why: log::told(&error),
+        });
     }
     lock.release();
     if record.builds() {
@@ -99,7 +103,7 @@ async fn make_whole(
 ) -> Result<()> {
     lock.says("release", Some(release.id()), None);
     for told in recover::state(context, lock).await? {
-        log.line(&format!(" note: {told}"));
+        log.note(told);
     }
     recover::orphans(context, lock).await?;
     // What cannot be removed is no reason to fail a release; `deployer recover` tells it.
@@ -115,23 +119,19 @@ fn end_before_turn(
     outcome: Outcome,
     log: &mut Log,
 ) -> Result<()> {
-    let verdict = say::Verdict {
+    let ended = Ended {
         app: release.app(),
         record,
         facts: &Facts::default(),
-        took: Moment::now().since(&record.received),
-        address: "",
-        live: context
-            .store
-            .state(release.app())
-            .ok()
-            .and_then(|state| state.live()),
+        outcome: &outcome,
+        at: &Moment::now(),
     };
-    let verdict = say::verdict(&outcome, &verdict);
+    let state = context.store.state(release.app()).unwrap_or_default();
+    let verdict = ended.verdict(context, &state);
     if let Err(error) = audit::ended(context, release.app(), record, &outcome) {
-        log.line(&format!(" note: {}", say::not_audited(&error)));
+        log.note(say::not_audited(&error));
     }
     Journal::open(release)?.append(Entry::Finished { outcome })?;
-    log.line(&verdict);
+    log.event(&Event::Verdict(verdict));
     Ok(())
 }

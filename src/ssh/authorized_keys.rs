@@ -9,6 +9,7 @@ use super::forced::{ForcedCommand, ForcedCommandError};
 use super::public_key::{PublicKey, is_type};
 use super::words::split;
 use crate::ground::durable;
+use crate::ground::told::Hint;
 use crate::model::{BYTE_ORDER_MARK, KeyName, escaped, is_utf16};
 
 /// The most bytes that the file may have.
@@ -28,7 +29,11 @@ pub enum KeyFileError {
         cause: io::Error,
     },
     /// It is something else, so that it is left alone.
-    #[error("{} is {what}; it is left alone, and nothing was changed. Hint: `authorized_keys` in [ssh] of the configuration names another file", path.display())]
+    #[error(
+        "{} is {what}; it is left alone, and nothing was changed{}",
+        path.display(),
+        Hint("`authorized_keys` in [ssh] of the configuration names another file")
+    )]
     LeftAlone {
         /// The file or folder.
         path: PathBuf,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::ground::told::Hint;
 use crate::model::SlotName;
 
 /// One of git's three services.
@@ -55,8 +56,11 @@ pub enum RequestError {
     GitArguments(&'static str),
     /// A program of Git LFS, which a client asks for where a push brings its files.
     #[error(
-        "Git LFS is not served here: a build finds its files as pointers. Hint: `git push --no-verify` pushes without them; \
-         where another server keeps them, `git config remote.NAME.lfsurl ADDRESS` sends them there"
+        "Git LFS is not served here: a build finds its files as pointers{}",
+        Hint(
+            "`git push --no-verify` pushes without them; where another server keeps them, `git config remote.NAME.lfsurl \
+             ADDRESS` sends them there"
+        )
     )]
     Lfs,
     /// A repository that is no slot's.

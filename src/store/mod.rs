@@ -30,6 +30,8 @@ mod identity;
 mod journal;
 mod lock;
 mod log;
+#[cfg(test)]
+mod log_tests;
 mod moment;
 mod process;
 mod push;
@@ -41,6 +43,7 @@ mod watch;
 
 use std::path::{Path, PathBuf};
 
+use crate::ground::told::Hint;
 use crate::model::{AppName, Slot};
 
 pub use action::{Action, ActionOutcome};
@@ -49,7 +52,7 @@ pub use audit::{Actions, Line};
 pub use identity::Identity;
 pub use journal::{Journal, JournalError};
 pub use lock::{AppLock, Holder, KEYS_LOCK, SlotLock, WorkerLock};
-pub use log::{Log, LogReader, OUTPUT_MARK};
+pub use log::{Log, LogLine, LogReader};
 pub use moment::Moment;
 pub use process::Process;
 pub use push::PushNote;
@@ -80,7 +83,7 @@ pub enum StoreError {
         reason: String,
     },
     /// A file was written by a newer deployer.
-    #[error("{} was written by a newer deployer (format {found}; this one knows {known}): install that version again", path.display())]
+    #[error("{} was written by a newer deployer (format {found}; this one knows {known}){}", path.display(), Hint("install that version again"))]
     Newer {
         /// The file.
         path: PathBuf,

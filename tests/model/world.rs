@@ -146,7 +146,7 @@ impl Release {
             Line::Failed(step) => Entry::Failed {
                 step,
                 why: Why::Error {
-                    message: String::new(),
+                    told: "".into(),
                     instead: None,
                 },
             },

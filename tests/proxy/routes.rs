@@ -38,7 +38,7 @@ fn the_host_chooses_the_app_and_the_rest_is_the_default_apps() {
     other.slots.remove(&Slot::Blue);
     let refused = wait(proxy.control.put_route(&other)).unwrap_err();
     assert!(
-        matches!(&refused, ProxyError::Refused { reason } if reason.contains("is already shop's")),
+        matches!(&refused, ProxyError::Refused { reason } if reason.message.contains("is already shop's")),
         "{refused}"
     );
     route.slots.remove(&Slot::Green);
@@ -93,7 +93,7 @@ fn a_wildcard_matches_one_label_that_nobody_names() {
     twice.slots.clear();
     let refused = wait(proxy.control.put_route(&twice)).unwrap_err();
     assert!(
-        matches!(&refused, ProxyError::Refused { reason } if reason == "the host *.shop.example is already shop's"),
+        matches!(&refused, ProxyError::Refused { reason } if reason.message == "the host *.shop.example is already shop's"),
         "{refused}"
     );
     let mut client = proxy.client();

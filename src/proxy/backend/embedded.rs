@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 
 use super::{Answer, Backend};
 use crate::model::{AppName, ProxyKind};
-use crate::proxy::answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
+use crate::proxy::answers::{Applied, Checked, ClosedPort, Drained, Mismatch, OutInstance};
 use crate::proxy::embedded::{Control, DoorSet};
 use crate::proxy::error::ProxyError;
 use crate::proxy::in_use::Place;
@@ -98,9 +98,9 @@ impl Embedded {
                 // The public port serves without them; `status` tells it.
                 Ok(_) => return Ok(()),
                 Err(ProxyError::Refused { reason }) => {
-                    return Err(ProxyError::refused(format!(
-                        "{reason}. Hint: a site of your own may be there too in the program that has let go of it; \
-                         `ss -ltnp` tells whose it is"
+                    return Err(ProxyError::refused(reason.hint(
+                        "a site of your own may be there too in the program that has let go of it; `ss -ltnp` tells whose \
+                         it is",
                     )));
                 }
                 Err(error) => return Err(error),
@@ -193,7 +193,7 @@ impl Backend for Embedded {
         Box::pin(async { Ok(self.control.info().await?.closed_ports) })
     }
 
-    fn problems(&self) -> Answer<'_, Vec<String>> {
+    fn mismatches(&self) -> Answer<'_, Vec<Mismatch>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::control::{MOVED, REFUSED, Reason, Upstreams};
 use super::server::Server;
+use crate::ground::told::Told;
 use crate::proxy::error::ProxyError;
 
 /// Largest request that is read: the routes of a few thousand apps.
@@ -135,8 +136,8 @@ async fn answer(server: &Server, request: Request<Incoming>, caller: Caller) -> 
     }
     match called(server, request, caller).await {
         Ok(answer) => answer,
-        Err(ProxyError::Refused { reason }) => json(REFUSED, &Reason { reason }),
-        Err(ProxyError::Failed { reason }) => json(StatusCode::INTERNAL_SERVER_ERROR, &Reason { reason }),
+        Err(ProxyError::Refused { reason }) => json(REFUSED, &Reason::from(reason)),
+        Err(ProxyError::Failed { reason }) => json(StatusCode::INTERNAL_SERVER_ERROR, &Reason::from(reason)),
         Err(error) => json(StatusCode::INTERNAL_SERVER_ERROR, &reason(&error.to_string())),
     }
 }
@@ -210,9 +211,7 @@ fn done(answer: &impl Serialize) -> Response<Full<Bytes>> {
 }
 
 fn reason(text: &str) -> Reason {
-    Reason {
-        reason: text.to_owned(),
-    }
+    Told::new(text).into()
 }
 
 fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {

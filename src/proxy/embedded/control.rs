@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 
 use super::http1::{CHECK, RELEASE};
+use crate::ground::told::Told;
 use crate::model::AppName;
 use crate::proxy::answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
 use crate::proxy::error::ProxyError;
@@ -89,6 +90,17 @@ pub(super) struct DoorChange {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Reason {
     pub(super) reason: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    hints: Vec<String>,
+}
+
+impl From<Told> for Reason {
+    fn from(told: Told) -> Self {
+        Self {
+            reason: told.message,
+            hints: told.hints,
+        }
+    }
 }
 
 /// The client of the control socket. Costs nothing to make, and holds no connection between two calls.
@@ -328,8 +340,11 @@ fn understand<T: DeserializeOwned>(status: StatusCode, answer: &[u8]) -> Result<
             .map_err(|error| ProxyError::failed(format!("its answer cannot be understood: {error}")));
     }
     let reason = match serde_json::from_slice(answer) {
-        Ok(Reason { reason }) => reason,
-        Err(_) => format!("status {status}"),
+        Ok(Reason { reason, hints }) => Told {
+            message: reason,
+            hints,
+        },
+        Err(_) => Told::new(format!("status {status}")),
     };
     Err(match status {
         REFUSED => ProxyError::Refused { reason },

@@ -20,6 +20,7 @@ use super::listener::{Listener, Place};
 use super::notify;
 use super::table::Door;
 use super::upstream::lock;
+use crate::ground::told::Told;
 use crate::proxy::answers::ClosedPort;
 use crate::proxy::say;
 
@@ -105,7 +106,7 @@ impl Refused {
     pub(super) fn told(&self) -> ClosedPort {
         ClosedPort {
             port: self.port,
-            reason: self.place.refused(&self.error),
+            reason: self.place.refused(&self.error).to_string(),
         }
     }
 }
@@ -164,7 +165,7 @@ impl Doors {
     ///
     /// # Errors
     /// When it cannot be had, as a sentence.
-    pub(super) fn prepare_public(&self, place: &Place) -> Result<Option<(Door, Listener)>, String> {
+    pub(super) fn prepare_public(&self, place: &Place) -> Result<Option<(Door, Listener)>, Told> {
         if lock(&self.open).contains_key(place) {
             return Ok(None);
         }

@@ -17,6 +17,7 @@ use rustix::net::{
 use rustix::process::{Pid, getpid};
 
 use crate::ground::durable;
+use crate::ground::told::Told;
 use crate::proxy::holder;
 
 /// Connections that may wait to be accepted; the kernel caps it by net.core.somaxconn.
@@ -53,18 +54,17 @@ pub(super) enum Connection {
 
 impl Place {
     /// Why nobody can listen here, as a sentence.
-    pub(super) fn refused(&self, error: &io::Error) -> String {
+    pub(super) fn refused(&self, error: &io::Error) -> Told {
         match (self, error.kind()) {
-            (Self::Address(address), io::ErrorKind::AddrInUse) => holder::told(*address),
+            (Self::Address(address), io::ErrorKind::AddrInUse) => holder::told(*address).into(),
             (Self::Path(path), io::ErrorKind::AddrInUse) => {
-                format!("another program listens at {}", path.display())
+                format!("another program listens at {}", path.display()).into()
             }
-            (Self::Path(path), io::ErrorKind::PermissionDenied) => format!(
-                "cannot listen at {}: {error}. Hint: the proxy's user must own the folder; deployer's systemd unit \
-                 makes /run/deployer",
-                path.display()
-            ),
-            _ => format!("cannot listen on {self}: {error}"),
+            (Self::Path(path), io::ErrorKind::PermissionDenied) => {
+                Told::new(format!("cannot listen at {}: {error}", path.display()))
+                    .hint("the proxy's user must own the folder; deployer's systemd unit makes /run/deployer")
+            }
+            _ => format!("cannot listen on {self}: {error}").into(),
         }
     }
 

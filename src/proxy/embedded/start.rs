@@ -25,6 +25,7 @@ use super::succession::{Ended, Predecessor, Tasks, offer};
 use super::table::Door;
 use super::takeover::{self, Handover};
 use super::watch;
+use crate::ground::told::Told;
 use crate::ground::{durable, failpoint, lock};
 use crate::model::{ProxyKind, ProxySettings};
 use crate::proxy::error::ProxyError;
@@ -249,11 +250,13 @@ fn lock_folder(folder: &Path) -> Result<OwnedFd, ProxyError> {
     let failed = |error: io::Error| ProxyError::failed(format!("cannot lock {}: {error}", path.display()));
     let Some(mut file) = lock::try_take(&path).map_err(failed)? else {
         let pid = fs::read_to_string(&path).unwrap_or_default();
-        return Err(ProxyError::failed(format!(
-            "another proxy runs already on {} (pid {}). Hint: `deployer proxy run --upgrade` takes over from it",
+        let runs = format!(
+            "another proxy runs already on {} (pid {})",
             folder.display(),
             pid.trim()
-        )));
+        );
+        let hint = "`deployer proxy run --upgrade` takes over from it";
+        return Err(ProxyError::failed(Told::new(runs).hint(hint)));
     };
     note_pid(&mut file).map_err(failed)?;
     Ok(file.into())

@@ -11,8 +11,10 @@ use super::door::{CHECK, VERSION};
 use super::view::{VERSION_HOST, View};
 use super::way::Way;
 use super::{command, door};
+use crate::ground::told::Told;
 use crate::ground::{durable, failpoint};
 use crate::model::{Program, ProxySettings};
+use crate::proxy::answers::Mismatch;
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange;
 
@@ -65,20 +67,20 @@ impl Configuration<'_> {
             false => command::run(&self.check).await,
         };
         let (why, was_read) = match checked {
-            Err(why) => (Some(why), false),
+            Err(why) => (Some(Told::new(why)), false),
             Ok(()) => (self.take(view, check, way).await.err(), true),
         };
         if let Some(why) = why {
             self.put_back(former.as_deref(), was_read).await;
             way.after_reload(view);
-            let hint = match self.version(check).await {
-                Err(ProxyError::Unreachable { hint, .. }) => format!(". Hint: {hint}"),
-                _ => String::new(),
-            };
-            return Err(ProxyError::refused(format!(
-                "{} did not take its configuration, and the former one is back: {why}{hint}",
+            let mut why = why.behind(format_args!(
+                "{} did not take its configuration, and the former one is back",
                 self.program.name()
-            )));
+            ));
+            if let Err(ProxyError::Unreachable { hint, .. }) = self.version(check).await {
+                why = why.hint(hint);
+            }
+            return Err(ProxyError::refused(why));
         }
         failpoint::at("configuration.in-force");
         let settled = way.settled(view).await;
@@ -87,7 +89,7 @@ impl Configuration<'_> {
     }
 
     /// Read, and answered by.
-    async fn take(&self, view: &View, check: &str, way: &dyn Way) -> Result<(), String> {
+    async fn take(&self, view: &View, check: &str, way: &dyn Way) -> Result<(), Told> {
         way.before_reload(view, self.serves_visitors(view, check).await)
             .await;
         command::run(&self.reload).await?;
@@ -98,12 +100,14 @@ impl Configuration<'_> {
             }
             tokio::time::sleep(LOOK).await;
         }
-        Err(format!(
-            "it was reloaded and does not serve {} by it. Hint: its configuration must include {}; its own log may \
-             tell more",
-            self.settings.listen,
+        let told = format!(
+            "it was reloaded and does not serve {} by it",
+            self.settings.listen
+        );
+        Err(Told::new(told).hint(format!(
+            "its configuration must include {}; its own log may tell more",
             self.file.display()
-        ))
+        )))
     }
 
     /// Whether visitors may have connections to deployer's part. In a switch they come to the program only afterwards, and
@@ -129,10 +133,8 @@ impl Configuration<'_> {
         let taken = self.take(&tried, check, way).await;
         self.write(&view.text()?)?;
         taken.map_err(|why| {
-            ProxyError::refused(format!(
-                "{} does not take its configuration: {why}",
-                self.program.name()
-            ))
+            let program = self.program.name();
+            ProxyError::refused(why.behind(format_args!("{program} does not take its configuration")))
         })?;
         way.settled(view).await
     }
@@ -249,31 +251,28 @@ impl Configuration<'_> {
         version.is_ok_and(|version| version.is_some())
     }
 
-    /// What is not as `view` says: a sentence each.
+    /// What is not as `view` says.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub(super) async fn problems(&self, view: &View, check: &str) -> Result<Vec<String>, ProxyError> {
-        let mut problems = Vec::new();
+    pub(super) async fn mismatches(&self, view: &View, check: &str) -> Result<Vec<Mismatch>, ProxyError> {
+        let mut mismatches = Vec::new();
+        let program = self.program;
         if self.read()?.as_deref() != Some(view.text()?.as_str()) {
-            problems.push(format!(
-                "deployer's part of the configuration of {}, {}, is not what it should be: `deployer recover` writes \
-                 it anew",
-                self.program.name(),
-                self.file.display()
-            ));
+            let file = self.file.clone();
+            mismatches.push(Mismatch::File { program, file });
         }
         match self.version(check).await {
-            Err(error) => problems.push(error.to_string()),
-            Ok(version) if version.as_deref() != Some(view.version.as_str()) => problems.push(format!(
-                "{} serves {} by another configuration than deployer's: `deployer recover` has it read its \
-                 configuration again",
-                self.program.name(),
-                self.settings.listen
-            )),
+            Err(error) => mismatches.push(Mismatch::Silent {
+                reason: Told::of(&error),
+            }),
+            Ok(version) if version.as_deref() != Some(view.version.as_str()) => {
+                let listen = self.settings.listen;
+                mismatches.push(Mismatch::Version { program, listen });
+            }
             Ok(_) => {}
         }
-        Ok(problems)
+        Ok(mismatches)
     }
 
     async fn has(&self, version: &str, check: &str) -> bool {
@@ -331,13 +330,13 @@ impl Configuration<'_> {
     }
 
     fn failed(&self, what: &str, error: &io::Error) -> ProxyError {
-        let hint = match error.kind() {
-            io::ErrorKind::PermissionDenied => {
-                ". Hint: `deployer install` makes the folder, or make it yourself and give it to deployer's user"
-            }
-            _ => "",
-        };
-        ProxyError::refused(format!("{} cannot be {what}: {error}{hint}", self.file.display()))
+        let told = Told::new(format!("{} cannot be {what}: {error}", self.file.display()));
+        ProxyError::refused(match error.kind() {
+            io::ErrorKind::PermissionDenied => told.hint(
+                "`deployer install` makes the folder, or make it yourself and give it to deployer's user",
+            ),
+            _ => told,
+        })
     }
 }
 

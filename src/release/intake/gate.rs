@@ -15,6 +15,7 @@ use super::push;
 use crate::git::{
     self, Found, GitError, Obstacle, Pushed, RefUpdate, SlotRepository, is_shallow, what_was_pushed,
 };
+use crate::ground::told::Told;
 use crate::model::{AppName, Asked, BuildSettings, Commit, Gate, Slot, printable};
 use crate::release::context::{App, Context};
 use crate::release::say;
@@ -28,7 +29,7 @@ pub enum Passed {
     /// It may.
     Yes,
     /// It may not: why, as the pusher reads it.
-    No(String),
+    No(Told),
     /// Once this release is good.
     Once(ReleaseDir),
 }
@@ -46,7 +47,7 @@ pub fn begin(
     asked: Asked,
 ) -> Result<Passed> {
     if is_shallow(|name| std::env::var_os(name)) {
-        return Ok(declined_for(context, app, slot, say::SHALLOW));
+        return Ok(declined_for(context, app, slot, say::shallow()));
     }
     let settings = context.settings.app(app);
     let is_of_branch = matches!(what_was_pushed(updates, &settings.branch), Pushed::Branch { .. });
@@ -82,15 +83,15 @@ pub fn not_taken(updates: &[RefUpdate]) -> Vec<String> {
 pub fn pass(context: &Context, app: &AppName, slot: Slot, update: &RefUpdate) -> Result<Passed> {
     let app = context.app(app)?;
     let gate = app.settings.gate;
-    let declined = |why: &str| Ok(declined_for(context, &app.name, slot, why));
+    let declined = |why: Told| Ok(declined_for(context, &app.name, slot, why));
     let new = match what_was_pushed(std::slice::from_ref(update), &app.settings.branch) {
         _ if gate == Gate::None => return Ok(Passed::Yes),
         Pushed::Branch { new, .. } => new,
         Pushed::Deleted { .. } if gate == Gate::Release => {
-            return declined(&say::branch_stays(&app.settings.branch));
+            return declined(say::branch_stays(&app.settings.branch));
         }
         Pushed::Other { .. } if gate == Gate::Release && blocks_a_release(context, &app, slot, update) => {
-            return declined(&say::blocks_a_release(&update.reference, &app.settings.branch));
+            return declined(say::blocks_a_release(&update.reference, &app.settings.branch));
         }
         Pushed::Deleted { .. } | Pushed::Other { .. } => return Ok(Passed::Yes),
     };
@@ -99,7 +100,7 @@ pub fn pass(context: &Context, app: &AppName, slot: Slot, update: &RefUpdate) ->
         && let Some(note) = context.store.push_note(&app.name, receiver)
     {
         if let Some(why) = cannot_move(context, &app, &note, update)? {
-            return declined(&why);
+            return declined(why);
         }
         let release = push::gated(context, &app.name, update, (receiver, note))?;
         return Ok(Passed::Once(release));
@@ -110,7 +111,7 @@ pub fn pass(context: &Context, app: &AppName, slot: Slot, update: &RefUpdate) ->
         .old
         .and_then(|old| Some(repository.commit_facts(old).ok()?.commit));
     match fault(context, &app, slot, &repository, (old.as_ref(), &new))? {
-        Some(why) => declined(&printable(&why)),
+        Some(why) => declined(why.map(|text| printable(text).into_owned())),
         None => Ok(Passed::Yes),
     }
 }
@@ -122,7 +123,7 @@ pub fn cannot_move_any_more(
     app: &AppName,
     slot: Slot,
     (update, release): (&RefUpdate, &ReleaseDir),
-) -> Option<String> {
+) -> Option<Told> {
     let app = context.app(app).ok()?;
     let note = context.store.push_note(&app.name, Process::receive_pack()?)?;
     let why = cannot_move(context, &app, &note, update).ok()??;
@@ -132,12 +133,12 @@ pub fn cannot_move_any_more(
         slot,
         release.id(),
         &app.settings.branch,
-        &why,
+        why,
     ))
 }
 
 /// Why git cannot move the branch of `update`, if it cannot.
-fn cannot_move(context: &Context, app: &App, note: &PushNote, update: &RefUpdate) -> Result<Option<String>> {
+fn cannot_move(context: &Context, app: &App, note: &PushNote, update: &RefUpdate) -> Result<Option<Told>> {
     let branch = &app.settings.branch;
     let repository = SlotRepository::open(&context.store.repository(&app.name, note.slot))?;
     if let Some(obstacle) = repository.obstacle(&[update])? {
@@ -163,7 +164,7 @@ fn cannot_move(context: &Context, app: &App, note: &PushNote, update: &RefUpdate
 }
 
 /// Why git cannot move `what`.
-fn told(what: &str, obstacle: &Obstacle) -> String {
+fn told(what: &str, obstacle: &Obstacle) -> Told {
     match obstacle {
         Obstacle::InTheWay { there, wanted } => say::is_in_the_way(wanted, there),
         Obstacle::Locked(path) => say::is_locked(what, path),
@@ -184,7 +185,7 @@ fn blocks_a_release(context: &Context, app: &App, slot: Slot, update: &RefUpdate
     is_in_the_way && context.store.pushes(&app.name).iter().any(is_held)
 }
 
-fn declined_for(context: &Context, app: &AppName, slot: Slot, why: &str) -> Passed {
+fn declined_for(context: &Context, app: &AppName, slot: Slot, why: Told) -> Passed {
     let live = context.store.state(app).ok().and_then(|state| state.live());
     Passed::No(say::declined(app, slot, why, live))
 }
@@ -205,12 +206,12 @@ fn fault(
     slot: Slot,
     repository: &SlotRepository,
     (old, new): (Option<&Commit>, &Commit),
-) -> Result<Option<String>> {
+) -> Result<Option<Told>> {
     let worktree = context.store.worktree(&app.name, slot);
     let weight = match repository.weigh(new, &worktree) {
         Ok(weight) => weight,
         Err(error @ GitError::Repository { .. }) => return Err(error.into()),
-        Err(error) => return Ok(Some(error.to_string())),
+        Err(error) => return Ok(Some(Told::of(&error))),
     };
     for service in app.settings.services.values() {
         if let Some(fault) = dockerfile_fault(repository, new, &service.build)? {
@@ -230,14 +231,14 @@ fn dockerfile_fault(
     repository: &SlotRepository,
     commit: &Commit,
     build: &BuildSettings,
-) -> Result<Option<String>> {
+) -> Result<Option<Told>> {
     let dockerfile = Path::new(&build.context).join(&build.dockerfile);
     let shown = dockerfile.strip_prefix(".").unwrap_or(&dockerfile);
     let shown = shown.display().to_string();
     Ok(match repository.find(commit, &dockerfile)? {
         Found::Nothing => Some(say::no_dockerfile(&shown)),
-        Found::File(0) => Some(say::empty_dockerfile(&shown)),
-        Found::Outside => Some(say::dockerfile_outside(&shown)),
+        Found::File(0) => Some(say::empty_dockerfile(&shown).into()),
+        Found::Outside => Some(say::dockerfile_outside(&shown).into()),
         // A link inside the tree is the build's to follow.
         Found::File(_) | Found::Link => None,
     })

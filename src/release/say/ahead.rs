@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::time;
 use crate::engine::EngineError;
+use crate::ground::told::Told;
 use crate::model::{AppName, Commit, ImageRef, ReleaseId, Slot};
 use crate::release::lost::Whereabouts;
 
@@ -32,12 +33,13 @@ pub fn probe_outlasts_its_deadline(
 }
 
 /// A path on the host that is to be mounted, and is not there.
-pub fn no_source_of_volume(app: &AppName, source: &str, target: &str) -> String {
-    format!(
-        "there is no {source} on this host, which `volumes` of [app.{app}] mounts at {target}. Hint: make that folder, for \
-         the user that the app runs as, or name a volume in its place: {:?}",
+pub fn no_source_of_volume(app: &AppName, source: &str, target: &str) -> Told {
+    let told =
+        format!("there is no {source} on this host, which `volumes` of [app.{app}] mounts at {target}");
+    Told::new(told).hint(format!(
+        "make that folder, for the user that the app runs as, or name a volume in its place: {:?}",
         format!("{}:{target}", volume_name(app, target))
-    )
+    ))
 }
 
 /// More CPUs than there are.
@@ -52,21 +54,23 @@ pub fn image_without_command() -> String {
 }
 
 /// A probe of a HEALTHCHECK that is not there.
-pub fn image_without_healthcheck(app: &AppName) -> String {
-    format!(
-        "the image has no HEALTHCHECK, and the probe of {app} is of that kind. Hint: add `HEALTHCHECK --interval=2s CMD …` to \
-         its Dockerfile, or set kind = \"http\" or \"tcp\" in [app.{app}.probe]"
-    )
+pub fn image_without_healthcheck(app: &AppName) -> Told {
+    let told = format!("the image has no HEALTHCHECK, and the probe of {app} is of that kind");
+    Told::new(told).hint(format!(
+        "add `HEALTHCHECK --interval=2s CMD …` to its Dockerfile, or set kind = \"http\" or \"tcp\" in [app.{app}.probe]"
+    ))
 }
 
 /// A HEALTHCHECK that runs for the first time when the probe is over.
-pub fn healthcheck_comes_too_late(app: &AppName, first: Duration, deadline: Duration) -> String {
-    format!(
-        "the image's HEALTHCHECK runs for the first time {} after the start, and the probe gives up after {}. Hint: a \
-         shorter one, as `HEALTHCHECK --interval=2s`, or a longer deadline in [app.{app}.probe]",
+pub fn healthcheck_comes_too_late(app: &AppName, first: Duration, deadline: Duration) -> Told {
+    Told::new(format!(
+        "the image's HEALTHCHECK runs for the first time {} after the start, and the probe gives up after {}",
         time(first),
         time(deadline)
-    )
+    ))
+    .hint(format!(
+        "a shorter one, as `HEALTHCHECK --interval=2s`, or a longer deadline in [app.{app}.probe]"
+    ))
 }
 
 /// An image that does not name the one port that requests go to.
@@ -79,11 +83,11 @@ pub fn image_without_one_port(app: &AppName, exposed: &[u16]) -> String {
 }
 
 /// An image that may not run here.
-pub fn image_of_another_architecture(image: &str, host: &str) -> String {
-    format!(
-        "the image is made for {image}, and this host is {host}: it runs only where an emulator is registered. Hint: \
-         without one, build from a base image for {host}"
-    )
+pub fn image_of_another_architecture(image: &str, host: &str) -> Told {
+    Told::new(format!(
+        "the image is made for {image}, and this host is {host}: it runs only where an emulator is registered"
+    ))
+    .hint(format!("without one, build from a base image for {host}"))
 }
 
 /// A port that the image does not EXPOSE.
@@ -130,19 +134,22 @@ pub fn image_is_lost(image: &ImageRef) -> String {
 }
 
 /// Why an image could not be pulled that went through another `registry` than the one that is `configured` now.
-pub fn not_pulled_from_a_former_registry(error: &EngineError, registry: &str, configured: &str) -> String {
+pub fn not_pulled_from_a_former_registry(error: &EngineError, registry: &str, configured: &str) -> Told {
     let told = match error {
         EngineError::RegistryRefused { reason, .. } => {
-            format!("the registry {registry} does not answer: {reason}")
+            Told::new(format!("the registry {registry} does not answer: {reason}"))
         }
-        EngineError::Unauthorized { reason, .. } => format!(
-            "the registry {registry} refused the login: {reason}. Hint: username and password_file in [registries.{registry:?}]"
-        ),
-        other => other.to_string(),
+        EngineError::Unauthorized { reason, .. } => {
+            Told::new(format!("the registry {registry} refused the login: {reason}"))
+                .hint(format!("username and password_file in [registries.{registry:?}]"))
+        }
+        other => Told::of(other),
     };
-    format!(
-        "{told}. The image is in {registry} and not on this host any more; `registry.address` is {configured} by now"
-    )
+    let message = format!(
+        "{}. The image is in {registry} and not on this host any more; `registry.address` is {configured} by now",
+        told.message
+    );
+    Told { message, ..told }
 }
 
 /// What helps where an image is gone.

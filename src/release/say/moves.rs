@@ -3,11 +3,15 @@
 use std::path::Path;
 
 use crate::git::NotTaken;
+use crate::ground::told::Told;
 use crate::model::{AppName, ReleaseId, Slot, escaped};
 
 /// A push from a shallow clone whose history the server does not have.
-pub const SHALLOW: &str = "this push comes from a shallow clone, whose history ends where the server has nothing to go on \
-     from. Hint: `git fetch --unshallow`, then push again; in CI fetch the whole history (fetch-depth: 0, GIT_DEPTH: 0)";
+pub fn shallow() -> Told {
+    Told::new("this push comes from a shallow clone, whose history ends where the server has nothing to go on from").hint(
+        "`git fetch --unshallow`, then push again; in CI fetch the whole history (fetch-depth: 0, GIT_DEPTH: 0)",
+    )
+}
 
 /// A reference that git does not take.
 pub fn not_taken(reference: &str, why: NotTaken) -> String {
@@ -31,78 +35,72 @@ pub fn is_mistaken_for(reference: &str, branch: &str) -> String {
 }
 
 /// A reference is there beside which another one cannot be.
-pub fn is_in_the_way(wanted: &str, there: &str) -> String {
+pub fn is_in_the_way(wanted: &str, there: &str) -> Told {
     let [wanted, there] = [wanted, there].map(|name| escaped(name.as_bytes(), 200));
     let short = wanted.strip_prefix("refs/heads/").unwrap_or(&wanted);
-    format!(
-        "git cannot make {short} as long as {there} is there. Hint: `git push REMOTE :{there}` deletes that, where it may go"
-    )
+    Told::new(format!("git cannot make {short} as long as {there} is there")).hint(format!(
+        "`git push REMOTE :{there}` deletes that, where it may go"
+    ))
 }
 
 /// A lock file is there.
-pub fn is_locked(what: &str, path: &Path) -> String {
+pub fn is_locked(what: &str, path: &Path) -> Told {
     let path = escaped(path.as_os_str().as_encoded_bytes(), 500);
-    format!(
-        "git cannot move {what}, since {path} is there: another git works on it, or ended before it removed it. Hint: push \
-         again; if no git runs in that repository, remove the file"
-    )
+    Told::new(format!(
+        "git cannot move {what}, since {path} is there: another git works on it, or ended before it removed it"
+    ))
+    .hint("push again; if no git runs in that repository, remove the file")
 }
 
 /// It is elsewhere than the push found it.
-pub fn has_moved(what: &str) -> String {
-    format!("git cannot move {what}, since another push was faster. Hint: fetch, and push again")
+pub fn has_moved(what: &str) -> Told {
+    Told::new(format!("git cannot move {what}, since another push was faster")).hint("fetch, and push again")
 }
 
 /// Git cannot move it, for another reason.
-pub fn cannot_move(what: &str, why: &str) -> String {
-    format!("git cannot move {what}: {why}")
+pub fn cannot_move(what: &str, why: &str) -> Told {
+    Told::new(format!("git cannot move {what}: {why}"))
 }
 
 /// Git could move the branch, but not all that the push brings.
-pub fn another_cannot_move(branch: &str, why: &str) -> String {
-    let (why, hint) = why.split_once(" Hint: ").unwrap_or((why, ""));
-    let hint = if hint.is_empty() {
-        String::new()
-    } else {
-        format!("; or {hint}")
-    };
-    format!(
+pub fn another_cannot_move(branch: &str, why: &Told) -> Told {
+    let told = Told::new(format!(
         "the push brings more than {branch}, and not all of it can move, while git tells no hook whether one may move without \
-         the others: {why} Hint: push {branch} alone{hint}"
-    )
+         the others: {}",
+        why.message
+    ));
+    let told = told.hint(format!("push {branch} alone"));
+    why.hints
+        .iter()
+        .fold(told, |told, hint| told.hint(format!("or {hint}")))
 }
 
 /// A reference whose name keeps the branch of a push that waits for its release from being made.
-pub fn blocks_a_release(reference: &str, branch: &str) -> String {
+pub fn blocks_a_release(reference: &str, branch: &str) -> Told {
     let reference = escaped(reference.as_bytes(), 200);
-    format!(
-        "a release of {branch} is under way, and git could not make {branch} beside {reference}. Hint: give it another name"
-    )
+    Told::new(format!(
+        "a release of {branch} is under way, and git could not make {branch} beside {reference}"
+    ))
+    .hint("give it another name")
 }
 
 /// A release has ended well, and git will decline its push all the same.
-pub fn released_but_declined(
-    app: &AppName,
-    slot: Slot,
-    release: ReleaseId,
-    branch: &str,
-    why: &str,
-) -> String {
-    let (why, hint) = match why.split_once(" Hint: ") {
-        Some((why, hint)) => (why, format!("{hint}; after that the")),
-        None => (why, "the".to_owned()),
+pub fn released_but_declined(app: &AppName, slot: Slot, release: ReleaseId, branch: &str, why: Told) -> Told {
+    let the = if why.hints.is_empty() {
+        "the"
+    } else {
+        "after that the"
     };
-    let why = why.trim_end_matches('.');
-    format!(
-        " note: {app}/{slot} release {release} has ended well and stays, but the push is declined: {why}. Hint: {hint} same \
-         `git push` moves {branch}, with another release of the same commit"
-    )
+    let again = format!("{the} same `git push` moves {branch}, with another release of the same commit");
+    let stays =
+        format!(" note: {app}/{slot} release {release} has ended well and stays, but the push is declined");
+    why.behind(stays).hint(again)
 }
 
 /// A release came from a push that waited for it and ended before git moved the branch.
-pub fn branch_did_not_move(slot: Slot, release: ReleaseId, branch: &str) -> String {
-    format!(
-        "{slot}: release {release} runs, but {branch} did not move to its commit, since its push ended before: the same `git \
-         push` again moves it"
-    )
+pub fn branch_did_not_move(slot: Slot, release: ReleaseId, branch: &str) -> Told {
+    Told::new(format!(
+        "{slot}: release {release} runs, but {branch} did not move to its commit, since its push ended before"
+    ))
+    .hint("the same `git push` again moves it")
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 
 use crate::engine::{BuildRequest, Engine, EngineError};
 use crate::git::{CommitFacts, SlotRepository};
@@ -53,19 +53,22 @@ pub(in crate::release) async fn build(work: &mut Work<'_>) -> Done {
 
 /// The error of a build, and what helps where it is that a base image could not be pulled anew.
 async fn with_what_helps(work: &Work<'_>, engine: &Engine, error: EngineError) -> anyhow::Error {
-    let EngineError::BaseImage { image, reason } = &error else {
-        return error.into();
+    let (image, reason) = match error {
+        EngineError::BaseImage { image, reason, hints } if hints.is_empty() => (image, reason),
+        error => return error.into(),
     };
-    if reason.contains(" Hint: ") {
-        return error.into();
-    }
-    let is_here = engine.image(image).await.is_ok_and(|found| found.is_some());
+    let is_here = engine.image(&image).await.is_ok_and(|found| found.is_some());
     let (app, is_configured) = (
         &work.attempt.app.name,
         work.attempt.app.settings.pulls_base_images(),
     );
     let hint = say::without_pull(app, work.attempt.slot(), is_here, is_configured);
-    anyhow!("{error}. Hint: {hint}")
+    EngineError::BaseImage {
+        image,
+        reason,
+        hints: vec![hint],
+    }
+    .into()
 }
 
 fn commit_facts(work: &Work<'_>) -> anyhow::Result<CommitFacts> {

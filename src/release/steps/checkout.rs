@@ -15,8 +15,8 @@ pub(in crate::release) async fn checkout(work: &mut Work<'_>) -> Done {
         .ran_before()
         .filter(|running| running.commit.as_ref() == Some(&commit))
     {
-        let line = say::runs_already(&commit, running.release);
-        work.log.line(&line);
+        let note = say::runs_already(&commit, running.release);
+        work.log.note(note);
     }
     let repository = work
         .context
@@ -36,7 +36,7 @@ pub(in crate::release) async fn checkout(work: &mut Work<'_>) -> Done {
     })
     .await??;
     for note in &tree.notes {
-        work.log.line(&noted(note));
+        work.log.note(noted(note));
     }
     let what = format!(
         "{}, {} written, {} removed",
@@ -49,11 +49,11 @@ pub(in crate::release) async fn checkout(work: &mut Work<'_>) -> Done {
 
 fn noted(note: &Note) -> String {
     match note {
-        Note::Submodule { path } => format!(
-            " note: {path} is a submodule; its folder is empty, because submodules are not checked out"
-        ),
-        Note::LfsPointer { path } => format!(
-            " note: {path} is a Git LFS pointer; the pointer is what the build sees, because LFS is not run"
-        ),
+        Note::Submodule { path } => {
+            format!("{path} is a submodule; its folder is empty, because submodules are not checked out")
+        }
+        Note::LfsPointer { path } => {
+            format!("{path} is a Git LFS pointer; the pointer is what the build sees, because LFS is not run")
+        }
     }
 }

@@ -29,7 +29,7 @@ pub(in crate::release) async fn proxy_answers(work: &mut Work<'_>) -> anyhow::Re
         bail!(missing);
     }
     if let Some(differs) = work.context.proxy.differs() {
-        work.log.line(&format!(" note: {differs}"));
+        work.log.note(differs.to_string());
     }
     work.context.proxy.current()?.ready().await?;
     Ok(())
@@ -41,13 +41,13 @@ pub(in crate::release) async fn flip(work: &mut Work<'_>) -> Done {
     let tries_again = work.context.proxy.in_use()?.kind.has_embedded();
     for closed in &applied.closed {
         let told = say::closed_port(&work.attempt.app.name, closed, tries_again);
-        work.log.line(&format!(" note: {told}"));
+        work.log.note(told);
     }
     // The release serves. A crash from here on does all of it again.
     let proof = async { try_join!(settle_new(work), shows_the_new_release(work, &applied)) };
     let (proven, seen) = join!(proof, what_visitors_see(work));
     if let Some(VisitorsSee::Note(text) | VisitorsSee::Problem(text)) = seen {
-        work.log.line(&format!(" note: {text}"));
+        work.log.note(text);
     }
     proven?;
     failpoint::at("route.shown");

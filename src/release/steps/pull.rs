@@ -13,10 +13,10 @@ use crate::release::context::Context;
 use crate::release::entry::Learned;
 use crate::release::hopeless;
 use crate::release::images::of_its_registry;
+use crate::release::log::Log;
 use crate::release::lost::Lost;
 use crate::release::retry::retrying;
 use crate::release::work::{Done, Work};
-use crate::store::Log;
 
 pub(in crate::release) async fn pull(work: &mut Work<'_>) -> Done {
     let images = work.attempt.images()?;

@@ -449,7 +449,7 @@ impl Replay {
                     asked.any(|one| one.what == What::Cancel(record.id) && one.began < release.ended());
                 return ensure(asked, || "nobody cancelled it".into());
             }
-            Why::Error { message, .. } => message,
+            Why::Error { told, .. } => &told.message,
         };
         // What it was about is another one by now, or has gone: in its turn the command would mean something else.
         let overtaken = self

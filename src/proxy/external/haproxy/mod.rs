@@ -26,6 +26,7 @@ use super::kept::{Choice, Down};
 use super::view::View;
 use super::way::Way;
 use crate::ground::failpoint;
+use crate::ground::told::Told;
 use crate::model::{Program, ProgramSettings, ProxySettings};
 use crate::proxy::error::ProxyError;
 
@@ -108,8 +109,10 @@ impl Haproxy {
             // Deployer's part has left it.
             (Ok(None), false) if wanted.is_empty() => Ok(()),
             (Ok(None), false) => Err(ProxyError::failed(
-                "HAProxy serves by a configuration without deployer's part. Hint: was it started with it, as `deployer \
-                 install` has it? `deployer recover` has it read its configuration again",
+                Told::new("HAProxy serves by a configuration without deployer's part").hint(
+                    "was it started with it, as `deployer install` has it? `deployer recover` has it read its configuration \
+                     again",
+                ),
             )),
             (Err(error), _) => Err(error),
         };
@@ -128,10 +131,9 @@ impl Haproxy {
         let stats = self.master.stats(worker).await?;
         let is_there = |backend: &str| stats.iter().any(|stat| stat.backend == backend);
         if let Some(missing) = wanted.backends().find(|backend| !is_there(backend)) {
-            return Err(ProxyError::failed(format!(
-                "HAProxy serves by a configuration that has no backend {missing}. Hint: `deployer recover` has it read \
-                 its configuration again"
-            )));
+            let told = format!("HAProxy serves by a configuration that has no backend {missing}");
+            let hint = "`deployer recover` has it read its configuration again";
+            return Err(ProxyError::failed(Told::new(told).hint(hint)));
         }
         let has = self.master.map(worker, &self.map()).await?.unwrap_or_default();
         let is_new = |backend: &str| has.backends().all(|has| has != backend);

@@ -8,6 +8,7 @@
 //! - `test`: the test that must fail, in a file or folder that the row names.
 //! - `file`, `take`, `put`: where, the text that goes, which is there once, and what comes in its place.
 //! - `env` (may be left out): a variable for the test, as NAME=VALUE.
+//! - `unseen` (else left out): why nobody has seen the test catch it yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -18,7 +19,7 @@ use std::time::Instant;
 
 const TABLES: &str = "tests/mutants";
 const PROMISES: &str = "docs/promises.md";
-const KEYS: [&str; 7] = ["name", "promise", "test", "file", "take", "put", "env"];
+const KEYS: [&str; 8] = ["name", "promise", "test", "file", "take", "put", "env", "unseen"];
 /// Seconds that building and running one test may take.
 const LIMIT: &str = "1500";
 /// Exit codes of nextest: a test failed, the build failed.
@@ -35,6 +36,7 @@ struct Fault {
     take: String,
     put: String,
     env: Option<String>,
+    is_unseen: bool,
     /// What cargo has to build for the test, as `--lib` or `--test proxy`.
     program: String,
 }
@@ -105,19 +107,20 @@ impl Fault {
     }
 }
 
-/// How many promises have a fault, and which have none.
+/// How many promises have a fault that was caught, and which have none.
 fn coverage(promises: &[Promise], faults: &[Fault]) -> String {
-    let has = |promise: &&Promise| {
-        let mut promises = faults.iter().map(|fault| fault.promise.as_str());
-        promises.any(|begins| promise.text.starts_with(begins))
+    let has = |promise: &Promise, unseen: bool| {
+        let mut all = faults.iter().filter(|fault| unseen || !fault.is_unseen);
+        all.any(|fault| promise.text.starts_with(&fault.promise))
     };
-    let without: Vec<&Promise> = promises.iter().filter(|promise| !has(promise)).collect();
+    let count = |unseen| promises.iter().filter(|promise| has(promise, unseen)).count();
     let mut told = format!(
-        "mutants: {} of {} promises have a fault that a test must catch",
-        promises.len() - without.len(),
-        promises.len()
+        "mutants: {} of {} promises have a fault, {} one that its test was seen to catch",
+        count(true),
+        promises.len(),
+        count(false)
     );
-    for promise in without {
+    for promise in promises.iter().filter(|promise| !has(promise, true)) {
         let short: String = promise.text.chars().take(90).collect();
         let _ = write!(told, "\n  none: {short}");
     }
@@ -142,12 +145,13 @@ fn run(work: &Path, faults: &[&Fault], with_baseline: bool) -> bool {
         let code = test(work, &fault.name, fault, &fault.filter());
         fs::write(&path, text).expect("the fault is taken back");
         let verdict = match code {
+            Some(TEST_FAILED) if fault.is_unseen => "caught: take its `unseen` out",
             Some(TEST_FAILED) => "caught",
             Some(0) => "SURVIVED",
             Some(BUILD_FAILED) => "DOES NOT COMPILE",
             _ => "DID NOT RUN",
         };
-        caught += usize::from(verdict == "caught");
+        caught += usize::from(verdict.starts_with("caught"));
         let line = format!(
             "{verdict:<9} {:>4} s  {:<44} {}",
             began.elapsed().as_secs(),
@@ -272,6 +276,7 @@ fn faults(promises: &[Promise], bad: &mut Vec<String>) -> Vec<Fault> {
 /// A row that can be planted, or why it cannot.
 fn fault(mut keys: Keys, promises: &[Promise], sources: &Sources) -> Result<Fault, String> {
     let env = keys.remove("env");
+    let is_unseen = keys.remove("unseen").is_some();
     let mut key = |key: &str| keys.remove(key).ok_or(format!("{key} is missing"));
     let (name, promise, test) = (key("name")?, key("promise")?, key("test")?);
     let (file, take, put) = (key("file")?, key("take")?, key("put")?);
@@ -304,6 +309,7 @@ fn fault(mut keys: Keys, promises: &[Promise], sources: &Sources) -> Result<Faul
         take,
         put,
         env,
+        is_unseen,
         program,
     })
 }

@@ -7,7 +7,7 @@ use super::output;
 use super::runtime::block_on;
 use crate::model::{AppName, PortSet};
 use crate::proxy::local_ports;
-use crate::release::{Context, disks, hopeless, identity, say};
+use crate::release::{Context, disks, hopeless, identity, messages};
 
 /// Look at the configuration
 #[derive(Debug, Subcommand)]
@@ -38,7 +38,7 @@ impl Command {
         let proxy = proxy.into_iter().flatten().map(|what| format!("note: {what}"));
         let mut hopeless = hopeless::in_configuration(&context.settings);
         let full = block_on(disks::full(context))?;
-        hopeless.extend(full.iter().map(|disk| say::full_disk(disk).to_string()));
+        hopeless.extend(full.iter().map(|disk| messages::full_disk(disk).to_string()));
         let hopeless = hopeless.into_iter().map(|what| format!("note: {what}"));
         let good = format!("{} is good", context.config.display());
         output::lines(notes.chain(proxy).chain(hopeless).chain([good]))

@@ -5,7 +5,7 @@ use super::runtime::block_on;
 use super::{audited, output, select};
 use crate::model::AppName;
 use crate::release::recover::{self, Recovered};
-use crate::release::{Context, busy, say, switch};
+use crate::release::{Context, app_lock, messages, switch};
 
 /// Bring what a killed run left to its end, and make state, containers and routes agree
 ///
@@ -52,13 +52,13 @@ fn recover_all(context: &Context, apps: Vec<AppName>) -> Result {
 fn tell(app: &AppName, recovered: Recovered) -> Result<Option<anyhow::Error>> {
     let Recovered { told, left, failed } = recovered;
     let nothing = (told.is_empty() && failed.is_none()).then(|| "nothing to mend".to_owned());
-    let left = left.iter().filter(|_| failed.is_none()).map(say::not_mended);
+    let left = left.iter().filter(|_| failed.is_none()).map(messages::not_mended);
     let lines = nothing.into_iter().chain(told).chain(left);
     output::lines(lines.map(|line| format!("{app}: {line}")))?;
     Ok(failed)
 }
 
 async fn recover_one(context: &Context, app: &AppName) -> anyhow::Result<Recovered> {
-    let mut lock = busy::lock(context, app, "recover").await?;
+    let mut lock = app_lock::lock(context, app, "recover").await?;
     Ok(recover::recover(context, &mut lock).await)
 }

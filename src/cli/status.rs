@@ -8,7 +8,7 @@ use super::{output, select};
 use crate::model::{AppName, By, Scope, printable};
 use crate::release::registry_here::{self, RegistryStatus};
 use crate::release::status::{self, AppStatus, SlotStatus, UnderWay, Waits};
-use crate::release::{Context, Outcome, say};
+use crate::release::{Context, Outcome, messages};
 
 /// Show what runs in every slot, and what is live
 #[derive(Debug, clap::Args)]
@@ -78,11 +78,14 @@ fn registry_text(registry: RegistryStatus) -> String {
     } = registry;
     let collected = registry.collected.map_or(String::new(), |collected| {
         let day = collected.at.strftime("%Y-%m-%d");
-        format!(", {} when it was collected on {day}", say::bytes(collected.bytes))
+        format!(
+            ", {} when it was collected on {day}",
+            messages::bytes(collected.bytes)
+        )
     });
     format!(
         "registry {address}: {} in {}{collected}",
-        say::bytes(bytes),
+        messages::bytes(bytes),
         storage.display()
     )
 }

@@ -94,7 +94,7 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::release::say;
+    use crate::release::messages;
 
     #[test]
     fn a_disk_is_told_when_it_is_nearly_full_by_its_size_and_by_what_an_image_needs() {
@@ -105,7 +105,7 @@ mod tests {
                 path: "/d".into(),
                 room,
             };
-            room.is_short().then(|| say::full_disk(&disk).to_string())
+            room.is_short().then(|| messages::full_disk(&disk).to_string())
         };
         let gib = 1 << 30;
         assert_eq!(told((3 * gib, 1000 * gib), (9, 9)), None);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use super::context::{Context, NotFound};
-use super::entry::{Entry, Facts, Learned, Outcome, Step, Why, has_ended, way};
+use super::journal_entry::{Entry, Facts, Learned, Outcome, Step, Why, has_ended, way};
 use crate::ground::told::Told;
 use crate::model::{AppName, ReleaseId, Slot};
 use crate::store::{AppState, Journal, Moment, Record, ReleaseDir, StoreError};

@@ -2,7 +2,7 @@
 //! of them is [`identity`](super::identity)'s.
 
 use super::differences::settings::{Held, SettingsDiffer, changed};
-use super::entry::has_ended;
+use super::journal_entry::has_ended;
 use crate::model::{AppName, EngineSettings, Scope, Settings};
 use crate::store::{Identity, Store};
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, bail};
 
 use super::context::{App, Context};
-use super::entry::Outcome;
 use super::history::{self, Past};
+use super::journal_entry::Outcome;
 use super::route::routed;
 use crate::engine::{Engine, Instance};
 use crate::ground::told::Told;

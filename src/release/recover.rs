@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
+use super::app_file;
 use super::audit;
 use super::context::{App, Context};
 use super::differences::gather::{self, Look};
@@ -12,14 +13,13 @@ use super::differences::mend::{self, Mendable};
 use super::differences::{
     DamagedFile, Difference, FileFault, Problem, Repair, StateFault, compare, state_fault,
 };
-use super::given;
 use super::history::{self, Past};
 use super::instances::{ensure, instances_of, settle};
+use super::messages;
 use super::prune;
 use super::rebuild::rebuild_state;
 use super::route::{route_of, routed};
 use super::run::Run;
-use super::say;
 use super::steps::probe;
 use super::turn;
 use crate::engine::ContainerId;
@@ -44,8 +44,8 @@ pub async fn orphans(context: &Context, lock: &mut AppLock) -> Result<Vec<String
         if let Some(outcome) = history::lost_end(context, &past)? {
             let untold = audit::ended(context, past.dir.app(), &past.record, &outcome).err();
             history::write_end(context, &past, &outcome)?;
-            told.push(say::lost_end(past.record.id, past.record.slot, &outcome));
-            told.extend(untold.map(|error| say::not_audited(&error)));
+            told.push(messages::lost_end(past.record.id, past.record.slot, &outcome));
+            told.extend(untold.map(|error| messages::not_audited(&error)));
             continue;
         }
         let state = context.store.state(past.dir.app())?;
@@ -117,7 +117,7 @@ async fn fault(context: &Context, app: &App) -> Result<Option<String>> {
         None => None,
         Some(StateFault::File(FileFault::Damaged(told))) => Some(told.message),
         Some(StateFault::File(fault)) => bail!(fault.told().to_owned()),
-        Some(StateFault::Lost(release)) => Some(say::state_is_lost(release)),
+        Some(StateFault::Lost(release)) => Some(messages::state_is_lost(release)),
         Some(StateFault::Doubtful { damage }) => Some(damage),
     })
 }
@@ -178,7 +178,7 @@ impl Mendable for Recovery<'_> {
 
     async fn mend(&mut self, repair: &Repair) -> Result<Vec<String>> {
         match repair {
-            Repair::AppFile => given::readable(self.context, self.lock).await,
+            Repair::AppFile => app_file::readable(self.context, self.lock).await,
             Repair::State => state(self.context, self.lock).await,
             Repair::PutAside(file) => self.put_aside(file),
             Repair::Finish => self.finish().await,
@@ -272,7 +272,7 @@ impl Recovery<'_> {
         for container in containers {
             engine.remove(container).await?;
         }
-        let removed = say::count(containers.len() as u64, "container");
+        let removed = messages::count(containers.len() as u64, "container");
         Ok(vec![format!("{removed} that no slot runs removed")])
     }
 }

@@ -7,10 +7,10 @@ use super::context::{App, Context};
 use super::differences::gather::{self, Everything, Look, OneApp};
 use super::differences::{Difference, EngineSays, FileFault, Problem, compare, run_by};
 use super::endings::InstanceEndings;
-use super::entry::{Outcome, Step};
 use super::history::{self, Past};
-use super::say::VisitorsSee;
-use super::{identity, say};
+use super::journal_entry::{Outcome, Step};
+use super::messages::VisitorsSee;
+use super::{identity, messages};
 use crate::model::{AppName, By, ByService, Commit, Digest, ReleaseId, ServiceName, Slot};
 use crate::store::{AppState, Running, RunningService};
 
@@ -159,7 +159,7 @@ fn one(context: &Context, found: &OneApp, all: &Everything) -> Result<AppStatus>
     let (notes, problems): (Vec<_>, Vec<_>) = differences.iter().partition(|it| it.is_note());
     let mut notes: Vec<String> = notes
         .into_iter()
-        .map(|note| say::difference(&app.name, note).to_string())
+        .map(|note| messages::difference(&app.name, note).to_string())
         .collect();
     if let Some(VisitorsSee::Note(text)) = all.host.visitors.get(&app.name) {
         notes.push(text.to_string());

@@ -16,9 +16,9 @@ use crate::ground::told::Told;
 use crate::model::{AppName, ReleaseId, Slot};
 use crate::proxy::{Proxy, ProxyError, local_ports};
 use crate::release::context::{App, Context};
-use crate::release::entry::{Outcome, Step, has_ended};
 use crate::release::history::{self, Past, Unread};
-use crate::release::say::VisitorsSee;
+use crate::release::journal_entry::{Outcome, Step, has_ended};
+use crate::release::messages::VisitorsSee;
 use crate::release::{disks, endings, identity, prune, visitor};
 use crate::store::{AppState, Moment, StoreError};
 

@@ -36,7 +36,7 @@ use self::settings::SettingsDiffer;
 use super::context::App;
 use super::disks::FullDisk;
 use super::endings::InstanceEndings;
-use super::say::VisitorsSee;
+use super::messages::VisitorsSee;
 use crate::engine::{Instance, Status};
 use crate::ground::told::Told;
 use crate::model::{AppName, Commit, PortSet, ReleaseId, Slot};

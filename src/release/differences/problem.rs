@@ -8,7 +8,7 @@ use super::settings::SettingsDiffer;
 use super::{About, Difference, Kind, MendedBy};
 use crate::ground::told::Told;
 use crate::model::AppName;
-use crate::release::say;
+use crate::release::messages;
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, Serialize)]
@@ -28,7 +28,7 @@ pub struct Problem {
 impl Problem {
     /// The difference, of `app`, as it is told.
     pub(in crate::release) fn of(app: &AppName, difference: &Difference) -> Self {
-        Self::told(difference, say::difference(app, difference))
+        Self::told(difference, messages::difference(app, difference))
     }
 
     /// That the configuration's settings are not those in force.

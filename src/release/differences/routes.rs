@@ -3,8 +3,8 @@
 use super::{Branch, Difference, Host, Own, Should};
 use crate::model::Slot;
 use crate::proxy::AppRoute;
+use crate::release::messages::VisitorsSee;
 use crate::release::route::{route_of, serves_the_same};
-use crate::release::say::VisitorsSee;
 use crate::store::AppState;
 
 /// What differs of an app at the proxy. Where `state` is not known its route is not, either.

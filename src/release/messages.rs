@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::entry::Outcome;
+use super::journal_entry::Outcome;
 use super::pause::Pause;
 use crate::ground::told::Told;
 use crate::model::{AppName, AppSettings, Commit, InstanceName, Lane, ReleaseId, Slot};

@@ -7,7 +7,7 @@ use super::output;
 use super::runtime::block_on;
 use crate::model::{AppName, PortSet};
 use crate::proxy::local_ports;
-use crate::release::{Context, disks, hopeless, identity};
+use crate::release::{Context, disks, hopeless, identity, messages};
 
 /// Look at the configuration
 #[derive(Debug, Subcommand)]
@@ -20,7 +20,7 @@ impl Command {
     pub(super) fn run(self, context: &Context) -> Result {
         let Command::Check = self;
         if let Some(refusal) = block_on(identity::refusal(context))? {
-            return Err(Failure::new(Code::Failed, refusal));
+            return Err(Failure::new(Code::Failed, refusal.to_string()));
         }
         let created = context.store.apps()?;
         let sections = context.settings.apps.keys();
@@ -32,12 +32,13 @@ impl Command {
             .collect();
         let proxy = [
             context.proxy.missing(),
-            context.proxy.differs(),
+            context.proxy.differs().map(|differs| differs.to_string()),
             local_ports::warning(&ports),
         ];
         let proxy = proxy.into_iter().flatten().map(|what| format!("note: {what}"));
         let mut hopeless = hopeless::in_configuration(&context.settings);
-        hopeless.extend(block_on(disks::problems(context))?);
+        let full = block_on(disks::full(context))?;
+        hopeless.extend(full.iter().map(|disk| messages::full_disk(disk).to_string()));
         let hopeless = hopeless.into_iter().map(|what| format!("note: {what}"));
         let good = format!("{} is good", context.config.display());
         output::lines(notes.chain(proxy).chain(hopeless).chain([good]))

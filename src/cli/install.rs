@@ -145,7 +145,7 @@ fn of_container(address: &str, host: &str, registry: &ContainedRegistry) -> Coll
 fn goes_on(settings: &Settings, path: &Path) -> Result {
     let context = roots(settings.clone(), path);
     match block_on(identity::refusal(&context))? {
-        Some(refusal) => Err(Failure::new(Code::Failed, refusal)),
+        Some(refusal) => Err(Failure::new(Code::Failed, refusal.to_string())),
         None => Ok(()),
     }
 }

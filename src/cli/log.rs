@@ -4,7 +4,7 @@ use super::failure::Result;
 use super::select::{self, ReleaseName};
 use super::{output, redeploy};
 use crate::release::log::LogReader;
-use crate::release::{Context, say};
+use crate::release::{Context, messages};
 
 /// Show a release's own log
 #[derive(Debug, clap::Args)]
@@ -24,7 +24,7 @@ impl Args {
         }
         let mut log = LogReader::new(&release);
         while let Some(lines) = log.lines()? {
-            output::lines(lines.iter().map(|line| say::log_line(line).text))?;
+            output::lines(lines.iter().map(|line| messages::log_line(line).text))?;
         }
         Ok(())
     }

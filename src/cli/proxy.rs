@@ -123,7 +123,7 @@ fn run(context: &Context, upgrade: bool) -> Result {
     if context.store.apps()?.is_empty()
         && let Some(refusal) = block_on(identity::refusal(context))?
     {
-        return Err(Failure::new(Code::Failed, refusal));
+        return Err(Failure::new(Code::Failed, refusal.to_string()));
     }
     let (used, wanted) = (context.proxy.in_use()?, context.proxy.wanted());
     let place = match () {
@@ -184,7 +184,8 @@ fn routes(context: &Context, json: bool) -> Result {
         .map(|closed| output::bad(&format!("closed: {}", closed.reason)));
     let used = context.proxy.in_use()?;
     let by = format!("by {} at {}", used.kind, used.listen);
-    let differs = context.proxy.differs().map(|differs| output::bad(&differs));
+    let differs = context.proxy.differs();
+    let differs = differs.map(|differs| output::bad(&differs.to_string()));
     let told = [by].into_iter().chain(output::table(&rows));
     output::lines(told.chain(closed).chain(differs))
 }

@@ -11,7 +11,7 @@ use crate::model::{AppName, ReleaseId};
 use crate::release::collect::collect;
 use crate::release::prune::{Mode, Pruned, prune};
 use crate::release::registry_here::measure;
-use crate::release::{Context, busy, say};
+use crate::release::{Context, app_lock, messages};
 
 /// Remove images and logs that are past their keeping
 ///
@@ -98,9 +98,9 @@ fn said(app: &AppName, pruned: &Pruned, verb: &str) -> Vec<String> {
             list(&pruned.not_deletable)
         ));
     }
-    let kept = pruned.waits_for.as_deref().map(say::prune_waits).into_iter();
-    let kept = kept.chain(say::put_off(pruned));
-    let kept = kept.chain(pruned.left_behind.iter().map(say::left_behind));
+    let kept = pruned.waits_for.as_deref().map(messages::prune_waits).into_iter();
+    let kept = kept.chain(messages::put_off(pruned));
+    let kept = kept.chain(pruned.left_behind.iter().map(messages::left_behind));
     lines.extend(kept.map(|told| format!("{app}: {told}")));
     lines
 }
@@ -115,6 +115,6 @@ fn prune_all(context: &Context, named: Option<&AppName>, mode: Mode) -> Result<B
 }
 
 async fn prune_one(context: &Context, app: &AppName, mode: Mode) -> anyhow::Result<Pruned> {
-    let lock = busy::lock(context, app, "prune").await?;
+    let lock = app_lock::lock(context, app, "prune").await?;
     prune(context, &context.app(app)?, &lock, mode).await
 }

@@ -4,7 +4,8 @@ use super::failure::Result;
 use super::runtime::block_on;
 use super::{audited, output, select};
 use crate::model::AppName;
-use crate::release::{Context, busy, recover, switch};
+use crate::release::recover::{self, Recovered};
+use crate::release::{Context, app_lock, messages, switch};
 
 /// Bring what a killed run left to its end, and make state, containers and routes agree
 ///
@@ -30,27 +31,34 @@ fn recover_all(context: &Context, apps: Vec<AppName>) -> Result {
     let mut ended: Result = Ok(());
     for app in apps {
         // One app that cannot be mended keeps no other from it.
-        match block_on(recover_one(context, &app))? {
-            Ok(told) => say(&app, told)?,
-            Err(error) => {
-                let failure = Err(error.context(app.to_string()).into());
-                if let Err(earlier) = std::mem::replace(&mut ended, failure) {
-                    earlier.report();
-                }
+        let recovered = match block_on(recover_one(context, &app))? {
+            Ok(recovered) => recovered,
+            Err(error) => Recovered {
+                failed: Some(error),
+                ..Recovered::default()
+            },
+        };
+        if let Some(error) = tell(&app, recovered)? {
+            let failure = Err(error.context(app.to_string()).into());
+            if let Err(earlier) = std::mem::replace(&mut ended, failure) {
+                earlier.report();
             }
         }
     }
     ended
 }
 
-fn say(app: &AppName, told: Vec<String>) -> Result {
-    if told.is_empty() {
-        output::lines([format!("{app}: nothing to mend")])?;
-    }
-    output::lines(told.into_iter().map(|line| format!("{app}: {line}")))
+/// Prints what became of an app; gives why it did not come to its end.
+fn tell(app: &AppName, recovered: Recovered) -> Result<Option<anyhow::Error>> {
+    let Recovered { told, left, failed } = recovered;
+    let nothing = (told.is_empty() && failed.is_none()).then(|| "nothing to mend".to_owned());
+    let left = left.iter().filter(|_| failed.is_none()).map(messages::not_mended);
+    let lines = nothing.into_iter().chain(told).chain(left);
+    output::lines(lines.map(|line| format!("{app}: {line}")))?;
+    Ok(failed)
 }
 
-async fn recover_one(context: &Context, app: &AppName) -> anyhow::Result<Vec<String>> {
-    let mut lock = busy::lock(context, app, "recover").await?;
-    recover::recover(context, &mut lock).await
+async fn recover_one(context: &Context, app: &AppName) -> anyhow::Result<Recovered> {
+    let mut lock = app_lock::lock(context, app, "recover").await?;
+    Ok(recover::recover(context, &mut lock).await)
 }

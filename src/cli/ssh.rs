@@ -13,6 +13,7 @@ use super::audited::{self, Subject};
 use super::failure::{Code, Failure, Result};
 use super::{caller, output, select};
 use crate::git::MEMORY_MAX;
+use crate::ground::told::Told;
 use crate::model::{AppName, By, Grant, KeyName, Role, Scope, Slot, escaped, printable};
 use crate::release::Context;
 use crate::ssh::{
@@ -315,5 +316,8 @@ fn answered_by_clap(error: &clap::Error, words: &[String]) -> Result {
 }
 
 fn not_allowed(why: &dyn std::fmt::Display) -> Failure {
-    Failure::new(Code::NotAllowed, printable(&why.to_string()).into_owned())
+    Failure::new(
+        Code::NotAllowed,
+        Told::of(why).map(|text| printable(text).into_owned()),
+    )
 }

@@ -8,7 +8,7 @@ use super::{output, select};
 use crate::model::{AppName, By, Scope, printable};
 use crate::release::registry_here::{self, RegistryStatus};
 use crate::release::status::{self, AppStatus, SlotStatus, UnderWay, Waits};
-use crate::release::{Context, Outcome, identity, say};
+use crate::release::{Context, Outcome, messages};
 
 /// Show what runs in every slot, and what is live
 #[derive(Debug, clap::Args)]
@@ -32,24 +32,26 @@ impl Args {
                 // The registry is for all apps: who may see some of them is not told of it.
                 let is_for_all = context.scope == Scope::default();
                 let registry = registry_here::status(context).filter(|_| is_for_all);
+                let problems = match apps.is_empty() {
+                    true => status::of_no_app(context).await,
+                    false => Vec::new(),
+                };
                 if self.json {
                     let version = output::JSON_VERSION;
-                    let shape =
-                        serde_json::json!({ "version": version, "apps": shown, "registry": registry });
+                    let shape = serde_json::json!({
+                        "version": version, "apps": shown, "problems": problems, "registry": registry,
+                    });
                     return output::shape(&shape);
                 }
-                let refusal = match apps.is_empty() {
-                    true => identity::refusal(context).await,
-                    false => None,
-                };
-                let refusal = refusal.map(|refusal| output::bad(&format!("problem: {refusal}")));
+                let problems = problems.iter();
+                let problems = problems.map(|problem| output::bad(&format!("problem: {problem}")));
                 let clear = self.watch.then(|| "\x1b[H\x1b[2J".to_owned());
                 output::lines(
                     clear
                         .into_iter()
                         .chain(text(&shown))
                         .chain(registry.map(registry_text))
-                        .chain(refusal),
+                        .chain(problems),
                 )?;
                 if !self.watch {
                     return Ok(());
@@ -76,11 +78,14 @@ fn registry_text(registry: RegistryStatus) -> String {
     } = registry;
     let collected = registry.collected.map_or(String::new(), |collected| {
         let day = collected.at.strftime("%Y-%m-%d");
-        format!(", {} when it was collected on {day}", say::bytes(collected.bytes))
+        format!(
+            ", {} when it was collected on {day}",
+            messages::bytes(collected.bytes)
+        )
     });
     format!(
         "registry {address}: {} in {}{collected}",
-        say::bytes(bytes),
+        messages::bytes(bytes),
         storage.display()
     )
 }

@@ -65,6 +65,15 @@ pub enum EngineError {
         /// What it should have.
         wants: String,
     },
+    /// The network that a container was made on was removed: it can never be started again.
+    #[error(
+        "the network that {instance} was made on is gone{}",
+        Hint("`deployer recover` makes both anew")
+    )]
+    NetworkGone {
+        /// The instance.
+        instance: String,
+    },
     /// The wanted subnet is used by something else.
     #[error(
         "the subnet {subnet} is taken by {with}{}",

@@ -312,10 +312,10 @@ impl Engine {
         }
     }
 
-    /// Starts a stopped instance again, at the same address. That it runs already is fine.
+    /// Starts a stopped instance again, at the same address, or lets a paused one go on. That it runs already is fine.
     ///
     /// # Errors
-    /// [`EngineError::AddressTaken`], or the Engine's.
+    /// [`EngineError::AddressTaken`], [`EngineError::NetworkGone`], or the Engine's.
     pub async fn start_again(&self, id: &ContainerId) -> Result<(), EngineError> {
         failpoint::at("instance.start-again");
         let started = self
@@ -324,6 +324,10 @@ impl Engine {
             .await;
         failpoint::at("instance.started-again");
         let Err(api) = started else { return Ok(()) };
+        if self.instance_state(id).await?.status == Status::Paused {
+            let goes_on = self.docker.unpause_container(id.as_str()).await;
+            return goes_on.map_err(|api| self.call("let a paused instance go on").error(api));
+        }
         let all = self.instances(None).await?;
         match all.into_iter().find(|instance| instance.id == *id) {
             Some(Instance {
@@ -428,7 +432,13 @@ impl Engine {
 
     async fn start_error(&self, api: Api, instance: &str, address: Ipv4Addr) -> EngineError {
         let taken = |text: &str| text.to_lowercase().contains("address already in use");
+        let no_network = |text: &str| text.starts_with("network ") && text.ends_with(" not found");
         match &api {
+            Api::DockerResponseServerError { message, .. } if no_network(message.trim()) => {
+                EngineError::NetworkGone {
+                    instance: instance.to_owned(),
+                }
+            }
             Api::DockerResponseServerError { message, .. } if taken(message) => EngineError::AddressTaken {
                 address,
                 instance: instance.to_owned(),

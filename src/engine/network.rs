@@ -135,7 +135,10 @@ impl Engine {
     }
 
     /// deployer's network, when it is there and as it should be.
-    pub(super) async fn find_network(&self) -> Result<Option<NetworkId>, EngineError> {
+    ///
+    /// # Errors
+    /// [`EngineError::NetworkDiffers`], [`EngineError::NetworkAmbiguous`], or the Engine's.
+    pub async fn find_network(&self) -> Result<Option<NetworkId>, EngineError> {
         let networks = self.networks().await?;
         let name = &self.settings.network;
         let ours: Vec<&Network> = networks

@@ -35,7 +35,7 @@ impl Told {
     }
 
     /// What an error tells, with all of its causes.
-    pub fn of(error: &impl fmt::Display) -> Self {
+    pub fn of(error: &(impl fmt::Display + ?Sized)) -> Self {
         let outer = HINTS.replace(Some(Vec::new()));
         let message = format!("{error:#}");
         let hints = HINTS.replace(outer).unwrap_or_default();

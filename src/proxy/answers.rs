@@ -1,10 +1,12 @@
 //! What a proxy answers, whichever it is.
 
-use std::net::SocketAddrV4;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{AppName, ReleaseId, Slot};
+use crate::ground::told::Told;
+use crate::model::{AppName, Program, ReleaseId, Slot};
 
 /// A slot port that the proxy routes and does not listen on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,4 +64,28 @@ pub struct Checked {
     pub status: u16,
     /// The slot and release that it came from; none where the proxy answered itself.
     pub release: Option<(Slot, ReleaseId)>,
+}
+
+/// What is not as it should be of a program's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mismatch {
+    /// deployer's part of it is another one.
+    File {
+        /// Whose configuration.
+        program: Program,
+        /// deployer's part.
+        file: PathBuf,
+    },
+    /// The program serves by another one.
+    Version {
+        /// The program.
+        program: Program,
+        /// Where it serves.
+        listen: SocketAddr,
+    },
+    /// It does not tell by which one it serves.
+    Silent {
+        /// Why not.
+        reason: Told,
+    },
 }

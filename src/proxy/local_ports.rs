@@ -18,6 +18,9 @@ pub const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 /// Where the kernel tells from which ports it takes one.
 const RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
+/// What helps where it does not keep ports that it should.
+pub const RESERVES_THEM: &str = "`deployer install` reserves them (net.ipv4.ip_local_reserved_ports)";
+
 /// The most bytes of such a list: some thousand ranges.
 const LIST_MAX: usize = 64 << 10;
 
@@ -49,12 +52,12 @@ pub fn unreserved(ports: &PortSet) -> PortSet {
 /// That the kernel may give some of `ports` away, and what to do, as a sentence; none where it may not.
 pub fn warning(ports: &PortSet) -> Option<String> {
     let open = unreserved(ports);
-    (!open.is_empty()).then(|| {
-        format!(
-            "the kernel may give the ports {open}, which are to be listened on, to outgoing connections: `deployer \
-             install` reserves them (net.ipv4.ip_local_reserved_ports)"
-        )
-    })
+    (!open.is_empty()).then(|| format!("{}: {RESERVES_THEM}", may_be_given_away(&open)))
+}
+
+/// That the kernel may give `ports` away.
+pub fn may_be_given_away(ports: &PortSet) -> String {
+    format!("the kernel may give the ports {ports}, which are to be listened on, to outgoing connections")
 }
 
 /// Connects to `address` from a port that can be listened on all the same. The kernel lets a listener have the port of a

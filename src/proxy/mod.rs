@@ -21,14 +21,14 @@ mod route;
 mod selected;
 mod visit;
 
-pub use answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
+pub use answers::{Applied, Checked, ClosedPort, Drained, Mismatch, OutInstance};
 pub use backend::{Answer, Backend};
 pub use embedded::{Control, DoorSet, Ended, ProxyInfo, ServerOptions, nothing_to_do, run, serve};
 pub use error::ProxyError;
 pub use external::External;
 pub use in_use::Place;
 pub use route::{AppRoute, HttpProbe, SlotRoute, Target};
-pub use selected::Proxy;
+pub use selected::{KindDiffers, Proxy};
 pub use visit::{AnsweredBy, Served, Visit, serves_a_client};
 
 /// Says one line on stderr. A reader that has gone is no reason to stop.

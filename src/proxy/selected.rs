@@ -1,6 +1,7 @@
 //! The proxy of a host: which kind is in use, which `deployer proxy switch` changes and an edit of the configuration
 //! does not.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,25 @@ use super::external::{self, External};
 use super::in_use::{self, InUse, Place};
 use super::route::AppRoute;
 use crate::model::{ProxyKind, Settings};
+
+/// What differs between the proxy that is wanted and the one that is in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KindDiffers {
+    /// A switch was broken off.
+    BrokenOff {
+        /// What traffic goes through.
+        used: Place,
+        /// The other side.
+        other: Place,
+    },
+    /// The configuration was edited, and nothing was switched.
+    Edited {
+        /// What traffic goes through.
+        used: Place,
+        /// What the configuration wants.
+        wanted: Place,
+    },
+}
 
 /// The proxy of a host. Costs nothing to make, and holds no connection between two calls.
 #[derive(Debug)]
@@ -95,29 +115,15 @@ impl Proxy {
         }
     }
 
-    /// What differs between the proxy that is wanted and the one that is in use, and what to do, as a sentence.
-    pub fn differs(&self) -> Option<String> {
+    /// What differs between the proxy that is wanted and the one that is in use.
+    pub fn differs(&self) -> Option<KindDiffers> {
         let (wanted, used) = (self.wanted(), self.used().ok()?);
-        let switch = command(wanted.kind);
         if let Some(other) = used.other {
-            let text = match other.kind == used.place.kind {
-                true => format!("a switch of {} to another address was broken off", other.kind),
-                false => format!(
-                    "a switch between {} and {} was broken off",
-                    used.place.kind, other.kind
-                ),
-            };
-            return Some(format!(
-                "{text}: `deployer recover` ends it; traffic goes through {}",
-                used.place.kind
-            ));
+            let used = used.place;
+            return Some(KindDiffers::BrokenOff { used, other });
         }
-        (used.place.kind != wanted.kind).then(|| {
-            format!(
-                "deployer.toml says {}, traffic goes through {} at {}: `{switch}` changes that",
-                wanted.kind, used.place.kind, used.place.listen
-            )
-        })
+        let used = used.place;
+        (used.kind != wanted.kind).then_some(KindDiffers::Edited { used, wanted })
     }
 
     /// That the program that is wanted is not there, as a sentence.
@@ -163,6 +169,40 @@ impl Proxy {
 }
 
 /// The command that switches to `kind`.
+impl KindDiffers {
+    /// What is so, as a sentence without a full stop.
+    pub fn message(&self) -> String {
+        match self {
+            Self::BrokenOff { used, other } if used.kind == other.kind => format!(
+                "a switch of {} to another address was broken off; traffic goes through {}",
+                other.kind, used.kind
+            ),
+            Self::BrokenOff { used, other } => format!(
+                "a switch between {} and {} was broken off; traffic goes through {}",
+                used.kind, other.kind, used.kind
+            ),
+            Self::Edited { used, wanted } => format!(
+                "deployer.toml says {}, traffic goes through {} at {}",
+                wanted.kind, used.kind, used.listen
+            ),
+        }
+    }
+
+    /// What to do.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::BrokenOff { .. } => "`deployer recover` ends it".to_owned(),
+            Self::Edited { wanted, .. } => format!("`{}` changes that", command(wanted.kind)),
+        }
+    }
+}
+
+impl fmt::Display for KindDiffers {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "{}: {}", self.message(), self.hint())
+    }
+}
+
 fn command(kind: ProxyKind) -> String {
     let word = kind.program().map_or("embedded", |program| program.as_str());
     format!("deployer proxy switch {word}")

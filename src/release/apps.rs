@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
-use super::busy::{lock, lock_slots};
+use super::app_lock::{lock, lock_slots};
 use super::context::Context;
 use super::history;
-use super::say;
+use super::messages;
 use crate::git::{self, Hook};
 use crate::model::{AddressPlan, AppName, ByService, Program, Slot, SlotName, SlotPorts};
 use crate::proxy::ProxyError;
@@ -142,8 +142,8 @@ pub fn mend(context: &Context, name: &AppName, slot: Slot) -> Option<String> {
     }
     let written = write_repository(context, name, slot);
     Some(match written {
-        Ok(()) => say::set_up_anew(&settings),
-        Err(error) => say::not_set_up_anew(name, &error).to_string(),
+        Ok(()) => messages::set_up_anew(&settings),
+        Err(error) => messages::not_set_up_anew(name, &error).to_string(),
     })
 }
 
@@ -225,7 +225,7 @@ pub async fn remove(context: &Context, name: &AppName) -> Result<Vec<String>> {
     }
     told.push(format!(
         "{} removed",
-        say::count(instances.len() as u64, "container")
+        messages::count(instances.len() as u64, "container")
     ));
     for past in history::of(context, name)? {
         for image in past

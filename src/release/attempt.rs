@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 
 use super::context::App;
-use super::entry::{Entry, Facts, Started, Step, way};
+use super::journal_entry::{Entry, Facts, Started, Step, way};
 use crate::model::{ByService, Commit, ImageRef, Intent, Slot, Standby};
 use crate::store::{AppState, FLIPS_KEPT, Flip, Live, Moment, Record, Running, RunningService, StoreError};
 
@@ -187,7 +187,7 @@ impl Attempt {
 mod tests {
     use super::*;
     use crate::model::{AppSettings, Lane, Promotion, ReleaseId, ServiceName, SlotPorts, Source};
-    use crate::release::entry::Learned;
+    use crate::release::journal_entry::Learned;
     use crate::store::AppFile;
 
     fn image() -> ByService<ImageRef> {

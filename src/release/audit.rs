@@ -1,7 +1,7 @@
 //! What is told to the audit log: who began a release and how it ended, and what else was done or refused.
 
 use super::context::Context;
-use super::entry::{Outcome, Why};
+use super::journal_entry::{Outcome, Why};
 use crate::model::{AppName, Slot, escaped};
 use crate::store::{Action, ActionOutcome, Record, StoreError};
 

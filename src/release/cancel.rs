@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::entry::{Outcome, Step, Why};
 use super::history;
+use super::journal_entry::{Outcome, Step, Why};
 use crate::store::ReleaseDir;
 
 /// How long the worker has to stop: a container's stop takes its grace.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::context::Context;
-use super::{registry_here, say};
+use super::{messages, registry_here};
 use crate::ground::failpoint;
 use crate::ground::told::Told;
 use crate::registry;
@@ -44,7 +44,7 @@ pub async fn collect(context: &Context, told: &mut (dyn FnMut(&str) + Send)) -> 
     let Some(lock) = lock else {
         let told = format!(
             "releases have used the registry for {} all the while: nothing was collected",
-            say::time(began.elapsed())
+            messages::time(began.elapsed())
         );
         bail!(Told::new(told).hint("try again later"));
     };
@@ -110,7 +110,7 @@ pub(super) async fn kept_off(context: &Context, told: &mut (dyn FnMut(&str) + Se
     lock.with_context(|| {
         format!(
             "the registry's disk is being freed (`deployer prune --registry`) for more than {}",
-            say::time(COLLECTION_ENDS)
+            messages::time(COLLECTION_ENDS)
         )
     })
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use tokio::sync::OnceCell;
 
-use super::identity;
+use super::differences::settings::SettingsDiffer;
+use super::in_force;
 use crate::engine::Engine;
 use crate::model::{AppName, AppSettings, By, EngineSettings, Scope, Settings, Slot, SlotPorts};
 use crate::proxy::Proxy;
@@ -20,8 +21,8 @@ pub struct NotFound(pub String);
 pub struct Context {
     /// The configuration; of the Engine and its network what is in force.
     pub settings: Settings,
-    /// Where the configuration says something else of the Engine than what is in force: what, and what to do.
-    pub differs: Option<String>,
+    /// Where the configuration says something else of the Engine than what is in force.
+    pub differs: Option<SettingsDiffer>,
     /// What the configuration says of the Engine.
     pub(super) wanted: EngineSettings,
     /// The file that the configuration was read from.
@@ -44,7 +45,7 @@ impl Context {
     pub fn new(mut settings: Settings, config: PathBuf, by: By, scope: Scope) -> Self {
         let store = Store::new(&settings.state);
         let wanted = settings.engine.clone();
-        let differs = identity::adopt(&mut settings, &store, &scope);
+        let differs = in_force::adopt(&mut settings, &store, &scope);
         let proxy = Proxy::new(&settings, &store.proxy());
         Self {
             settings,

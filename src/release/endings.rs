@@ -7,7 +7,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::say;
+use super::messages;
 use crate::engine::{ContainerId, Endings, InstanceState, OwnEnding, Status};
 use crate::model::InstanceName;
 
@@ -130,7 +130,7 @@ fn ways(own: &[OwnEnding]) -> Vec<Way> {
             Some(way) => way.times += 1,
             None => ways.push(Way {
                 code: ending.code,
-                signal: say::signal(ending.code),
+                signal: messages::signal(ending.code),
                 oom: ending.oom,
                 times: 1,
             }),
@@ -199,8 +199,10 @@ mod tests {
         };
         let known = known(&name, &id, state, &Endings::of_events(events), second(NOW));
         known.map_or(String::new(), |known| {
-            let said = say::instance_ended(&"shop".parse().unwrap(), Slot::Green, &known, second(NOW));
-            said.strip_prefix("green: instance 0 ended ").unwrap().to_owned()
+            let said = messages::instance_ended(Slot::Green, &known, second(NOW));
+            let said = said.strip_prefix("green: instance 0 ended ").unwrap();
+            let hint = messages::ended_hint(&"shop".parse().unwrap(), Slot::Green, &known);
+            format!("{said}: {hint}")
         })
     }
 

@@ -8,10 +8,10 @@ use anyhow::Result;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::context::Context;
-use super::entry::Outcome;
 use super::history::{self, Past};
+use super::journal_entry::Outcome;
 use super::log::{Ended, Event, LogLine, LogReader, Verdict};
-use super::say::{self, Shown, Tone};
+use super::messages::{self, Shown, Tone};
 use crate::ground::failpoint;
 use crate::store::{Moment, ReleaseDir, Watch};
 
@@ -141,7 +141,7 @@ impl<'a> Reader<'a> {
                 _ => self.end,
             };
         }
-        let Shown { text, tone } = say::log_line(line);
+        let Shown { text, tone } = messages::log_line(line);
         if tone == Tone::Output && !self.takes_output(&text) {
             return;
         }
@@ -157,7 +157,7 @@ impl<'a> Reader<'a> {
         self.output_lines += 1;
         self.output_bytes += line.len();
         if self.has_enough() && !was_enough {
-            let more = say::rest_of_output(&self.log);
+            let more = messages::rest_of_output(&self.log);
             self.write(&format!("{more}\n"));
         }
         !self.has_enough()

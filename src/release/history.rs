@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use super::context::{Context, NotFound};
-use super::entry::{Entry, Facts, Learned, Outcome, Step, Why, way};
+use super::journal_entry::{Entry, Facts, Learned, Outcome, Step, Why, has_ended, way};
+use crate::ground::told::Told;
 use crate::model::{AppName, ReleaseId, Slot};
 use crate::store::{AppState, Journal, Moment, Record, ReleaseDir, StoreError};
 
@@ -85,10 +86,6 @@ pub fn unsettled(
     Ok(read_those(releases))
 }
 
-pub(super) fn has_ended(dir: &ReleaseDir) -> bool {
-    matches!(Journal::last_of(dir), Some(Entry::Finished { .. }))
-}
-
 /// What these releases were, and what of them cannot be read.
 pub(super) fn read_those(releases: Vec<ReleaseDir>) -> (Vec<Past>, Vec<Unread>) {
     let (mut all, mut unread) = (Vec::new(), Vec::new());
@@ -148,22 +145,25 @@ pub enum Unread {
         told: String,
     },
     /// A newer deployer wrote it: nobody else can say what it means, and it is left as it is.
-    Newer(String),
+    Newer(Told),
 }
 
 impl Unread {
     /// None where it was not even looked at.
     fn of(error: StoreError) -> Option<Self> {
-        let told = error.to_string();
+        let told = Told::of(&error);
         match error {
-            StoreError::Unreadable { path, .. } => Some(Unread::Damaged { path, told }),
+            StoreError::Unreadable { path, .. } => {
+                let told = told.message;
+                Some(Unread::Damaged { path, told })
+            }
             StoreError::Newer { .. } => Some(Unread::Newer(told)),
             StoreError::Io { .. } => None,
         }
     }
 
     /// The sentence about what a newer deployer wrote; none where nothing of these was.
-    pub(super) fn newer(all: &[Self]) -> Option<String> {
+    pub(super) fn newer(all: &[Self]) -> Option<Told> {
         let mut newer = all.iter().filter_map(|unread| match unread {
             Unread::Newer(told) => Some(told),
             Unread::Damaged { .. } => None,
@@ -171,7 +171,11 @@ impl Unread {
         let first = newer.next()?;
         Some(match newer.count() {
             0 => first.clone(),
-            others => format!("{first} ({others} more of its files are like that)"),
+            others => {
+                let message = format!("{} ({others} more of its files are like that)", first.message);
+                let hints = first.hints.clone();
+                Told { message, hints }
+            }
         })
     }
 
@@ -182,16 +186,6 @@ impl Unread {
             Unread::Newer(_) => None,
         })
     }
-}
-
-/// The newest release that state must know of and does not: a slot that ran something once runs something ever
-/// after, so that a state without a slot was lost.
-pub fn forgotten(all: &[Past], state: &AppState) -> Option<ReleaseId> {
-    let good = all
-        .iter()
-        .rev()
-        .find(|past| past.outcome.as_ref().is_some_and(Outcome::is_good));
-    good.filter(|_| state.slots.is_empty()).map(|past| past.record.id)
 }
 
 /// How a release ended whose journal has lost its end, as another file shows. `None` where the journal may well be

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use super::context::App;
-use super::say;
+use super::messages;
 use super::work::Work;
 use crate::engine::{self, ImageFacts};
 use crate::ground::told::Told;
@@ -23,7 +23,7 @@ pub fn in_configuration(settings: &Settings) -> Vec<String> {
     if let Some(file) = &settings.registry.password_file
         && let Err(error) = fs::metadata(file)
     {
-        told.push(say::unreadable_password_file(file, &error));
+        told.push(messages::unreadable_password_file(file, &error));
     }
     for (name, app) in &settings.apps {
         for service in app.services.values() {
@@ -33,7 +33,12 @@ pub fn in_configuration(settings: &Settings) -> Vec<String> {
             let probe = &service.probe;
             for (key, time) in [("timeout", probe.timeout), ("interval", probe.interval)] {
                 if time > probe.deadline {
-                    told.push(say::probe_outlasts_its_deadline(name, key, time, probe.deadline));
+                    told.push(messages::probe_outlasts_its_deadline(
+                        name,
+                        key,
+                        time,
+                        probe.deadline,
+                    ));
                 }
             }
         }
@@ -71,14 +76,14 @@ fn missing_here(app: &AppName, run: &RunSettings) -> Vec<Told> {
         if let Err(error) = fs::metadata(Path::new(&volume.source))
             && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
         {
-            missing.push(say::no_source_of_volume(app, &volume.source, &volume.target));
+            missing.push(messages::no_source_of_volume(app, &volume.source, &volume.target));
         }
     }
     let listed = fs::read_to_string(PROCESSORS).ok();
     if let (Some(cpus), Some(there)) = (run.cpus, listed.as_deref().and_then(processors))
         && cpus > f64::from(there)
     {
-        missing.push(say::too_many_cpus(app, cpus, there).into());
+        missing.push(messages::too_many_cpus(app, cpus, there).into());
     }
     missing
 }
@@ -123,7 +128,7 @@ fn refuse_image(
     has_start_interval: bool,
 ) -> Result<()> {
     if !image.has_command {
-        bail!(say::image_without_command());
+        bail!(messages::image_without_command());
     }
     port_of(app, settings, image)?;
     refuse_healthcheck(app, settings, image, has_start_interval)
@@ -143,11 +148,11 @@ fn refuse_healthcheck(
         return Ok(());
     }
     let Some(check) = image.healthcheck else {
-        bail!(say::image_without_healthcheck(app));
+        bail!(messages::image_without_healthcheck(app));
     };
     let first = check.first_run(has_start_interval);
     if first >= settings.probe.deadline {
-        bail!(say::healthcheck_comes_too_late(
+        bail!(messages::healthcheck_comes_too_late(
             app,
             first,
             settings.probe.deadline
@@ -164,7 +169,7 @@ pub(super) fn port_of(app: &AppName, settings: &ServiceSettings, image: &ImageFa
     match (settings.container_port, image.exposed.as_slice()) {
         (Some(port), _) => Ok(port),
         (None, [port]) => Ok(*port),
-        (None, exposed) => bail!(say::image_without_one_port(app, exposed)),
+        (None, exposed) => bail!(messages::image_without_one_port(app, exposed)),
     }
 }
 
@@ -173,13 +178,16 @@ fn notes(app: &AppName, settings: &ServiceSettings, image: &ImageFacts) -> Vec<T
     let mut notes = Vec::new();
     let of_host = architecture(std::env::consts::ARCH);
     if !runs_on(&image.architecture, of_host) {
-        notes.push(say::image_of_another_architecture(&image.architecture, of_host));
+        notes.push(messages::image_of_another_architecture(
+            &image.architecture,
+            of_host,
+        ));
     }
     if let Some(port) = settings.container_port
         && !image.exposed.is_empty()
         && !image.exposed.contains(&port)
     {
-        notes.push(say::port_is_not_exposed(port, &image.exposed).into());
+        notes.push(messages::port_is_not_exposed(port, &image.exposed).into());
     }
     let is_kept = |path: &str| {
         let mut targets = settings.run.volumes.iter().map(|volume| volume.target.as_str());
@@ -188,7 +196,7 @@ fn notes(app: &AppName, settings: &ServiceSettings, image: &ImageFacts) -> Vec<T
     let lost: Vec<&str> = image.volumes.iter().map(String::as_str).collect();
     let lost: Vec<&str> = lost.into_iter().filter(|path| !is_kept(path)).collect();
     if !lost.is_empty() {
-        notes.push(say::volumes_of_image(app, &lost).into());
+        notes.push(messages::volumes_of_image(app, &lost).into());
     }
     notes
 }

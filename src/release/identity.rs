@@ -12,34 +12,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use super::context::Context;
-use super::history;
+use super::differences::settings::{Held, SettingsDiffer};
+use super::in_force::{held, is_of};
 use crate::engine::{Engine, Instance};
-use crate::model::{AppName, EngineSettings, Scope, Settings, printable};
+use crate::model::EngineSettings;
 use crate::store::{Identity, Store, StoreError};
 
 /// How long the Engine may take to tell what it runs. Where it does not, nothing is known against the settings.
 const LOOK: Duration = Duration::from_secs(5);
-
-/// The most things that run that a sentence names.
-const NAMED: usize = 6;
-
-/// Where `settings` differ from what is in force and something runs, they become what is in force. Gives what differs, and
-/// what to do, as a sentence.
-pub(super) fn adopt(settings: &mut Settings, store: &Store, scope: &Scope) -> Option<String> {
-    let identity = store.identity().ok().flatten()?;
-    if is_of(&identity, &settings.engine) {
-        return None;
-    }
-    let held = held(store);
-    if held.is_empty() {
-        return None;
-    }
-    let told = differs(&identity, &settings.engine, &held, scope);
-    settings.engine.host = identity.host;
-    settings.engine.network = identity.network;
-    settings.engine.subnet = identity.subnet;
-    Some(told)
-}
 
 /// Makes sure that the settings are those that everything was made under, and writes them down where nothing was yet.
 /// Costs the reading of a file where they are.
@@ -77,8 +57,8 @@ pub async fn may_act(context: &mut Context) -> Result<()> {
     }
 }
 
-/// Why nothing may be changed under these settings, as a sentence; none where it may. Writes nothing.
-pub async fn refusal(context: &Context) -> Option<String> {
+/// Why nothing may be changed under these settings; none where it may. Writes nothing.
+pub async fn refusal(context: &Context) -> Option<SettingsDiffer> {
     if context.differs.is_some() {
         return context.differs.clone();
     }
@@ -90,7 +70,10 @@ pub async fn refusal(context: &Context) -> Option<String> {
         return None;
     }
     match found(context, known.as_ref()).await {
-        Err(error) => Some(format!("{error:#}")),
+        Err(error) => Some(match error.downcast() {
+            Ok(differs) => differs,
+            Err(error) => SettingsDiffer::unknown(&error),
+        }),
         Ok(Some(identity)) if !is_of(&identity, &context.settings.engine) => {
             Some(differs_from(context, &identity))
         }
@@ -227,57 +210,9 @@ fn identity(settings: &EngineSettings, installation: Option<String>) -> Result<I
     })
 }
 
-fn is_of(identity: &Identity, settings: &EngineSettings) -> bool {
-    is_the_same_host(&identity.host, &settings.host)
-        && identity.network == settings.network
-        && identity.subnet == settings.subnet
-}
-
-/// Two paths may lead to one socket: /var/run is /run.
-fn is_the_same_host(one: &str, other: &str) -> bool {
-    let socket = |host: &str| fs::canonicalize(host.strip_prefix("unix://")?).ok();
-    one == other || socket(one).is_some_and(|one| socket(other) == Some(one))
-}
-
-/// Something that is lost to whoever goes by other settings.
-struct Held {
-    app: AppName,
-    /// As people read it.
-    told: String,
-}
-
-impl Held {
-    fn new(app: &AppName, told: String) -> Self {
-        let app = app.clone();
-        Self { app, told }
-    }
-}
-
-/// What slots run, and releases that have not ended.
-fn held(store: &Store) -> Vec<Held> {
-    let apps = store.apps().unwrap_or_default();
-    apps.iter().flat_map(|app| held_of(store, app)).collect()
-}
-
-fn held_of(store: &Store, app: &AppName) -> Vec<Held> {
-    let Ok(state) = store.state(app) else {
-        return vec![Held::new(app, format!("{app}, whose state cannot be read"))];
-    };
-    let running = state.slots.iter().map(|(slot, running)| {
-        let live = if state.live == Some(*slot) { " (live)" } else { "" };
-        format!("{app}/{slot} release {}{live}", running.release)
-    });
-    let unfinished = store.releases(app).unwrap_or_default();
-    let unfinished = unfinished
-        .into_iter()
-        .filter(|release| !history::has_ended(release));
-    let unfinished = unfinished.map(|release| format!("{app} release {}, which has not ended", release.id()));
-    let all = running.chain(unfinished);
-    all.map(|told| Held::new(app, told)).collect()
-}
-
-fn differs_from(context: &Context, identity: &Identity) -> String {
-    differs(
+/// What differs from `identity`, which has just been found.
+fn differs_from(context: &Context, identity: &Identity) -> SettingsDiffer {
+    SettingsDiffer::of(
         identity,
         &context.settings.engine,
         &held(&context.store),
@@ -285,80 +220,23 @@ fn differs_from(context: &Context, identity: &Identity) -> String {
     )
 }
 
-fn differs(identity: &Identity, settings: &EngineSettings, held: &[Held], scope: &Scope) -> String {
-    let (was, now) = (identity, settings);
-    let keys = [
-        (
-            "host",
-            &was.host,
-            &now.host,
-            is_the_same_host(&was.host, &now.host),
-        ),
-        ("network", &was.network, &now.network, was.network == now.network),
-        (
-            "subnet",
-            &was.subnet.to_string(),
-            &now.subnet.to_string(),
-            was.subnet == now.subnet,
-        ),
-    ]
-    .map(|(key, was, now, is_same)| {
-        (!is_same).then(|| (format!("engine.{key} = {now:?}"), format!("{key} = {was:?}")))
-    });
-    let (now, was): (Vec<String>, Vec<String>) = keys.into_iter().flatten().unzip();
-    let was = was.join(", ");
-    format!(
-        "the configuration says {}, and what runs was made under {was}: {}. Nothing is changed under other settings, which \
-         would lose all of it. Hint: write {was} into [engine] again; to change it, remove these apps under the old \
-         settings first (`deployer app remove APP --yes`), and create them anew",
-        now.join(", "),
-        list(held, scope)
-    )
-}
-
-fn anothers(context: &Context, others: &[&Instance]) -> String {
-    let ours = context.store.root();
-    let network = &context.settings.engine.network;
+/// That `others`, on the configured network, are another installation's.
+fn anothers(context: &Context, others: &[&Instance]) -> SettingsDiffer {
     let mut states: Vec<&str> = others
         .iter()
         .map(|one| one.state.as_str())
         .filter(|state| !state.is_empty())
         .collect();
     states.dedup();
-    let theirs = states.first().map(|state| printable(state));
-    let (whose, hint) = match &theirs {
-        Some(theirs) if ours != std::path::Path::new(theirs.as_ref()) => (
-            format!(
-                "an installation whose state folder is {theirs}, and this one's is {}",
-                ours.display()
-            ),
-            format!("write state = {:?} again where that is it; else ", theirs),
-        ),
-        _ => (
-            format!("an installation that {} knows nothing of", ours.display()),
-            String::new(),
-        ),
-    };
     let named = others.iter().map(|one| {
         let told = format!("{}/{} release {}", one.app, one.slot, one.release);
         Held::new(&one.app, told)
     });
-    let named: Vec<Held> = named.collect();
-    format!(
-        "on the network {network:?} there are containers of {whose}: {}. Nothing is changed beside them. Hint: {hint}give \
-         this installation an engine.network and engine.subnet of its own; where nobody needs them any more, `docker rm -f \
-         $(docker ps -aq --filter label=deployer.network={network})` removes them",
-        list(&named, &context.scope)
+    SettingsDiffer::anothers(
+        context.store.root(),
+        &context.settings.engine.network,
+        states.first().copied(),
+        &named.collect::<Vec<_>>(),
+        &context.scope,
     )
-}
-
-/// The first of them that there are for whoever asks, and how many more there are.
-fn list(all: &[Held], scope: &Scope) -> String {
-    let seen = all.iter().filter(|held| scope.has_app(&held.app)).take(NAMED);
-    let seen: Vec<&str> = seen.map(|held| held.told.as_str()).collect();
-    match (seen.as_slice(), all.len() - seen.len()) {
-        ([], _) => "of apps that are not for this key".to_owned(),
-        (seen, 0) => seen.join(", "),
-        (seen, more) => format!("{} and {more} more", seen.join(", ")),
-    }
 }

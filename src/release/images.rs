@@ -5,7 +5,7 @@ use anyhow::{Error, anyhow};
 use super::collect;
 use super::context::{App, Context};
 use super::lost::Lost;
-use super::say;
+use super::messages;
 use crate::engine::{EngineError, Transfer};
 use crate::model::{AppName, ByService, Commit, ImageRef, ServiceName, Slot};
 use crate::registry;
@@ -70,7 +70,7 @@ pub(super) fn of_its_registry(context: &Context, image: &ImageRef, error: Engine
     let (registry, configured) = (image.registry(), &context.settings.registry.address);
     match registry == configured {
         true => error.into(),
-        false => anyhow!(say::not_pulled_from_a_former_registry(
+        false => anyhow!(messages::not_pulled_from_a_former_registry(
             &error, registry, configured
         )),
     }

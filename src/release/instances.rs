@@ -7,7 +7,7 @@ use tokio::try_join;
 use super::context::{App, Context};
 use super::identity;
 use super::images::bring_back;
-use crate::engine::{Engine, Instance, InstanceSpec, NetworkId};
+use crate::engine::{Engine, EngineError, Instance, InstanceSpec, NetworkId};
 use crate::model::{InstanceName, ReleaseId, Restart, Slot};
 use crate::store::Running;
 
@@ -58,15 +58,24 @@ impl<'a> Ground<'a> {
         let starts = running.endpoints().map(async |(name, _)| {
             match there.iter().find(|instance| instance.name == name) {
                 Some(instance) if instance.running => Ok(()),
-                Some(instance) => self.engine.start_again(&instance.id).await,
-                None => {
-                    let spec = self.spec(slot, running, name);
-                    self.engine.start_on(&self.network, &spec).await.map(drop)
-                }
+                Some(instance) => match self.engine.start_again(&instance.id).await {
+                    Err(EngineError::NetworkGone { .. }) => {
+                        self.engine.remove(&instance.id).await?;
+                        self.make(slot, running, name).await
+                    }
+                    started => started,
+                },
+                None => self.make(slot, running, name).await,
             }
         });
         try_join_all(starts).await?;
         Ok(())
+    }
+
+    /// One instance anew.
+    async fn make(&self, slot: Slot, running: &Running, name: InstanceName) -> Result<(), EngineError> {
+        let spec = self.spec(slot, running, name);
+        self.engine.start_on(&self.network, &spec).await.map(drop)
     }
 
     /// Makes every instance of what a slot is to run, and starts none.

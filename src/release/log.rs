@@ -1,11 +1,11 @@
-//! What a release's log tells: data, which [`say`](super::say) puts into words for whoever reads it.
+//! What a release's log tells: data, which [`messages`](super::messages) puts into words for whoever reads it.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::context::Context;
-use super::entry::{Facts, Outcome, Step, Why};
+use super::journal_entry::{Facts, Outcome, Step, Why};
 use crate::ground::told::Told;
 use crate::model::{AppName, ByService, Commit, Digest, Intent, ReleaseId, Slot, Source, printable};
 use crate::store::{self, AppState, Live, Moment, Record};

@@ -2,8 +2,8 @@
 
 use super::context::{App, Context};
 use super::history;
+use super::messages;
 use super::registries::Registries;
-use super::say;
 use crate::model::{Commit, ImageRef, ReleaseId, Slot};
 
 /// Kept releases whose images are looked for.
@@ -39,8 +39,8 @@ impl Lost {
         let others = kept(context, app, slot, image).await;
         let is_last = commit.is_some() && last_commit(context, app, slot).as_ref() == commit;
         Self {
-            message: say::image_is_lost(image),
-            instead: say::instead_of_a_lost_image(
+            message: messages::image_is_lost(image),
+            instead: messages::instead_of_a_lost_image(
                 &app.name,
                 slot,
                 &app.settings.branch,

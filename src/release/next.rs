@@ -1,6 +1,6 @@
 //! What comes next: the one decision that running, resuming after a crash, and taking back share.
 
-use super::entry::{Entry, Outcome, Step, Why};
+use super::journal_entry::{Entry, Outcome, Step, Why};
 
 /// What a release does next.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Every failing step × a crash at every point × the effect landed or not.
 
-use super::entry::{Entry, Learned, Outcome, Step, Why, way};
+use super::journal_entry::{Entry, Learned, Outcome, Step, Why, way};
 use super::next::{Next, next};
 use crate::model::{Intent, Promotion, ReleaseId, Source};
 

@@ -5,8 +5,8 @@
 //! take effect at all.
 
 use super::context::Context;
-use super::entry::Outcome;
 use super::history;
+use super::journal_entry::Outcome;
 use crate::model::{AppName, Intent, ReleaseId, Slot};
 use crate::store::StoreError;
 

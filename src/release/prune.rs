@@ -7,11 +7,11 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 
 use super::context::{App, Context};
-use super::entry::{Facts, Step};
 use super::history::{self, Past, RECORDS_KEPT, Unread};
 use super::images::tags_of;
+use super::journal_entry::{Facts, Step};
+use super::messages;
 use super::registries::{Registries, Unanswered};
-use super::say;
 use crate::git::SlotRepository;
 use crate::model::{AppName, ImageRef, ReleaseId, Slot, registry_and_path};
 use crate::registry::{Deleted, Registry};
@@ -189,7 +189,7 @@ fn keep_builds_off(context: &Context, app: &AppName) -> Result<Builds, StoreErro
         let Some(lock) = context.store.try_lock_slot(app, slot)? else {
             let holder = context.store.slot_holder(app, slot);
             let release = holder.and_then(|holder| holder.release);
-            return Ok(Builds::UnderWay(say::is_being_prepared(slot, release)));
+            return Ok(Builds::UnderWay(messages::is_being_prepared(slot, release)));
         };
         locks.push(lock);
     }

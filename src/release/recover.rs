@@ -1,28 +1,31 @@
 //! Recovery: what killed runs left is brought to its end, and what runs agrees again with what state says.
 
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
+use super::app_file;
 use super::audit;
 use super::context::{App, Context};
-use super::entry::Outcome;
-use super::given;
-use super::history::{self, Past, Unread};
-use super::instances::{ensure, instances_of, is_of, settle};
+use super::differences::gather::{self, Look};
+use super::differences::mend::{self, Mendable};
+use super::differences::{
+    DamagedFile, Difference, FileFault, Problem, Repair, StateFault, compare, state_fault,
+};
+use super::history::{self, Past};
+use super::instances::{ensure, instances_of, settle};
+use super::messages;
 use super::prune;
-use super::route::{goes_to_the_same, route_of};
+use super::rebuild::rebuild_state;
+use super::route::{route_of, routed};
 use super::run::Run;
-use super::say;
-use super::status::has_port;
 use super::steps::probe;
 use super::turn;
-use crate::engine::{Engine, Instance};
-use crate::ground::told::Told;
-use crate::model::{ByService, ReleaseId, Slot};
-use crate::proxy::{AppRoute, ClosedPort, ProxyError};
-use crate::store::{AppLock, AppState, Running, RunningService, StoreError, WorkerLock};
+use crate::engine::ContainerId;
+use crate::model::Slot;
+use crate::proxy::AppRoute;
+use crate::store::{AppLock, AppState, WorkerLock};
 
 /// How long a worker that has given the app's lock back may take to end.
 const WORKER_ENDS: Duration = Duration::from_secs(5);
@@ -41,8 +44,8 @@ pub async fn orphans(context: &Context, lock: &mut AppLock) -> Result<Vec<String
         if let Some(outcome) = history::lost_end(context, &past)? {
             let untold = audit::ended(context, past.dir.app(), &past.record, &outcome).err();
             history::write_end(context, &past, &outcome)?;
-            told.push(say::lost_end(past.record.id, past.record.slot, &outcome));
-            told.extend(untold.map(|error| say::not_audited(&error)));
+            told.push(messages::lost_end(past.record.id, past.record.slot, &outcome));
+            told.extend(untold.map(|error| messages::not_audited(&error)));
             continue;
         }
         let state = context.store.state(past.dir.app())?;
@@ -89,273 +92,187 @@ async fn take_over(past: &Past) -> Result<Option<WorkerLock>> {
 /// know of.
 pub async fn state(context: &Context, lock: &AppLock) -> Result<Vec<String>> {
     let app = context.app(lock.app())?;
-    let wrong = match context.store.state(&app.name) {
-        Err(error @ StoreError::Unreadable { .. }) => Some(error.to_string()),
-        Err(error) => return Err(error.into()),
-        Ok(state) => doubt(context, &app, &state).await?,
-    };
-    match wrong {
+    match fault(context, &app).await? {
         Some(why) => rebuild_state(context, &app, lock, why).await,
         None => Ok(Vec::new()),
     }
 }
 
-/// Why a state that can be read is not what is so: it was lost, or a flip that it does not know of stands in a
-/// release that cannot be read.
-async fn doubt(context: &Context, app: &App, state: &AppState) -> Result<Option<String>> {
-    let (all, unread) = history::unsettled(context, &app.name, state)?;
-    if let Some(newer) = Unread::newer(&unread) {
+/// Why state is not what is so. The proxy is asked only where a release's own file cannot tell.
+async fn fault(context: &Context, app: &App) -> Result<Option<String>> {
+    let (files, _) = gather::files(context, app)?;
+    if let Some(newer) = files.newer {
         // What it has begun, or flipped, only that one knows.
         bail!(newer);
     }
-    if let Some(release) = history::forgotten(&all, state) {
-        return Ok(Some(say::state_is_lost(release)));
+    let mut fault = state_fault(app, &files, None);
+    if fault.is_none()
+        && let Some(damaged) = files.damaged.first()
+    {
+        let route = routed(context, app).await.with_context(|| damaged.told.clone())?;
+        let routes: Vec<AppRoute> = route.into_iter().collect();
+        fault = state_fault(app, &files, Some(&routes));
     }
-    let Some((_, damage)) = Unread::damaged(&unread).next() else {
-        return Ok(None);
-    };
-    let wanted = route_of(app, state);
-    let agrees = match routed(context, app).await.with_context(|| damage.to_owned())? {
-        Some(route) => goes_to_the_same(&route, &wanted),
-        None => state.slots.is_empty(),
-    };
-    Ok((!agrees).then(|| damage.to_owned()))
+    Ok(match fault {
+        None => None,
+        Some(StateFault::File(FileFault::Damaged(told))) => Some(told.message),
+        Some(StateFault::File(fault)) => bail!(fault.told().to_owned()),
+        Some(StateFault::Lost(release)) => Some(messages::state_is_lost(release)),
+        Some(StateFault::Doubtful { damage }) => Some(damage),
+    })
 }
 
-/// The app's route at the proxy.
-async fn routed(context: &Context, app: &App) -> Result<Option<AppRoute>, ProxyError> {
-    let routes = context.proxy.current()?.routes().await?;
-    Ok(routes.into_iter().find(|route| route.app == app.name))
+/// What became of recovering an app.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// A sentence for everything that was mended.
+    pub told: Vec<String>,
+    /// What it could not mend.
+    pub left: Vec<Problem>,
+    /// Why it did not come to its end.
+    pub failed: Option<anyhow::Error>,
 }
 
-/// Makes an app's state, containers and route agree again. Gives a sentence for everything that was mended.
-///
-/// # Errors
-/// When the engine or the proxy does not answer, or what is live cannot be told.
-pub async fn recover(context: &Context, lock: &mut AppLock) -> Result<Vec<String>> {
+/// Makes an app's state, containers and route agree again.
+pub async fn recover(context: &Context, lock: &mut AppLock) -> Recovered {
     lock.says("recover", None, None);
-    let mut told = given::readable(context, lock).await?;
-    let app = context.app(lock.app())?;
-    told.extend(state(context, lock).await?);
-    let unread = history::read(context, &app.name)?.1;
-    for (file, damage) in Unread::damaged(&unread) {
-        let aside = context.store.keep_aside(lock, file)?;
-        told.push(format!("{damage}; it is kept as {}", aside.display()));
+    let name = lock.app().clone();
+    let mut mended = mend::mend(&mut Recovery { context, lock }).await;
+    if let Err(error) = context.store.sweep(lock) {
+        mended.failed.get_or_insert(error.into());
     }
-    told.extend(Unread::newer(&unread));
-    told.extend(orphans(context, lock).await?);
-    lock.says("recover", None, None);
-    context.store.sweep(lock)?;
-    for leftover in prune::prune_repositories(context, &app.name, prune::Mode::Remove)? {
-        told.push(format!(
-            "{} is removed: a git that was killed left it",
-            leftover.display()
-        ));
+    let is_released = context
+        .store
+        .state(&name)
+        .is_ok_and(|state| !state.slots.is_empty());
+    let silent = mended.left.iter().find_map(|left| match left {
+        Difference::Engine { told } => Some(told),
+        Difference::Proxy { told } if is_released => Some(told),
+        _ => None,
+    });
+    if let Some(silent) = silent {
+        mended.failed.get_or_insert(anyhow!(silent.clone()));
     }
-    let state = context.store.state(&app.name)?;
-    let started = bring_up(context, &app, &state).await?;
-    let mended = mend_route(context, &app, &state, !started.is_empty()).await?;
-    told.extend(started.into_iter().chain(mended));
-    told.extend(remove_strays(context, &app, &state).await?);
-    Ok(told)
+    Recovered {
+        told: mended.told,
+        left: mended.left.iter().map(|left| Problem::of(&name, left)).collect(),
+        failed: mended.failed,
+    }
 }
 
-/// Starts what state says runs and does not, and waits until it is ready; what is not by its deadline is told.
-async fn bring_up(context: &Context, app: &App, state: &AppState) -> Result<Vec<String>> {
-    let engine = context.engine().await?;
-    let mut told = Vec::new();
-    for (slot, running) in state.slots.iter().filter(|(_, running)| !running.stopped) {
-        let up = instances_of(engine, app, *slot, running).await?;
-        let up = up.iter().filter(|instance| instance.running).count();
-        if up < running.instances() {
-            ensure(context, app, *slot, running).await?;
-            // Before the route may be given to them.
-            let not_ready = probe::started_again(context, app, *slot, running).await?;
-            let all = instances_of(engine, app, *slot, running).await?;
-            settle(engine, app, &all).await?;
-            told.push(format!(
-                "{slot}: {} of {} instances started again",
-                running.instances() - up,
-                running.instances()
-            ));
-            told.extend(not_ready);
+/// An app under its lock.
+struct Recovery<'a> {
+    context: &'a Context,
+    lock: &'a mut AppLock,
+}
+
+impl Mendable for Recovery<'_> {
+    async fn look(&mut self) -> Result<Vec<Difference>> {
+        let name = self.lock.app();
+        let all = gather::everything(self.context, std::slice::from_ref(name)).await;
+        Ok(match gather::one(self.context, name, &all, Look::Locked)? {
+            Ok(app) => compare(&app.should, &all.host, &app.own),
+            Err(fault) => vec![Difference::AppFile(fault)],
+        })
+    }
+
+    async fn mend(&mut self, repair: &Repair) -> Result<Vec<String>> {
+        match repair {
+            Repair::AppFile => app_file::readable(self.context, self.lock).await,
+            Repair::State => state(self.context, self.lock).await,
+            Repair::PutAside(file) => self.put_aside(file),
+            Repair::Finish => self.finish().await,
+            Repair::RemoveLeftovers => self.remove_leftovers(),
+            Repair::Network => self.make_network().await,
+            Repair::Start(slot) => self.start(*slot).await,
+            Repair::Configuration => self.put_route(Some("configuration")).await,
+            Repair::Route => self.put_route(Some("route")).await,
+            Repair::Wake => self.put_route(None).await,
+            Repair::OpenPorts => self.open_ports().await,
+            Repair::Remove(containers) => self.remove(containers).await,
         }
     }
-    Ok(told)
 }
 
-/// Gives the proxy the route that follows from state, when it has another one; also when instances were `started`,
-/// so that it tries at once those that it had put out.
-async fn mend_route(context: &Context, app: &App, state: &AppState, started: bool) -> Result<Vec<String>> {
-    let wanted = route_of(app, state);
-    let has = match routed(context, app).await {
-        Ok(route) => route,
-        Err(ProxyError::Unreachable { .. }) if state.slots.is_empty() => return Ok(Vec::new()),
-        Err(error) => return Err(error.into()),
-    };
-    if has.is_none() && state.slots.is_empty() {
-        return Ok(Vec::new());
+impl Recovery<'_> {
+    fn known(&self) -> Result<(App, AppState)> {
+        let app = self.context.app(self.lock.app())?;
+        let state = self.context.store.state(&app.name)?;
+        Ok((app, state))
     }
-    let problems = context.proxy.current()?.problems().await?;
-    let is_right = has.is_some_and(|has| has == wanted) && problems.is_empty();
-    if is_right && !started {
-        return open_ports(context, app, &wanted).await;
-    }
-    let applied = context.proxy.put_route(&wanted).await?;
-    let what = if problems.is_empty() {
-        "route"
-    } else {
-        "configuration"
-    };
-    let mended = (!is_right).then(|| format!("the proxy's {what} was not what state says; it is again"));
-    Ok(mended
-        .into_iter()
-        .chain(applied.closed.iter().map(still_closed))
-        .collect())
-}
 
-/// Lets the proxy try again what it could not open: putting the same route once more does. A port that is still taken
-/// is told, and keeps nothing else from being mended.
-async fn open_ports(context: &Context, app: &App, route: &AppRoute) -> Result<Vec<String>> {
-    let closed = context.proxy.current()?.closed_ports().await?;
-    if !closed.iter().any(|closed| has_port(app, closed)) {
-        return Ok(Vec::new());
+    fn put_aside(&self, file: &DamagedFile) -> Result<Vec<String>> {
+        let aside = self.context.store.keep_aside(self.lock, &file.path)?;
+        let told = format!("{}; it is kept as {}", file.told, aside.display());
+        Ok(vec![told])
     }
-    let applied = context.proxy.put_route(route).await?;
-    match applied.closed.as_slice() {
-        [] => Ok(vec!["its slot ports are open again".to_owned()]),
-        closed => Ok(closed.iter().map(still_closed).collect()),
+
+    async fn finish(&mut self) -> Result<Vec<String>> {
+        let told = orphans(self.context, self.lock).await?;
+        self.lock.says("recover", None, None);
+        Ok(told)
     }
-}
 
-fn still_closed(closed: &ClosedPort) -> String {
-    format!("a slot port is still closed: {}", closed.reason)
-}
+    fn remove_leftovers(&self) -> Result<Vec<String>> {
+        let removed = prune::prune_repositories(self.context, self.lock.app(), prune::Mode::Remove)?;
+        let removed = removed.into_iter();
+        let told = |path: PathBuf| format!("{} is removed: a git that was killed left it", path.display());
+        Ok(removed.map(told).collect())
+    }
 
-/// Removes containers that are the app's and that no slot runs.
-async fn remove_strays(context: &Context, app: &App, state: &AppState) -> Result<Option<String>> {
-    let engine = context.engine().await?;
-    let instances = engine.instances(Some(&app.name)).await?;
-    let strays: Vec<&Instance> = instances
-        .iter()
-        .filter(|instance| {
-            let running = state.slots.get(&instance.slot);
-            // What is made ahead for one that is prepared is that one's.
-            let is_prepared = || context.store.release(&app.name, instance.release).has_worker();
-            running.is_none_or(|running| !is_of(instance, instance.slot, running)) && !is_prepared()
+    async fn make_network(&self) -> Result<Vec<String>> {
+        self.context.engine().await?.ensure_network().await?;
+        let name = &self.context.settings.engine.network;
+        Ok(vec![format!("the network {name} was gone; it is made again")])
+    }
+
+    /// Starts what a slot runs and is not up, and waits until it is ready; what is not by its deadline is told.
+    async fn start(&self, slot: Slot) -> Result<Vec<String>> {
+        let (context, engine) = (self.context, self.context.engine().await?);
+        let (app, state) = self.known()?;
+        let Some(running) = state.slots.get(&slot) else {
+            return Ok(Vec::new());
+        };
+        let up = instances_of(engine, &app, slot, running).await?;
+        let up = up.iter().filter(|instance| instance.running).count();
+        ensure(context, &app, slot, running).await?;
+        // Before the route may be given to them.
+        let not_ready = probe::started_again(context, &app, slot, running).await?;
+        let all = instances_of(engine, &app, slot, running).await?;
+        settle(engine, &app, &all).await?;
+        let wanted = running.instances();
+        let mut told = vec![format!(
+            "{slot}: {} of {wanted} instances started again",
+            wanted.saturating_sub(up)
+        )];
+        told.extend(not_ready);
+        Ok(told)
+    }
+
+    /// Gives the proxy the route that follows from state, since its route or `what` else was not so.
+    async fn put_route(&self, what: Option<&str>) -> Result<Vec<String>> {
+        let (app, state) = self.known()?;
+        self.context.proxy.put_route(&route_of(&app, &state)).await?;
+        let told = what.map(|what| format!("the proxy's {what} was not what state says; it is again"));
+        Ok(told.into_iter().collect())
+    }
+
+    /// Lets the proxy try again what it could not open: putting the same route once more does.
+    async fn open_ports(&self) -> Result<Vec<String>> {
+        let (app, state) = self.known()?;
+        let applied = self.context.proxy.put_route(&route_of(&app, &state)).await?;
+        Ok(match applied.closed.is_empty() {
+            true => vec!["its slot ports are open again".to_owned()],
+            false => Vec::new(),
         })
-        .collect();
-    for stray in &strays {
-        engine.remove(&stray.id).await?;
     }
-    Ok((!strays.is_empty()).then(|| {
-        format!(
-            "{} that no slot runs removed",
-            say::count(strays.len() as u64, "container")
-        )
-    }))
-}
 
-async fn rebuild_state(context: &Context, app: &App, lock: &AppLock, why: String) -> Result<Vec<String>> {
-    let engine = context.engine().await?;
-    let route = routed(context, app).await.with_context(|| {
-        format!("{why}; the proxy, which could tell what is live, does not answer either")
-    })?;
-    let all = history::of(context, &app.name)?;
-    let state = state_of(engine, app, route.as_ref(), &all).await?;
-    let aside = context.store.keep_state_aside(lock)?;
-    context.store.write_state(lock, &state)?;
-    let mut told = vec![why];
-    told.extend(aside.map(|aside| format!("it is kept as {}", aside.display())));
-    told.push(
-        "state was written anew from the containers' labels and the proxy's route; the list of flips is lost"
-            .to_owned(),
-    );
-    Ok(told)
-}
-
-async fn state_of(engine: &Engine, app: &App, route: Option<&AppRoute>, all: &[Past]) -> Result<AppState> {
-    let instances = engine.instances(Some(&app.name)).await?;
-    let mut slots = BTreeMap::new();
-    for slot in Slot::BOTH {
-        let routed = route.and_then(|route| route.slots.get(&slot)?.target.as_ref());
-        let of_slot: Vec<&Instance> = instances
-            .iter()
-            .filter(|instance| instance.slot == slot)
-            .collect();
-        let release = match routed {
-            Some(target) => Some(target.release),
-            None => of_slot
-                .iter()
-                .map(|instance| instance.release)
-                .filter(|release| may_run(*release, all))
-                .max(),
-        };
-        let Some(release) = release else { continue };
-        let of_release = of_slot.into_iter().filter(|instance| instance.release == release);
-        slots.insert(
-            slot,
-            running_of(slot, release, &of_release.collect::<Vec<_>>(), all)?,
-        );
+    async fn remove(&self, containers: &[ContainerId]) -> Result<Vec<String>> {
+        let engine = self.context.engine().await?;
+        for container in containers {
+            engine.remove(container).await?;
+        }
+        let removed = messages::count(containers.len() as u64, "container");
+        Ok(vec![format!("{removed} that no slot runs removed")])
     }
-    Ok(AppState {
-        live: route.and_then(|route| route.live),
-        slots,
-        flips: Vec::new(),
-    })
-}
-
-fn past(release: ReleaseId, all: &[Past]) -> Option<&Past> {
-    all.iter().find(|past| past.record.id == release)
-}
-
-/// Whether a slot to which no request goes may be said to run `release`: not one of which it is known that it did
-/// not become good, since its instances may never have been ready.
-fn may_run(release: ReleaseId, all: &[Past]) -> bool {
-    let outcome = past(release, all).map(|past| past.outcome.as_ref());
-    outcome.is_none_or(|outcome| outcome.is_some_and(Outcome::is_good))
-}
-
-/// What a slot runs by the labels of its containers, each of which tells of all instances of its service; and by the
-/// journal of services whose containers are all gone: they are made anew from this.
-fn running_of(slot: Slot, release: ReleaseId, there: &[&Instance], all: &[Past]) -> Result<Running> {
-    let told = past(release, all);
-    let started = told.and_then(|past| past.facts.started.as_ref());
-    let mut services = ByService::new();
-    if let (Some(past), Some(started)) = (told, started) {
-        let both = started.endpoints.iter();
-        services.extend(both.filter_map(|(service, endpoints)| {
-            let running = RunningService {
-                image: past.facts.images.get(service)?.clone(),
-                endpoints: endpoints.clone(),
-            };
-            Some((service.clone(), running))
-        }));
-    }
-    services.extend(there.iter().map(|instance| {
-        let running = RunningService {
-            image: instance.image.clone(),
-            endpoints: instance.endpoints.clone(),
-        };
-        (instance.name.service.clone(), running)
-    }));
-    let lane = there.first().map(|instance| instance.lane);
-    let lane = lane.or(started.map(|started| started.lane));
-    let Some(lane) = lane.filter(|_| !services.is_empty()) else {
-        let told = format!(
-            "the proxy routes {slot} to release {release}, of which neither a container nor a journal is left"
-        );
-        bail!(Told::new(told).hint(format!("push to {slot} again")));
-    };
-    let commit = match there.first() {
-        Some(instance) => instance.commit.clone(),
-        None => told.and_then(|past| past.record.source.commit().cloned()),
-    };
-    Ok(Running {
-        release,
-        lane,
-        commit,
-        stopped: !there.is_empty() && there.iter().all(|instance| !instance.running),
-        services,
-    })
 }

@@ -3,9 +3,9 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use super::context::App;
+use super::context::{App, Context};
 use crate::model::{AppSettings, ProbeKind, Slot};
-use crate::proxy::{AppRoute, HttpProbe, SlotRoute, Target};
+use crate::proxy::{AppRoute, HttpProbe, ProxyError, SlotRoute, Target};
 use crate::store::AppState;
 
 /// The whole route of `app` in this state.
@@ -29,6 +29,15 @@ pub fn route_of(app: &App, state: &AppState) -> AppRoute {
         slots: slots.into(),
         trailers: app.settings.trailers,
     }
+}
+
+/// The route of `app` that the proxy has.
+///
+/// # Errors
+/// When it does not answer.
+pub(super) async fn routed(context: &Context, app: &App) -> Result<Option<AppRoute>, ProxyError> {
+    let routes = context.proxy.current()?.routes().await?;
+    Ok(routes.into_iter().find(|route| route.app == app.name))
 }
 
 /// The upstreams that requests leave when `old` becomes `new`: those of a public or slot route that changed.

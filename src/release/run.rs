@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow, bail};
 
 use super::attempt::Attempt;
 use super::context::Context;
-use super::entry::{Entry, Facts, Learned, Outcome, Step, Why};
+use super::journal_entry::{Entry, Facts, Learned, Outcome, Step, Why};
 use super::log::{self, Ended, Event, Log};
 use super::lost::Lost;
 use super::next::{Next, next};
@@ -14,7 +14,7 @@ use super::overtaken::{self, Holds};
 use super::steps::{build, checkout, drain, flip, probe, pull, push, record, retire, start};
 use super::turn::Turn;
 use super::work::{Done, Work};
-use super::{audit, hopeless, meant, say, turn};
+use super::{audit, hopeless, messages, precondition, turn};
 use crate::model::{ByService, ReleaseId};
 use crate::store::{AppLock, AppState, Journal, Moment, ReleaseDir, SlotLock, WorkerLock};
 
@@ -239,10 +239,10 @@ impl<'a> Run<'a> {
         let is_first = attempt.way().first() == Some(&step);
         // Only the second time nobody can change it any more.
         if is_first || attempt.way().iter().find(|step| !step.prepares()) == Some(&step) {
-            meant::is_still_so(&attempt.app.name, &attempt.record, &attempt.before).map_err(as_why)?;
+            precondition::is_still_so(&attempt.app.name, &attempt.record, &attempt.before).map_err(as_why)?;
         }
         if is_first {
-            let branch = meant::branch_may_move(
+            let branch = precondition::branch_may_move(
                 self.work.context,
                 &self.work.attempt.app.name,
                 &self.work.attempt.record,
@@ -270,7 +270,7 @@ impl<'a> Run<'a> {
             done = self.act(step, under) => done.map_err(as_why),
             () = cancelled => Err(Why::Cancelled),
             () = tokio::time::sleep(deadline) => {
-                Err(as_why(anyhow!("it took longer than {}", say::time(deadline))))
+                Err(as_why(anyhow!("it took longer than {}", messages::time(deadline))))
             }
         }
     }
@@ -351,7 +351,7 @@ impl<'a> Run<'a> {
             &self.work.attempt.record,
             &outcome,
         ) {
-            self.work.log.note(say::not_audited(&error));
+            self.work.log.note(messages::not_audited(&error));
         }
         self.append(Entry::Finished {
             outcome: outcome.clone(),

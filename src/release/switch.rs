@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::context::{App, Context};
+use super::messages::VisitorsSee;
 use super::pause::{Pause, Watch};
 use super::route::{asked_for, goes_to_the_same, route_of};
-use super::say::VisitorsSee;
-use super::{busy, say as told, turn, visitor};
+use super::{app_lock, messages as told, turn, visitor};
 use crate::ground::failpoint;
 use crate::model::{Program, ProxyKind};
 use crate::proxy::{AppRoute, Applied, Backend, Place};
@@ -290,7 +290,7 @@ impl Held {
         let no_new_app = context.store.lock_apps()?;
         let (mut apps, mut locks) = (Vec::new(), Vec::new());
         for name in context.store.apps()? {
-            let lock = busy::lock(context, &name, WHAT).await?;
+            let lock = app_lock::lock(context, &name, WHAT).await?;
             if let Some(past) = turn::orphans(context, &lock)?.first() {
                 bail!(
                     "{name} release {} is unfinished: `deployer recover {name}` brings it to its end first",

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::context::Context;
-use super::entry::{Outcome, Why};
 use super::history::{self, Past};
+use super::journal_entry::{Outcome, Why};
 use super::log::{Ahead, Event, Log};
 use super::overtaken::{self, Holds};
 use crate::store::{AppLock, Holder, Record, ReleaseDir, SlotLock};

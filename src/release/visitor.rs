@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::context::{App, Context};
+use super::messages::{self, VisitorsSee};
 use super::route::asked_for;
-use super::say::{self, VisitorsSee};
 use crate::proxy::Backend;
 
 /// Looks at the public port of `proxy` as a visitor of `app` does, `within` that time; none where the app answers, and
@@ -19,7 +19,7 @@ pub(super) async fn sees(
     let address = context.address_at(&app.settings, proxy.place().listen);
     let (host, path) = asked_for(&app.settings);
     match proxy.visit(&app.name, &host, path, within).await? {
-        Ok(visit) => say::visitors_see(&address, program, &visit),
-        Err(error) => Some(say::visitors_wait(&address, &error.to_string())),
+        Ok(visit) => messages::visitors_see(&address, program, &visit),
+        Err(error) => Some(messages::visitors_wait(&address, &error.to_string())),
     }
 }

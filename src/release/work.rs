@@ -2,7 +2,7 @@
 
 use super::attempt::Attempt;
 use super::context::Context;
-use super::entry::Learned;
+use super::journal_entry::Learned;
 use super::log::Log;
 use crate::store::ReleaseDir;
 

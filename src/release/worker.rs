@@ -6,12 +6,12 @@ use anyhow::{Context as _, Result};
 
 use super::audit;
 use super::context::Context;
-use super::entry::{Entry, Facts, Outcome};
+use super::journal_entry::{Entry, Facts, Outcome};
 use super::log::{self, Ended, Event, Log};
+use super::messages;
 use super::recover;
 use super::registry_here;
 use super::run::Run;
-use super::say;
 use super::turn::{self, Turn};
 use crate::ground::failpoint;
 use crate::model::{AppName, ReleaseId};
@@ -129,7 +129,7 @@ fn end_before_turn(
     let state = context.store.state(release.app()).unwrap_or_default();
     let verdict = ended.verdict(context, &state);
     if let Err(error) = audit::ended(context, release.app(), record, &outcome) {
-        log.note(say::not_audited(&error));
+        log.note(messages::not_audited(&error));
     }
     Journal::open(release)?.append(Entry::Finished { outcome })?;
     log.event(&Event::Verdict(verdict));

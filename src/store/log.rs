@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::marker::PhantomData;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,7 @@ const READ_MAX: u64 = 256 << 10;
 #[derive(Debug)]
 pub struct Log<E> {
     file: File,
+    path: PathBuf,
     output: u64,
     dropped: u64,
     /// Whether the last line was written in part.
@@ -57,28 +58,30 @@ struct Object<E> {
 }
 
 impl<E: Serialize> Log<E> {
-    /// Opens the log of `release` to append to. A last line that a killed worker has left half written is ended.
+    /// Opens the log of `release` to append to.
     ///
     /// # Errors
     /// When the file cannot be opened.
     pub fn open(release: &ReleaseDir) -> Result<Self, StoreError> {
         let path = release.path().join("log");
-        Ok(Self::to(durable::append(&path)?, ends_torn(&path)))
+        Ok(Self::to(durable::append(&path)?, path))
     }
 
-    pub(super) fn to(file: File, torn: bool) -> Self {
+    pub(super) fn to(file: File, path: PathBuf) -> Self {
         Self {
             file,
+            path,
             output: 0,
             dropped: 0,
-            torn,
+            torn: false,
             told_time: None,
             _event: PhantomData,
         }
     }
 
-    /// Writes down what happened, and when.
+    /// Writes down what happened, and when: in a line of its own, also where whoever wrote before was killed half way.
     pub fn event(&mut self, event: &E) {
+        self.torn |= ends_torn(&self.path);
         self.write(object(Some(event), None));
         self.told_time = Some(Instant::now());
     }

@@ -43,6 +43,7 @@ mod watch;
 
 use std::path::{Path, PathBuf};
 
+use crate::ground::told::Hint;
 use crate::model::{AppName, Slot};
 
 pub use action::{Action, ActionOutcome};
@@ -82,7 +83,7 @@ pub enum StoreError {
         reason: String,
     },
     /// A file was written by a newer deployer.
-    #[error("{} was written by a newer deployer (format {found}; this one knows {known}): install that version again", path.display())]
+    #[error("{} was written by a newer deployer (format {found}; this one knows {known}){}", path.display(), Hint("install that version again"))]
     Newer {
         /// The file.
         path: PathBuf,

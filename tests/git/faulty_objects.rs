@@ -227,6 +227,33 @@ const NOT_MADE: [&str; 8] = [
     "missingObject",
 ];
 
+/// What leads out of the tree, or has a clone run or write something: never let through.
+const LEADS_ELSEWHERE: [&str; 10] = [
+    "emptyName",
+    "fullPathname",
+    "gitmodulesName",
+    "gitmodulesPath",
+    "gitmodulesSymlink",
+    "gitmodulesUpdate",
+    "gitmodulesUrl",
+    "hasDot",
+    "hasDotdot",
+    "hasDotgit",
+];
+
+/// What old clients wrote into the lines of a commit: never declined.
+const HISTORY: [&str; 9] = [
+    "badDate",
+    "badDateOverflow",
+    "badEmail",
+    "badName",
+    "badTimezone",
+    "missingEmail",
+    "missingSpaceBeforeDate",
+    "missingSpaceBeforeEmail",
+    "zeroPaddedDate",
+];
+
 /// The git programs of this machine that may take a push.
 fn receivers() -> Vec<&'static str> {
     let all = ["/usr/bin/git-receive-pack", "/usr/local/bin/git-receive-pack"];
@@ -238,6 +265,7 @@ fn faults_that_are_history_pass_and_faults_that_lead_elsewhere_are_refused() {
     let folder = tempfile::TempDir::new().unwrap();
     let pusher = Pusher(Repository::init_bare(folder.path().join("pusher.git")).unwrap());
     let (passing, refused): (Vec<_>, Vec<_>) = faulty(&pusher).into_iter().partition(|(id, _)| passes(id));
+    assert!(!LEADS_ELSEWHERE.into_iter().any(passes) && HISTORY.into_iter().all(passes));
     let receivers = receivers();
     assert!(!receivers.is_empty(), "git is installed");
     for receiver in receivers {

@@ -1,12 +1,13 @@
 //! SIGKILL: something healthy always serves, and the next push works.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::process::signal;
+use crate::support::process::{signal, signal_group};
 use crate::support::{Repo, World, wait_for};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -76,6 +77,34 @@ fn push_goes_on_when_its_hook_is_killed() {
     signal(hook, Signal::KILL);
 
     push.wait().expect("git ends");
+    wait_for("the release to be live", DEADLINE, || {
+        let status = world.json(&["status"]);
+        (status["apps"][0]["live"] == "green").then_some(())
+    });
+    assert_eq!(world.version(), "v1");
+}
+
+/// On the server itself git, its hooks and the terminal's keys are of one process group.
+#[test]
+fn push_goes_on_when_its_pusher_presses_ctrl_c() {
+    let mut world = World::new("ctrl-c");
+    let shop = world.app("shop", "");
+    let repo = world.repo(&shop);
+    repo.unwell("v1", "SLOWSTART", "1500");
+    let mut push = repo.command();
+    push.args(["push", "--quiet", "green", "HEAD:main"])
+        .process_group(0);
+    push.stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut push = push.spawn().expect("git starts");
+    wait_for("the hook and its worker", DEADLINE, || {
+        (world.workers().len() == 2).then_some(())
+    });
+
+    signal_group(push.id(), Signal::INT);
+
+    assert!(!push.wait().expect("git ends").success());
     wait_for("the release to be live", DEADLINE, || {
         let status = world.json(&["status"]);
         (status["apps"][0]["live"] == "green").then_some(())
@@ -165,8 +194,10 @@ fn verdict_that_the_log_has_lost_is_told_from_the_journal() {
     let whole = fs::read_to_string(&log).unwrap();
     let verdict = last(&world.deployer(&["log", "1"]).good());
     let (before, line) = whole.trim_end().rsplit_once('\n').unwrap();
-    // As a worker leaves it that is killed after the journal's last entry, and before or in the middle of the log's last line.
-    for torn in ["", &line[..line.len() / 2], line] {
+    // As a worker leaves it that is killed after the journal's last entry, and before, in the middle of or after the log's
+    // last line.
+    let with_its_end = format!("{line}\n");
+    for torn in ["", &line[..line.len() / 2], line, &with_its_end] {
         fs::write(&log, format!("{before}\n{torn}")).unwrap();
 
         let said = world.deployer(&["log", "1", "-f"]).good();

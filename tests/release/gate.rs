@@ -401,7 +401,8 @@ fn push_that_is_superseded_or_cancelled_is_declined() {
     let mut world = World::new("gate-superseded");
     let shop = world.app("shop", RELEASE);
     let (repo, other) = (world.repo(&shop), world.repo(&shop));
-    slow(&repo, "v1");
+    // Longer than the second one takes to be ready.
+    repo.unwell("v1", "SLOWSTART", "12000");
     let mut blue = begin(&world, &repo, "blue", 1, "probe");
     repo.version("v2");
     let mut waiting = begin(&world, &repo, "green", 2, "pull");

@@ -88,9 +88,17 @@ fn a_changed_network_subnet_or_engine_is_refused_while_something_runs() {
         let status = world.json(&["status"])["apps"][0].clone();
         assert_eq!(status["slots"][1]["services"]["web"]["running"], 1, "{status}");
         assert_eq!(status["problems"].as_array().map(Vec::len), Some(1), "{status}");
+        let problem = &status["problems"][0];
+        assert_eq!(problem["kind"], "settings", "{status}");
+        assert_eq!(
+            problem["about"]["settings"],
+            serde_json::json!([format!("engine.{key}")])
+        );
+        assert!(problem["message"].as_str().unwrap().contains(told[0]), "{status}");
+        let hint = problem["hints"][0].as_str().unwrap();
         assert!(
-            status["problems"][0].as_str().unwrap().contains(told[0]),
-            "{status}"
+            hint.contains(&format!("write {was} into [engine] again")),
+            "{hint}"
         );
         world.deployer(&["logs", "green"]).good();
         world.reconfigure(&now, &was);
@@ -137,6 +145,12 @@ fn another_state_folder_is_refused_beside_what_the_former_one_runs() {
     assert!(told.iter().all(|told| said.contains(told)), "{said}");
     let status = world.deployer(&["status"]).good();
     assert!(told.iter().all(|told| status.contains(told)), "{status}");
+    let problem = world.json(&["status"])["problems"][0].clone();
+    assert_eq!(
+        problem["about"]["settings"],
+        serde_json::json!(["state"]),
+        "{problem}"
+    );
     assert_eq!(world.version(), "v1");
 
     // The folder itself may move.

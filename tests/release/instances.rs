@@ -75,12 +75,17 @@ fn instance_killed_while_live_costs_what_was_in_flight_on_it_and_comes_back() {
     assert_eq!(container.inspect("{{.RestartCount}}"), "1");
     let status = world.json(&["status"]);
     let problems = &status["apps"][0]["problems"];
-    let told = problems[0].as_str().expect("a problem");
+    let told = problems[0]["message"].as_str().expect("a problem");
     assert!(
         told.contains(&format!("green: instance {index} ended ")) && told.contains("; it runs again"),
         "{told}"
     );
     assert_eq!(problems.as_array().map(Vec::len), Some(1), "{problems}");
+    assert_eq!(
+        (&problems[0]["kind"], &problems[0]["mended_by"]),
+        (&"ended-instance".into(), &"itself".into()),
+        "{problems}"
+    );
 }
 
 #[test]
@@ -109,7 +114,7 @@ fn instance_out_of_memory_is_told_and_costs_what_was_in_flight_on_it() {
     lost_only_what_was_in_flight(&outcome);
     let status = world.deployer(&["status"]).good();
     assert!(
-        status.contains("; it runs again: `memory` in [app.shop] is its limit"),
+        status.contains("; it runs again. Hint: `memory` in [app.shop] is its limit"),
         "{status}"
     );
 }

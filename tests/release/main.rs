@@ -6,6 +6,7 @@ mod ci;
 mod collection;
 mod commands;
 mod crash;
+mod differences;
 mod door;
 mod durable;
 #[path = "../durable/mod.rs"]

@@ -45,7 +45,8 @@ fn later_push_waits_its_turn_and_is_told_whose_it_is() {
     let mut world = World::new("waits");
     let shop = world.app("shop", "");
     let (first, second) = (world.repo(&shop), world.repo(&shop));
-    slow(&first, "v1");
+    // Longer than the second one takes to be ready.
+    first.unwell("v1", "SLOWSTART", "12000");
     let mut first_push = first.begin_push("blue");
     wait_for("release 1 to be probed", DEADLINE, || {
         (step_of(&world, 1)? == "probe").then_some(())
@@ -74,7 +75,7 @@ fn newer_push_to_the_same_slot_supersedes_a_waiting_one() {
     let shop = world.app("shop", "");
     let repo = world.repo(&shop);
     slow(&repo, "v1");
-    let mut pushes = vec![repo.begin_push("blue")];
+    let mut pushes = vec![repo.begin_push("green")];
     wait_for("release 1 to be probed", DEADLINE, || {
         (step_of(&world, 1)? == "probe").then_some(())
     });

@@ -177,7 +177,9 @@ fn app_whose_file_cannot_be_read_hides_no_other() {
     assert!(text.contains("shop: green is live"), "{text}");
     assert!(text.contains("blog: what is live is not known"), "{text}");
     let status = world.json(&["status"]);
-    let problem = status["apps"][0]["problems"][0].as_str().unwrap_or_default();
+    let problem = status["apps"][0]["problems"][0]["message"]
+        .as_str()
+        .unwrap_or_default();
     assert!(problem.contains("apps/blog/app.json is not readable"), "{status}");
     assert_eq!(status["apps"][1]["problems"], serde_json::json!([]));
 }

@@ -181,7 +181,7 @@ fn build_is_left_alone_by_prune_recover_and_a_release_of_the_other_slot() {
 fn build_is_cancelled_at_once_while_another_release_takes_effect() {
     let (world, shop, repo) = world("cancel-build");
     let other = world.repo(&shop);
-    other.unwell("w1", "SLOWSTART", "8000");
+    other.unwell("w1", "SLOWSTART", "12000");
     let mut slow = other.begin_push("blue");
     wait_for("release 3 to be probed", DEADLINE, || {
         (under_way(&world)["step"] == "probe").then_some(())

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 
 use super::{Answer, Backend};
 use crate::model::{AppName, ProxyKind};
-use crate::proxy::answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
+use crate::proxy::answers::{Applied, Checked, ClosedPort, Drained, Mismatch, OutInstance};
 use crate::proxy::embedded::{Control, DoorSet};
 use crate::proxy::error::ProxyError;
 use crate::proxy::in_use::Place;
@@ -193,7 +193,7 @@ impl Backend for Embedded {
         Box::pin(async { Ok(self.control.info().await?.closed_ports) })
     }
 
-    fn problems(&self) -> Answer<'_, Vec<String>> {
+    fn mismatches(&self) -> Answer<'_, Vec<Mismatch>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use super::embedded::Embedded;
 use super::{Answer, Backend};
 use crate::model::{AppName, ProxyKind};
-use crate::proxy::answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
+use crate::proxy::answers::{Applied, Checked, ClosedPort, Drained, Mismatch, OutInstance};
 use crate::proxy::error::ProxyError;
 use crate::proxy::external::External;
 use crate::proxy::in_use::Place;
@@ -71,7 +71,7 @@ impl Backend for Front {
         self.embedded.closed_ports()
     }
 
-    fn problems(&self) -> Answer<'_, Vec<String>> {
+    fn mismatches(&self) -> Answer<'_, Vec<Mismatch>> {
         Box::pin(self.program.mismatches())
     }
 

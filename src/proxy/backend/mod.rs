@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
+use super::answers::{Applied, Checked, ClosedPort, Drained, Mismatch, OutInstance};
 use super::error::ProxyError;
 use super::in_use::Place;
 use super::route::AppRoute;
@@ -70,11 +70,11 @@ pub trait Backend: Debug + Send + Sync {
     /// When the proxy does not answer.
     fn closed_ports(&self) -> Answer<'_, Vec<ClosedPort>>;
 
-    /// What is not as it should be beside the routes: a sentence each.
+    /// What is not as it should be of a program's configuration.
     ///
     /// # Errors
     /// When that cannot be told.
-    fn problems(&self) -> Answer<'_, Vec<String>>;
+    fn mismatches(&self) -> Answer<'_, Vec<Mismatch>>;
 
     /// Waits until nothing is in flight on `upstreams`, or until `deadline`, and then breaks off what is left, as far
     /// as the proxy can; else it ends with its instance.

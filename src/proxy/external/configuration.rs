@@ -14,6 +14,7 @@ use super::{command, door};
 use crate::ground::told::Told;
 use crate::ground::{durable, failpoint};
 use crate::model::{Program, ProxySettings};
+use crate::proxy::answers::Mismatch;
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange;
 
@@ -250,31 +251,28 @@ impl Configuration<'_> {
         version.is_ok_and(|version| version.is_some())
     }
 
-    /// What is not as `view` says: a sentence each.
+    /// What is not as `view` says.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub(super) async fn problems(&self, view: &View, check: &str) -> Result<Vec<String>, ProxyError> {
-        let mut problems = Vec::new();
+    pub(super) async fn mismatches(&self, view: &View, check: &str) -> Result<Vec<Mismatch>, ProxyError> {
+        let mut mismatches = Vec::new();
+        let program = self.program;
         if self.read()?.as_deref() != Some(view.text()?.as_str()) {
-            problems.push(format!(
-                "deployer's part of the configuration of {}, {}, is not what it should be: `deployer recover` writes \
-                 it anew",
-                self.program.name(),
-                self.file.display()
-            ));
+            let file = self.file.clone();
+            mismatches.push(Mismatch::File { program, file });
         }
         match self.version(check).await {
-            Err(error) => problems.push(error.to_string()),
-            Ok(version) if version.as_deref() != Some(view.version.as_str()) => problems.push(format!(
-                "{} serves {} by another configuration than deployer's: `deployer recover` has it read its \
-                 configuration again",
-                self.program.name(),
-                self.settings.listen
-            )),
+            Err(error) => mismatches.push(Mismatch::Silent {
+                reason: Told::of(&error),
+            }),
+            Ok(version) if version.as_deref() != Some(view.version.as_str()) => {
+                let listen = self.settings.listen;
+                mismatches.push(Mismatch::Version { program, listen });
+            }
             Ok(_) => {}
         }
-        Ok(problems)
+        Ok(mismatches)
     }
 
     async fn has(&self, version: &str, check: &str) -> bool {

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use super::door::{self, CHECK, RELEASE};
 use super::{External, slot_ports};
 use crate::model::{AppName, ProxyKind};
-use crate::proxy::answers::{Applied, Checked, ClosedPort, Drained, OutInstance};
+use crate::proxy::answers::{Applied, Checked, ClosedPort, Drained, Mismatch, OutInstance};
 use crate::proxy::backend::{Answer, Backend};
 use crate::proxy::error::ProxyError;
 use crate::proxy::in_use::Place;
@@ -102,7 +102,7 @@ impl Backend for External {
         })
     }
 
-    fn problems(&self) -> Answer<'_, Vec<String>> {
+    fn mismatches(&self) -> Answer<'_, Vec<Mismatch>> {
         Box::pin(self.mismatches())
     }
 

@@ -33,7 +33,7 @@ use self::configuration::Configuration;
 use self::kept::Kept;
 use self::view::View;
 use self::way::Way;
-use super::answers::Applied;
+use super::answers::{Applied, Mismatch};
 use super::error::ProxyError;
 use super::file;
 use super::route::AppRoute;
@@ -269,7 +269,7 @@ impl External {
     ///
     /// # Errors
     /// When what is kept cannot be read.
-    pub(super) async fn mismatches(&self) -> Result<Vec<String>, ProxyError> {
+    pub(super) async fn mismatches(&self) -> Result<Vec<Mismatch>, ProxyError> {
         let Some(kept) = self.kept_already()? else {
             return Ok(Vec::new());
         };
@@ -277,7 +277,7 @@ impl External {
             return Ok(Vec::new());
         }
         let view = self.view(&kept);
-        self.configuration(kept.door).problems(&view, &kept.check).await
+        self.configuration(kept.door).mismatches(&view, &kept.check).await
     }
 
     fn is_flipping(&self) -> bool {

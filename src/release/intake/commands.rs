@@ -8,7 +8,7 @@ use crate::git::SlotRepository;
 use crate::model::{AppName, Asked, Intent, Promotion, ReleaseId, Slot, Source};
 use crate::release::context::{App, Context};
 use crate::release::history;
-use crate::release::say;
+use crate::release::messages;
 use crate::store::{AppState, Live, Meant, Numbers, ReleaseDir, Running};
 
 /// Releases the source of what the slot last took, again; or the commit that its branch is at, where that came in and no
@@ -29,7 +29,7 @@ pub fn redeploy(context: &Context, app: &AppName, slot: Slot, asked: Asked) -> R
     let intent = intent(&app, asked);
     let live = context.store.state(&app.name).ok().and_then(|state| state.live);
     if live == Some(slot) && !intent.promotes(true) {
-        bail!(say::live_without_promotion(&app.name, slot));
+        bail!(messages::live_without_promotion(&app.name, slot));
     }
     let draft = Draft {
         redeploys,

@@ -18,7 +18,7 @@ use crate::git::{
 use crate::ground::told::Told;
 use crate::model::{AppName, Asked, BuildSettings, Commit, Gate, Slot, printable};
 use crate::release::context::{App, Context};
-use crate::release::say;
+use crate::release::messages;
 use crate::store::{Process, PushNote, ReleaseDir};
 
 /// References of one kind that are named to a pusher.
@@ -47,7 +47,7 @@ pub fn begin(
     asked: Asked,
 ) -> Result<Passed> {
     if is_shallow(|name| std::env::var_os(name)) {
-        return Ok(declined_for(context, app, slot, say::shallow()));
+        return Ok(declined_for(context, app, slot, messages::shallow()));
     }
     let settings = context.settings.app(app);
     let is_of_branch = matches!(what_was_pushed(updates, &settings.branch), Pushed::Branch { .. });
@@ -72,7 +72,7 @@ pub fn holds_pushes(context: &Context, app: &AppName) -> bool {
 /// ten of them.
 pub fn not_taken(updates: &[RefUpdate]) -> Vec<String> {
     let names = updates.iter().map(|update| update.reference.as_str());
-    let not_taken = names.filter_map(|name| Some(say::not_taken(name, git::not_taken(name)?)));
+    let not_taken = names.filter_map(|name| Some(messages::not_taken(name, git::not_taken(name)?)));
     not_taken.take(NAMED_MAX).collect()
 }
 
@@ -88,10 +88,13 @@ pub fn pass(context: &Context, app: &AppName, slot: Slot, update: &RefUpdate) ->
         _ if gate == Gate::None => return Ok(Passed::Yes),
         Pushed::Branch { new, .. } => new,
         Pushed::Deleted { .. } if gate == Gate::Release => {
-            return declined(say::branch_stays(&app.settings.branch));
+            return declined(messages::branch_stays(&app.settings.branch));
         }
         Pushed::Other { .. } if gate == Gate::Release && blocks_a_release(context, &app, slot, update) => {
-            return declined(say::blocks_a_release(&update.reference, &app.settings.branch));
+            return declined(messages::blocks_a_release(
+                &update.reference,
+                &app.settings.branch,
+            ));
         }
         Pushed::Deleted { .. } | Pushed::Other { .. } => return Ok(Passed::Yes),
     };
@@ -128,7 +131,7 @@ pub fn cannot_move_any_more(
     let note = context.store.push_note(&app.name, Process::receive_pack()?)?;
     let why = cannot_move(context, &app, &note, update).ok()??;
     let name = &app.name;
-    Some(say::released_but_declined(
+    Some(messages::released_but_declined(
         name,
         slot,
         release.id(),
@@ -160,16 +163,16 @@ fn cannot_move(context: &Context, app: &App, note: &PushNote, update: &RefUpdate
         .chain([update])
         .collect();
     let obstacle = repository.obstacle(&together)?;
-    Ok(obstacle.map(|obstacle| say::another_cannot_move(branch, &told("all of it", &obstacle))))
+    Ok(obstacle.map(|obstacle| messages::another_cannot_move(branch, &told("all of it", &obstacle))))
 }
 
 /// Why git cannot move `what`.
 fn told(what: &str, obstacle: &Obstacle) -> Told {
     match obstacle {
-        Obstacle::InTheWay { there, wanted } => say::is_in_the_way(wanted, there),
-        Obstacle::Locked(path) => say::is_locked(what, path),
-        Obstacle::HasMoved => say::has_moved(what),
-        Obstacle::Other(why) => say::cannot_move(what, why),
+        Obstacle::InTheWay { there, wanted } => messages::is_in_the_way(wanted, there),
+        Obstacle::Locked(path) => messages::is_locked(what, path),
+        Obstacle::HasMoved => messages::has_moved(what),
+        Obstacle::Other(why) => messages::cannot_move(what, why),
     }
 }
 
@@ -187,7 +190,7 @@ fn blocks_a_release(context: &Context, app: &App, slot: Slot, update: &RefUpdate
 
 fn declined_for(context: &Context, app: &AppName, slot: Slot, why: Told) -> Passed {
     let live = context.store.state(app).ok().and_then(|state| state.live());
-    Passed::No(say::declined(app, slot, why, live))
+    Passed::No(messages::declined(app, slot, why, live))
 }
 
 /// A sentence for each reference that came with the push and makes the short name of the app's branch ambiguous.
@@ -196,7 +199,9 @@ pub fn mistaken(context: &Context, app: &AppName, updates: &[RefUpdate]) -> Vec<
     let made = updates.iter().filter(|update| update.new.is_some());
     let names = made.map(|update| update.reference.as_str());
     let mistaken = names.filter(|name| git::is_mistaken_for(name, &branch));
-    mistaken.map(|name| say::is_mistaken_for(name, &branch)).collect()
+    mistaken
+        .map(|name| messages::is_mistaken_for(name, &branch))
+        .collect()
 }
 
 /// What no build of `new` could get over, as far as the repository alone can tell.
@@ -223,7 +228,7 @@ fn fault(
     let needs = weight.bytes.saturating_sub(had.map_or(0, |had| had.bytes));
     let free = context.store.free(&app.name)?;
     let short = free.filter(|free| needs > *free);
-    Ok(short.map(|free| say::no_space_for_tree(needs, free, &worktree)))
+    Ok(short.map(|free| messages::no_space_for_tree(needs, free, &worktree)))
 }
 
 /// What is wrong with the Dockerfile of a service.
@@ -236,9 +241,9 @@ fn dockerfile_fault(
     let shown = dockerfile.strip_prefix(".").unwrap_or(&dockerfile);
     let shown = shown.display().to_string();
     Ok(match repository.find(commit, &dockerfile)? {
-        Found::Nothing => Some(say::no_dockerfile(&shown)),
-        Found::File(0) => Some(say::empty_dockerfile(&shown).into()),
-        Found::Outside => Some(say::dockerfile_outside(&shown).into()),
+        Found::Nothing => Some(messages::no_dockerfile(&shown)),
+        Found::File(0) => Some(messages::empty_dockerfile(&shown).into()),
+        Found::Outside => Some(messages::dockerfile_outside(&shown).into()),
         // A link inside the tree is the build's to follow.
         Found::File(_) | Found::Link => None,
     })

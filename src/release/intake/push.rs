@@ -9,7 +9,7 @@ use crate::model::{AppName, Asked, Commit, Intent, Promote, Promotion, ReleaseId
 use crate::release::audit;
 use crate::release::context::{App, Context};
 use crate::release::history;
-use crate::release::say;
+use crate::release::messages;
 use crate::store::{Gated, Process, PushNote, ReleaseDir};
 
 /// References of a push that are written down.
@@ -43,21 +43,21 @@ pub fn push(
         Pushed::Branch { reference, new, .. } => (reference, new),
         Pushed::Deleted { .. } => {
             let live = context.store.state(&app.name).ok().and_then(|state| state.live());
-            return Ok(Received::Nothing(vec![say::deleted_branch(
+            return Ok(Received::Nothing(vec![messages::deleted_branch(
                 &app.name, slot, branch, live,
             )]));
         }
         Pushed::Other { references } => {
             let told = references
                 .iter()
-                .map(|other| say::other_branch(&app.name, slot, branch, other));
+                .map(|other| messages::other_branch(&app.name, slot, branch, other));
             return Ok(Received::Nothing(told.collect()));
         }
     };
     let numbers = context.store.lock_numbers(&app.name)?;
     let repository = SlotRepository::open(&context.store.repository(&app.name, slot))?;
     if let Some((tip, release)) = moved_on(context, &app, slot, &repository, new)? {
-        let told = say::moved_on(&app.name, slot, branch, &tip, release);
+        let told = messages::moved_on(&app.name, slot, branch, &tip, release);
         return Ok(Received::Nothing(vec![told]));
     }
     let draft = Draft {

@@ -7,10 +7,10 @@ use anyhow::Context as _;
 use crate::engine::{BuildRequest, Engine, EngineError};
 use crate::git::{CommitFacts, SlotRepository};
 use crate::registry;
-use crate::release::entry::Learned;
 use crate::release::hopeless;
 use crate::release::images::tags_of;
-use crate::release::say;
+use crate::release::journal_entry::Learned;
+use crate::release::messages;
 use crate::release::work::{Done, Work};
 
 pub(in crate::release) async fn build(work: &mut Work<'_>) -> Done {
@@ -62,7 +62,7 @@ async fn with_what_helps(work: &Work<'_>, engine: &Engine, error: EngineError) -
         &work.attempt.app.name,
         work.attempt.app.settings.pulls_base_images(),
     );
-    let hint = say::without_pull(app, work.attempt.slot(), is_here, is_configured);
+    let hint = messages::without_pull(app, work.attempt.slot(), is_here, is_configured);
     EngineError::BaseImage {
         image,
         reason,

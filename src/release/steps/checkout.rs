@@ -3,8 +3,8 @@
 use anyhow::Context as _;
 
 use crate::git::{Note, SlotRepository};
-use crate::release::entry::Learned;
-use crate::release::say;
+use crate::release::journal_entry::Learned;
+use crate::release::messages;
 use crate::release::work::{Done, Work};
 
 pub(in crate::release) async fn checkout(work: &mut Work<'_>) -> Done {
@@ -15,7 +15,7 @@ pub(in crate::release) async fn checkout(work: &mut Work<'_>) -> Done {
         .ran_before()
         .filter(|running| running.commit.as_ref() == Some(&commit))
     {
-        let note = say::runs_already(&commit, running.release);
+        let note = messages::runs_already(&commit, running.release);
         work.log.note(note);
     }
     let repository = work
@@ -40,7 +40,7 @@ pub(in crate::release) async fn checkout(work: &mut Work<'_>) -> Done {
     }
     let what = format!(
         "{}, {} written, {} removed",
-        say::count(tree.files, "file"),
+        messages::count(tree.files, "file"),
         tree.written,
         tree.removed
     );

@@ -1,8 +1,8 @@
 //! drain: requests in flight on the old upstreams end, or are cut at the deadline and counted.
 
-use crate::release::entry::Learned;
+use crate::release::journal_entry::Learned;
+use crate::release::messages;
 use crate::release::route::{left_behind, route_of};
-use crate::release::say;
 use crate::release::work::{Done, Work};
 
 pub(in crate::release) async fn drain(work: &mut Work<'_>) -> Done {
@@ -22,7 +22,7 @@ pub(in crate::release) async fn drain(work: &mut Work<'_>) -> Done {
         .drain(&left, work.attempt.app.settings.drain_deadline)
         .await?;
     let (finished, cut) = (drained.finished, drained.cut);
-    let what = say::drained(
+    let what = messages::drained(
         finished,
         cut,
         drained.closed,

@@ -7,12 +7,12 @@ use tokio::{join, try_join};
 
 use crate::ground::failpoint;
 use crate::proxy::{AppRoute, Applied, ProxyError};
-use crate::release::entry::Learned;
 use crate::release::instances::{instances_of, settle};
+use crate::release::journal_entry::Learned;
+use crate::release::messages;
+use crate::release::messages::VisitorsSee;
 use crate::release::retry::engine_that_answers;
 use crate::release::route::{asked_for, goes_to_the_same, route_of};
-use crate::release::say;
-use crate::release::say::VisitorsSee;
 use crate::release::visitor;
 use crate::release::work::{Done, Work};
 
@@ -40,7 +40,7 @@ pub(in crate::release) async fn flip(work: &mut Work<'_>) -> Done {
     let applied = put(work, &route).await?;
     let tries_again = work.context.proxy.in_use()?.kind.has_embedded();
     for closed in &applied.closed {
-        let told = say::closed_port(&work.attempt.app.name, closed, tries_again);
+        let told = messages::closed_port(&work.attempt.app.name, closed, tries_again);
         work.log.note(told);
     }
     // The release serves. A crash from here on does all of it again.
@@ -105,7 +105,7 @@ async fn settle_new(work: &Work<'_>) -> anyhow::Result<()> {
     let instances = instances_of(engine, &work.attempt.app, work.attempt.slot(), running).await?;
     let wanted = running.instances();
     if instances.len() != wanted {
-        bail!(say::too_few_instances(instances.len(), wanted));
+        bail!(messages::too_few_instances(instances.len(), wanted));
     }
     settle(engine, &work.attempt.app, &instances).await
 }

@@ -14,10 +14,10 @@ use crate::engine::{Engine, HealthStatus, Instance, InstanceState, Status};
 use crate::model::{InstanceName, Probe, ProbeKind, Slot, printable};
 use crate::proxy::local_ports;
 use crate::release::context::{App, Context};
-use crate::release::entry::Learned;
 use crate::release::instances::instances_of;
+use crate::release::journal_entry::Learned;
+use crate::release::messages;
 use crate::release::retry::{engine_that_answers, is_away};
-use crate::release::say;
 use crate::release::work::{Done, Work};
 use crate::store::Running;
 
@@ -43,7 +43,7 @@ pub(in crate::release) async fn probe(work: &mut Work<'_>) -> Done {
         there => there?.clone(),
     };
     if there.len() != running.instances() {
-        bail!(say::too_few_instances(there.len(), running.instances()));
+        bail!(messages::too_few_instances(there.len(), running.instances()));
     }
     let mut ready = String::new();
     for (instance, answer) in there.iter().zip(answers) {
@@ -72,7 +72,7 @@ pub(in crate::release) async fn started_again(
     let prober = Prober::new(context, app, slot, running).await?;
     let asked = running.endpoints().map(async |(name, at)| {
         let why = prober.until_ready(name.clone(), at).await.err()?;
-        Some(say::not_ready_again(slot, &name, &why))
+        Some(messages::not_ready_again(slot, &name, &why))
     });
     Ok(join_all(asked).await.into_iter().flatten().collect())
 }
@@ -174,13 +174,13 @@ impl<'a> Prober<'a> {
                 told => Some(told?),
             };
             if let Some(Status::Exited { code, oom, .. }) = state.map(|state| state.status) {
-                bail!("it ended by itself with {}", say::ended_with(code, oom));
+                bail!("it ended by itself with {}", messages::ended_with(code, oom));
             }
             if began.elapsed() + pause >= probe.deadline {
                 let why = self.why_refused(&name, upstream, &last).await.unwrap_or_default();
                 bail!(
                     "it was not ready within {} (last answer: {}){why}",
-                    say::time(probe.deadline),
+                    messages::time(probe.deadline),
                     last.told
                 );
             }
@@ -202,7 +202,7 @@ impl<'a> Prober<'a> {
         let there = self.there().await.ok()?;
         let instance = there.iter().find(|instance| instance.name == *name)?;
         let listens = self.engine.listens_at(&instance.id, *upstream.ip()).await?;
-        let why = say::nothing_answers(&self.app.name, upstream, &listens);
+        let why = messages::nothing_answers(&self.app.name, upstream, &listens);
         Some(format!(": {why}"))
     }
 
@@ -258,7 +258,7 @@ impl<'a> Prober<'a> {
                 is_refused: error.kind() == ErrorKind::ConnectionRefused,
                 told: format!("{upstream}: {error}"),
             }),
-            Err(_) => Err(format!("{upstream}: no answer within {}", say::time(timeout)).into()),
+            Err(_) => Err(format!("{upstream}: no answer within {}", messages::time(timeout)).into()),
         }
     }
 
@@ -300,7 +300,7 @@ impl From<String> for NotReady {
 /// Why there was no answer.
 fn no_answer(error: &reqwest::Error, upstream: SocketAddrV4, path: &str, timeout: Duration) -> NotReady {
     if error.is_timeout() {
-        return format!("none on {path} within {}", say::time(timeout)).into();
+        return format!("none on {path} within {}", messages::time(timeout)).into();
     }
     let mut source: &dyn std::error::Error = error;
     let mut is_refused = false;

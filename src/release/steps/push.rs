@@ -6,7 +6,7 @@ use crate::engine::{EngineError, Transfer};
 use crate::model::{ByService, ImageRef, registry_and_path};
 use crate::registry;
 use crate::release::collect;
-use crate::release::entry::Learned;
+use crate::release::journal_entry::Learned;
 use crate::release::retry::retrying;
 use crate::release::work::{Done, Work};
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::release::entry::Learned;
+use crate::release::journal_entry::Learned;
+use crate::release::messages;
 use crate::release::prune::{self, Mode};
-use crate::release::say;
 use crate::release::work::{Done, Work};
 use crate::store::AppLock;
 
@@ -16,9 +16,9 @@ pub(in crate::release) async fn record(work: &mut Work<'_>, lock: &AppLock) -> D
     work.context.store.write_state(lock, after)?;
     let pruning = prune::prune(work.context, &work.attempt.app, lock, Mode::Remove);
     let what = match tokio::time::timeout(PRUNING, pruning).await {
-        Ok(Ok(pruned)) => say::pruned(&pruned),
+        Ok(Ok(pruned)) => messages::pruned(&pruned),
         Ok(Err(error)) => format!("pruning put off: {error:#}"),
-        Err(_) => format!("pruning put off: it took longer than {}", say::time(PRUNING)),
+        Err(_) => format!("pruning put off: it took longer than {}", messages::time(PRUNING)),
     };
     Ok((Learned::Nothing, what))
 }

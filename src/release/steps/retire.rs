@@ -3,10 +3,10 @@
 use futures_util::future::try_join_all;
 
 use crate::engine::Instance;
-use crate::release::entry::Learned;
 use crate::release::instances::park;
+use crate::release::journal_entry::Learned;
+use crate::release::messages;
 use crate::release::retry::engine_that_answers;
-use crate::release::say;
 use crate::release::work::{Done, Work};
 
 pub(in crate::release) async fn retire(work: &mut Work<'_>) -> Done {
@@ -36,7 +36,7 @@ pub(in crate::release) async fn retire(work: &mut Work<'_>) -> Done {
 
     let mut what = match gone.len() {
         0 => "nothing to remove".to_owned(),
-        number => format!("{} removed", say::count(number as u64, "old instance")),
+        number => format!("{} removed", messages::count(number as u64, "old instance")),
     };
     if !stopped.is_empty() {
         what += &format!(", {} stopped on standby", stopped.len());

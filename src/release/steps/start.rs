@@ -10,12 +10,12 @@ use crate::model::{AddressPlan, AppName, ByService, ImageRef, Intent, Lane, Prob
 use crate::proxy::AppRoute;
 use crate::release::attempt::Attempt;
 use crate::release::context::Context;
-use crate::release::entry::{Learned, Started};
 use crate::release::hopeless;
 use crate::release::instances::{Ground, instances_of, is_of, park};
+use crate::release::journal_entry::{Learned, Started};
+use crate::release::messages;
 use crate::release::retry::engine_that_answers;
 use crate::release::route::route_of;
-use crate::release::say;
 use crate::release::work::{Done, Work};
 use crate::store::Running;
 
@@ -25,7 +25,7 @@ pub(in crate::release) async fn start(work: &mut Work<'_>) -> Done {
     clear_lane(work, &running, &ground).await?;
     ground.ensure(attempt.slot(), &running).await?;
     let at: Vec<String> = running.endpoints().map(|(_, at)| at.to_string()).collect();
-    let instances = say::count(running.instances() as u64, "instance");
+    let instances = messages::count(running.instances() as u64, "instance");
     Ok((
         Learned::Started(started(&running)),
         format!("{instances} at {}", at.join(", ")),
@@ -117,7 +117,7 @@ async fn to_promote(work: &Work<'_>) -> Result<Running> {
         if let Some(facts) = engine.image(&image.to_string()).await?
             && facts.healthcheck.is_none()
         {
-            bail!(say::image_without_healthcheck(&app.name));
+            bail!(messages::image_without_healthcheck(&app.name));
         }
     }
     Ok(running.clone())
@@ -142,7 +142,7 @@ async fn clear_lane(work: &Work<'_>, running: &Running, ground: &Ground<'_>) -> 
     let routes = work.context.proxy.current()?.routes().await?;
     if let Some(routed) = strays.iter().find(|stray| is_routed(&routes, stray)) {
         let app = &work.attempt.app.name;
-        bail!(say::lane_is_routed(app, running.lane, routed.release));
+        bail!(messages::lane_is_routed(app, running.lane, routed.release));
     }
     for stray in strays {
         ground.engine.remove(&stray.id).await?;
@@ -193,7 +193,7 @@ pub(in crate::release) async fn remove_new(work: &Work<'_>) -> Result<Option<Str
             gone += 1;
         }
     }
-    Ok((gone > 0).then(|| format!("{} removed again", say::count(gone, "new instance"))))
+    Ok((gone > 0).then(|| format!("{} removed again", messages::count(gone, "new instance"))))
 }
 
 /// Lets requests end that came while the release was live, where it was for a moment.

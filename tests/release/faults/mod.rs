@@ -2,6 +2,7 @@
 
 mod clock;
 mod disk;
+mod proxy;
 mod registry;
 mod state;
 

@@ -174,7 +174,7 @@ fn standby_that_is_stopped_is_rebuilt_from_the_labels_of_one_instance() {
 
 /// A line of a journal as a newer deployer may write it.
 fn line_of_a_newer_deployer() -> String {
-    let body = serde_json::json!({ "format": 2, "at": "later", "entry": { "entry": "observed" } });
+    let body = serde_json::json!({ "format": 9, "at": "later", "entry": { "entry": "observed" } });
     format!("{} {body}\n", deployer::ground::sealed::checksum(&body))
 }
 

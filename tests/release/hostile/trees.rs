@@ -195,8 +195,9 @@ fn patterns_that_take_their_time_end_with_the_deadline_of_the_build() {
     stage
         .world
         .reconfigure("[app.shop]", "[app.shop]\nbuild_deadline = \"2s\"");
-    // Each file takes a second to be found not ignored, and all of them an hour.
-    let patterns = format!("{}z\n", "**/".repeat(20_000)).repeat(17);
+    // Each file takes a second to be found ignored, and all of them an hour, in which nothing is sent that the Engine could
+    // refuse.
+    let patterns = format!("{}z\n", "**/".repeat(20_000)).repeat(17) + "*\n";
     let name = "n".repeat(200);
     stage.repo.write(".dockerignore", patterns);
     for number in 0..3_000 {

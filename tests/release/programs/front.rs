@@ -64,7 +64,10 @@ fn live(name: &str, program: Program) -> (World, App, Repo) {
 
 fn problems(world: &World) -> Vec<String> {
     let status = world.json(&["status"]);
-    let told = |problem: &serde_json::Value| problem.as_str().expect("a sentence").to_owned();
+    let told = |problem: &serde_json::Value| {
+        let message = problem["message"].as_str().expect("a sentence");
+        format!("{message} {}", problem["hints"])
+    };
     let of_the_app = status["apps"][0]["problems"].as_array().into_iter().flatten();
     let of_all = status["problems"].as_array().into_iter().flatten();
     of_the_app.chain(of_all).map(told).collect()

@@ -147,10 +147,15 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
     let _ = kill_process(pid, signal);
 }
 
+/// Sends `signal` to every process of the group that `pid` leads.
+pub(crate) fn signal_group(pid: u32, signal: Signal) {
+    let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let _ = kill_process_group(group.expect("a process id"), signal);
+}
+
 /// SIGKILL for every process of the group that `pid` leads.
 pub(crate) fn kill_group(pid: u32) {
-    let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let _ = kill_process_group(group.expect("a process id"), Signal::KILL);
+    signal_group(pid, Signal::KILL);
 }
 
 /// What the process `pid` was started with; nothing where it has ended.

@@ -1,14 +1,15 @@
 //! What a visitor of an app is answered, where rules and sites of the user's may stand in front of it.
 
+use crate::ground::told::Told;
 use crate::proxy::{AnsweredBy, Visit};
 
 /// A fact about what visitors see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VisitorsSee {
     /// A rule of the user's: as it should be, as far as anybody can tell.
-    Note(String),
+    Note(Told),
     /// Something else than the app, where nothing tells that it is meant.
-    Problem(String),
+    Problem(Told),
 }
 
 /// What a visitor of `address` is answered; none where that is the app. `program` has the public port.
@@ -39,16 +40,19 @@ pub fn visitors_see(address: &str, program: &str, visit: &Visit) -> Option<Visit
         _ => (format!("{visitor} answered {status} by {who}"), is_rule),
     };
     Some(match is_meant {
-        true => VisitorsSee::Note(text),
-        false => VisitorsSee::Problem(format!(
-            "{text}, and does not come to the app: does another site have its host there?"
-        )),
+        true => VisitorsSee::Note(Told::new(text)),
+        false => VisitorsSee::Problem(
+            Told::new(format!("{text}, and does not come to the app"))
+                .hint("does another site have its host there?"),
+        ),
     })
 }
 
 /// A visitor of `address` gets no answer.
 pub fn visitors_wait(address: &str, error: &str) -> VisitorsSee {
-    VisitorsSee::Note(format!("a visitor of {address} is not answered: {error}"))
+    VisitorsSee::Note(Told::new(format!(
+        "a visitor of {address} is not answered: {error}"
+    )))
 }
 
 /// What the https side of a redirect leads to, and whether that can be meant.

@@ -1,6 +1,7 @@
 //! Every sentence that a pusher reads, together, so that they sound like one voice.
 
 mod ahead;
+mod differences;
 mod instances;
 mod log;
 #[cfg(test)]
@@ -14,11 +15,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::entry::Outcome;
+use super::journal_entry::Outcome;
 use super::pause::Pause;
 use crate::ground::told::Told;
 use crate::model::{AppName, AppSettings, Commit, InstanceName, Lane, ReleaseId, Slot};
-use crate::proxy::{ClosedPort, OutInstance, Place};
+use crate::proxy::Place;
 use crate::store::{Live, StoreError};
 
 pub use ahead::{
@@ -27,14 +28,16 @@ pub use ahead::{
     not_pulled_from_a_former_registry, port_is_not_exposed, probe_outlasts_its_deadline, too_many_cpus,
     unreadable_password_file, volumes_of_image,
 };
+pub(super) use differences::difference;
+pub use differences::{closed_port, not_mended};
 pub(super) use instances::signal;
-pub use instances::{ended_with, instance_ended, instance_is_created, instance_is_paused, nothing_answers};
+pub use instances::{ended_hint, ended_with, instance_ended, nothing_answers};
 pub use log::{Shown, Tone, log_line, rest_of_output};
 pub use moves::{
     another_cannot_move, blocks_a_release, branch_did_not_move, cannot_move, has_moved, is_in_the_way,
     is_locked, is_mistaken_for, not_taken, released_but_declined, shallow,
 };
-pub use space::{is_being_prepared, left_behind, no_room, prune_waits, pruned, put_off};
+pub use space::{full_disk, is_being_prepared, left_behind, prune_waits, pruned, put_off};
 pub use visitors::{VisitorsSee, visitors_see, visitors_wait};
 
 /// A time as people read it: `4 ms`, `0.31 s`, `12.4 s`, `3 min 20 s`.
@@ -54,18 +57,6 @@ pub fn count(number: u64, noun: &str) -> String {
         1 => format!("1 {noun}"),
         _ => format!("{number} {noun}s"),
     }
-}
-
-/// A slot port that somebody else has, and how it is opened once it is free: the embedded proxy `tries_again` by itself.
-pub fn closed_port(app: &AppName, closed: &ClosedPort, tries_again: bool) -> String {
-    let how = match tries_again {
-        true => "the proxy opens it once it is free".to_owned(),
-        false => format!("once it is free, `deployer recover {app}` opens it"),
-    };
-    format!(
-        "{}: the slot is served without its own port; {how}",
-        closed.reason
-    )
 }
 
 /// Instances that should be there and are not.
@@ -149,18 +140,6 @@ pub fn lost_end(id: ReleaseId, slot: Slot, outcome: &Outcome) -> String {
 /// State says that nothing was released, and a release knows better.
 pub fn state_is_lost(release: ReleaseId) -> String {
     format!("state knows of no release, although release {release} was good")
-}
-
-/// An instance that the proxy could not reach.
-pub fn instance_is_out(out: &OutInstance) -> String {
-    format!(
-        "{}: instance {} ({}) gets no request since {}: {}. The proxy probes it until it is ready",
-        out.slot,
-        out.index,
-        out.address,
-        moment(out.since),
-        out.why
-    )
 }
 
 fn moment(at: Timestamp) -> String {

@@ -1,12 +1,11 @@
 //! What is said of disks: what was pruned, what stays, and what runs full.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use super::count;
 use crate::ground::told::Told;
 use crate::model::{ReleaseId, Slot};
-use crate::release::disks::Room;
+use crate::release::disks::{FullDisk, Room};
 use crate::release::prune::{LeftBehind, Pruned, PutOff};
 
 /// What a release's end has pruned; empty where that is nothing.
@@ -63,8 +62,15 @@ pub fn left_behind(left: &LeftBehind) -> String {
     )
 }
 
-/// A disk that is full, or nearly so: `whose` it is, a path on it, and what is free.
-pub fn no_room(whose: &str, path: &Path, room: Room) -> Told {
+/// A disk that is full, or nearly so.
+pub fn full_disk(disk: &FullDisk) -> Told {
+    let path = disk.path.display();
+    Told::new(no_room(disk.whose, disk.room)).hint(format!(
+        "`df -h {path}`, `df -i {path}`, `deployer prune`, `docker system df`"
+    ))
+}
+
+fn no_room(whose: &str, room: Room) -> String {
     let Room {
         bytes: (free, all),
         files: (files, all_files),
@@ -75,8 +81,5 @@ pub fn no_room(whose: &str, path: &Path, room: Room) -> Told {
         _ => "is nearly full".to_owned(),
     };
     let (free, all) = (super::bytes(free), super::bytes(all));
-    Told::new(format!("the disk of {whose} {how}: {free} of {all} are free")).hint(format!(
-        "`df -h {path}`, `df -i {path}`, `deployer prune`, `docker system df`",
-        path = path.display()
-    ))
+    format!("the disk of {whose} {how}: {free} of {all} are free")
 }

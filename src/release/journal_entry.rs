@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ground::told::Told;
 use crate::model::{ByService, Digest, ImageRef, Intent, Lane, ReleaseId, Source};
-use crate::store::Moment;
+use crate::store::{Journal, Moment, ReleaseDir};
 
 /// One step of the way, after `receive`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -257,6 +257,11 @@ impl Outcome {
             },
         }
     }
+}
+
+/// Whether a release has ended, by the end of its journal alone.
+pub(super) fn has_ended(dir: &ReleaseDir) -> bool {
+    matches!(Journal::last_of(dir), Some(Entry::Finished { .. }))
 }
 
 /// What a journal has learned so far.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use super::log::{Shown, Tone, log_line};
 use crate::ground::told::Told;
 use crate::model::{Intent, Promotion, ReleaseId, ServiceName, Slot, Source};
-use crate::release::entry::{Outcome, Step, Why};
+use crate::release::journal_entry::{Outcome, Step, Why};
 use crate::release::log::{Again, Ahead, Event, Heading, LogLine, Verdict};
 use crate::store::Live;
 

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 use jiff::Timestamp;
 
 use super::{count, moment};
-use crate::model::{AppName, InstanceName, Slot};
+use crate::model::{AppName, Slot};
 use crate::release::endings::{InstanceEndings, Now, Way};
 
 /// How a process ended, from its exit code: `exit code 3`, `exit code 139 (SIGSEGV)`.
@@ -50,7 +50,7 @@ pub(in crate::release) fn signal(code: i64) -> Option<&'static str> {
 }
 
 /// An instance that ended by itself: how often within the last hour, how, and what it does now.
-pub fn instance_ended(app: &AppName, slot: Slot, endings: &InstanceEndings, now: Timestamp) -> String {
+pub fn instance_ended(slot: Slot, endings: &InstanceEndings, now: Timestamp) -> String {
     let (name, last) = (&endings.name, endings.last);
     let at = moment(last);
     let mut said = match (endings.times, endings.exact) {
@@ -73,12 +73,15 @@ pub fn instance_ended(app: &AppName, slot: Slot, endings: &InstanceEndings, now:
         Now::Restarting => format!("; the Engine starts it again, {restarts} so far"),
         Now::Ended => "; it does not run".to_owned(),
     };
-    if endings.oom {
-        said += &format!(": `memory` in [app.{app}] is its limit");
-    } else {
-        said += &format!(": `deployer logs {app}/{slot}` may show why");
-    }
     said
+}
+
+/// What may help an instance that ended by itself.
+pub fn ended_hint(app: &AppName, slot: Slot, endings: &InstanceEndings) -> String {
+    match endings.oom {
+        true => format!("`memory` in [app.{app}] is its limit"),
+        false => format!("`deployer logs {app}/{slot}` may show why"),
+    }
 }
 
 /// ` with exit code 3`, or `: exit code 3 (2 times), exit code 139 (SIGSEGV) (1 time)`.
@@ -107,18 +110,6 @@ fn ago(last: Timestamp, now: Timestamp) -> String {
         seconds if seconds < 120 => format!("{seconds} s"),
         seconds => format!("{} min", seconds / 60),
     }
-}
-
-/// An instance that a command has paused.
-pub fn instance_is_paused(slot: Slot, name: &InstanceName, container: &str) -> String {
-    format!(
-        "{slot}: instance {name} is paused and answers nothing: `docker unpause {container}` lets it go on"
-    )
-}
-
-/// An instance that was made and not started.
-pub fn instance_is_created(app: &AppName, slot: Slot, name: &InstanceName) -> String {
-    format!("{slot}: instance {name} was made and never started: `deployer recover {app}` starts it")
 }
 
 /// Why nothing answered at `asked`, by what the container's processes listen at.

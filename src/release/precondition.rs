@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::context::Context;
-use super::say;
+use super::messages;
 use crate::git::SlotRepository;
 use crate::model::AppName;
 use crate::store::{AppState, Record};
@@ -29,7 +29,7 @@ const POLL: Duration = Duration::from_millis(10);
 pub(super) fn is_still_so(app: &AppName, record: &Record, now: &AppState) -> Result<()> {
     let is_live = now.live == Some(record.slot);
     if record.builds() && is_live && !record.intent.promotes(is_live) {
-        bail!(say::live_without_promotion(app, record.slot));
+        bail!(messages::live_without_promotion(app, record.slot));
     }
     let Some(meant) = record.meant else {
         return Ok(());
@@ -38,12 +38,12 @@ pub(super) fn is_still_so(app: &AppName, record: &Record, now: &AppState) -> Res
         && let Some(running) = now.slots.get(&runs.slot)
         && running.release != runs.release
     {
-        bail!(say::runs_another(runs.slot, running.release, runs.release));
+        bail!(messages::runs_another(runs.slot, running.release, runs.release));
     }
     if let (Some(meant), Some(live)) = (meant.live, now.live())
         && live != meant
     {
-        bail!(say::another_is_live(live, meant));
+        bail!(messages::another_is_live(live, meant));
     }
     Ok(())
 }
@@ -67,7 +67,7 @@ pub(super) async fn branch_may_move(context: &Context, app: &AppName, record: &R
         None => None,
     };
     if tip != gated.from {
-        bail!(say::branch_has_moved(reference, tip.as_ref()));
+        bail!(messages::branch_has_moved(reference, tip.as_ref()));
     }
     Ok(())
 }

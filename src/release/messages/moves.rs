@@ -98,9 +98,9 @@ pub fn released_but_declined(app: &AppName, slot: Slot, release: ReleaseId, bran
 }
 
 /// A release came from a push that waited for it and ended before git moved the branch.
-pub fn branch_did_not_move(slot: Slot, release: ReleaseId, branch: &str) -> String {
-    format!(
-        "{slot}: release {release} runs, but {branch} did not move to its commit, since its push ended before: the same `git \
-         push` again moves it"
-    )
+pub fn branch_did_not_move(slot: Slot, release: ReleaseId, branch: &str) -> Told {
+    Told::new(format!(
+        "{slot}: release {release} runs, but {branch} did not move to its commit, since its push ended before"
+    ))
+    .hint("the same `git push` again moves it")
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{still, time};
 use crate::ground::told::Told;
 use crate::model::{Intent, ReleaseId, Source};
-use crate::release::entry::{Outcome, Step, Why};
+use crate::release::journal_entry::{Outcome, Step, Why};
 use crate::release::log::{Again, Ahead, Event, Heading, LogLine, Verdict};
 
 /// What a line of a tool's output begins with, so that it is told from deployer's own.

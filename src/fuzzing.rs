@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use crate::compose;
 use crate::config;
 use crate::git::{Pushed, RefUpdate, what_was_pushed};
 use crate::model::{Intent, Promotion, ReleaseId, Source, escaped, printable};
@@ -13,6 +14,11 @@ use crate::{engine, proxy};
 
 /// Longest error about bytes, in bytes of its own.
 const ERROR_MAX: usize = 64 << 10;
+
+/// A compose file.
+pub fn compose(data: &[u8]) {
+    compose::fuzzing::compose(data);
+}
 
 /// A configuration's text: it is taken, or refused in words that are printable and bounded.
 pub fn config(data: &[u8]) {

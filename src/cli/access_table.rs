@@ -79,6 +79,8 @@ impl Command {
                 | hook::Command::Update { .. }
                 | hook::Command::PostReceive { .. },
             ) => Access::Never("hook"),
+            // It reads whatever folder it is told to.
+            Command::Check(_) => Access::Never("check"),
             Command::Worker(_) => Access::Never("worker"),
             Command::Install(_) => Access::Never("install"),
             Command::Uninstall(_) => Access::Never("uninstall"),

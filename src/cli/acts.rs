@@ -33,6 +33,7 @@ impl Command {
             | Command::Log(_)
             | Command::Logs(_)
             | Command::Cancel(_)
+            | Command::Check(_)
             | Command::Key(_)
             | Command::Config(config::Command::Check)
             | Command::Install(_)

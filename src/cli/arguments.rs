@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 
 use super::failure::Code;
 use super::{
-    app, audit, cancel, completions, config, files, hook, install, key, log, logs, output, promote, proxy,
-    prune, recover, redeploy, releases, rollback, ssh, status, uninstall, worker,
+    app, audit, cancel, check, completions, config, files, hook, install, key, log, logs, output, promote,
+    proxy, prune, recover, redeploy, releases, rollback, ssh, status, uninstall, worker,
 };
 
 /// Ship by `git push` to your own server: blue/green releases with nothing dropped.
@@ -50,6 +50,7 @@ pub(super) enum Command {
     Promote(promote::Args),
     Rollback(rollback::Args),
     Cancel(cancel::Args),
+    Check(check::Args),
     #[command(subcommand)]
     Key(key::Command),
     #[command(subcommand)]

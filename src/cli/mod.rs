@@ -9,6 +9,7 @@ mod audit;
 mod audited;
 mod caller;
 mod cancel;
+mod check;
 mod completions;
 mod config;
 mod failure;
@@ -107,6 +108,7 @@ fn run(cli: Cli) -> Result {
         Command::Promote(args) => args.run(&context()?),
         Command::Rollback(args) => args.run(&context()?),
         Command::Cancel(args) => args.run(&context()?),
+        Command::Check(args) => args.run(),
         Command::Key(command) => command.run(&context()?),
         Command::Proxy(command) => command.run(&context()?),
         Command::Config(command) => command.run(&context()?),

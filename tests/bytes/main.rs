@@ -82,6 +82,11 @@ fn try_out(name: &str, target: fn(&[u8])) {
 }
 
 #[test]
+fn any_compose_file_is_taken_or_refused_in_printable_bounded_words() {
+    try_out("compose", deployer::fuzzing::compose);
+}
+
+#[test]
 fn any_configuration_is_taken_or_refused_in_printable_bounded_words() {
     try_out("config", deployer::fuzzing::config);
 }

@@ -168,7 +168,6 @@ impl Proxy {
     }
 }
 
-/// The command that switches to `kind`.
 impl KindDiffers {
     /// What is so, as a sentence without a full stop.
     pub fn message(&self) -> String {
@@ -203,6 +202,7 @@ impl fmt::Display for KindDiffers {
     }
 }
 
+/// The command that switches to `kind`.
 fn command(kind: ProxyKind) -> String {
     let word = kind.program().map_or("embedded", |program| program.as_str());
     format!("deployer proxy switch {word}")

@@ -43,6 +43,12 @@ impl Case {
 const PLAIN: (&str, &str) = ("Dockerfile", "FROM debian\n");
 const EXPOSES: (&str, &str) = ("Dockerfile", "FROM debian\nEXPOSE 3000\n");
 
+/// Why a file beside a plain Dockerfile is refused.
+fn refused(text: &'static str) -> String {
+    let files = vec![PLAIN];
+    Case { files, text }.placed().unwrap_err().to_string()
+}
+
 #[test]
 fn services_are_placed_by_the_first_rule_that_fits() {
     for (files, text, wanted) in [
@@ -113,13 +119,7 @@ fn nobody_is_guessed_to_be_public_and_the_lines_that_choose_are_printed() {
             "  db:\n    x-deployer: { public: true }",
         ),
     ] {
-        let told = Case {
-            files: vec![PLAIN],
-            text,
-        }
-        .placed()
-        .unwrap_err()
-        .to_string();
+        let told = refused(text);
         assert!(told.contains(what) && told.contains(lines), "{told}");
     }
 }
@@ -161,13 +161,7 @@ fn no_writable_volume_is_in_both_slots_unless_the_file_says_so() {
             "service db is shared, and would wait for web, which is slot",
         ),
     ] {
-        let told = Case {
-            files: vec![PLAIN],
-            text,
-        }
-        .placed()
-        .unwrap_err()
-        .to_string();
+        let told = refused(text);
         assert!(told.contains(what), "{told}");
     }
 }

@@ -55,16 +55,17 @@ pub async fn lock(context: &Context, app: &AppName, what: &str) -> Result<AppLoc
     }
 }
 
-/// Takes the locks of `app`'s slots, so that no release is prepared, waiting at most 5 s.
+/// Takes the locks of `app`'s slots for the command `what`, so that no release is prepared, waiting at most 5 s.
 ///
 /// # Errors
 /// [`Busy`] when a release is prepared all the while.
-pub async fn lock_slots(context: &Context, app: &AppName) -> Result<Vec<SlotLock>> {
+pub async fn lock_slots(context: &Context, app: &AppName, what: &str) -> Result<Vec<SlotLock>> {
     let began = Instant::now();
     let mut locks = Vec::new();
     for slot in Slot::BOTH {
         loop {
-            if let Some(lock) = context.store.try_lock_slot(app, slot)? {
+            if let Some(mut lock) = context.store.try_lock_slot(app, slot)? {
+                lock.says(what, None, None);
                 locks.push(lock);
                 break;
             }

@@ -204,7 +204,7 @@ pub fn show(context: &Context, name: &AppName) -> Result<Shown> {
 /// When it is busy, or the proxy or the engine does not do its part; what is left is removed the next time.
 pub async fn remove(context: &Context, name: &AppName) -> Result<Vec<String>> {
     let app_lock = lock(context, name, "app remove").await?;
-    let slot_locks = lock_slots(context, name).await?;
+    let slot_locks = lock_slots(context, name, "app remove").await?;
     let mut told = Vec::new();
     match context.proxy.current()?.remove_route(name).await {
         Ok(()) => told.push("its route is gone".to_owned()),

@@ -186,11 +186,12 @@ enum Builds {
 fn keep_builds_off(context: &Context, app: &AppName) -> Result<Builds, StoreError> {
     let mut locks = Vec::new();
     for slot in Slot::BOTH {
-        let Some(lock) = context.store.try_lock_slot(app, slot)? else {
+        let Some(mut lock) = context.store.try_lock_slot(app, slot)? else {
             let holder = context.store.slot_holder(app, slot);
             let release = holder.and_then(|holder| holder.release);
             return Ok(Builds::UnderWay(messages::is_being_prepared(slot, release)));
         };
+        lock.says("prune", None, None);
         locks.push(lock);
     }
     Ok(Builds::KeptOff { _locks: locks })

@@ -35,12 +35,12 @@ pub(super) async fn to_prepare(
     record: &Record,
     log: &mut Log,
 ) -> Result<Turn<Option<SlotLock>>> {
-    let mut ahead = match record.builds() {
-        true => earlier(context, release, |other| {
-            other.slot == record.slot && other.builds()
-        })?,
-        false => Vec::new(),
-    };
+    if !record.builds() {
+        return Ok(Turn::Mine(None));
+    }
+    let mut ahead = earlier(context, release, |other| {
+        other.slot == record.slot && other.builds()
+    })?;
     let mut says = Says::default();
     loop {
         if release.is_cancelled() {
@@ -48,9 +48,6 @@ pub(super) async fn to_prepare(
         }
         if let Some(newer) = superseding(context, release, record)? {
             return Ok(Turn::Over(Outcome::Superseded { by: newer.id }));
-        }
-        if !record.builds() {
-            return Ok(Turn::Mine(None));
         }
         ahead.retain(|other| other.has_worker());
         let waits_for = match ahead.first() {
@@ -60,9 +57,10 @@ pub(super) async fn to_prepare(
                     lock.says("release", Some(release.id()), None);
                     return not_overtaken(context, release, record, lock);
                 }
+                // No earlier release has it, and a later push would supersede this one: it is a command.
                 None => {
                     let holder = context.store.slot_holder(release.app(), record.slot);
-                    holder.and_then(|holder| about_holder(context, release, &holder))
+                    holder.as_ref().map(command_of)
                 }
             },
         };
@@ -197,9 +195,13 @@ fn about_holder(context: &Context, release: &ReleaseDir, holder: &Holder) -> Opt
             Some(Event::WaitsToTakeEffect(about))
         }
         Some(_) => None,
-        None => Some(Event::WaitsForCommand {
-            command: format!("deployer {}", holder.what),
-        }),
+        None => Some(command_of(holder)),
+    }
+}
+
+fn command_of(holder: &Holder) -> Event {
+    Event::WaitsForCommand {
+        command: format!("deployer {}", holder.what),
     }
 }
 

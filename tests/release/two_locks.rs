@@ -209,3 +209,31 @@ fn build_is_cancelled_at_once_while_another_release_takes_effect() {
     assert!(world.containers().iter().all(|container| container.release != 4));
     is_whole(&world);
 }
+
+#[test]
+fn push_that_waits_for_a_prune_is_told_so() {
+    let (world, _, repo) = world("beside-prune");
+    // One slot's lock is taken, and the other one's just now.
+    world.fail_points().hold_at(&Point {
+        kind: Kind::Command,
+        name: "slot-lock.taken#2".into(),
+    });
+    let mut prune = world.command();
+    let mut prune = prune.arg("prune").spawn().expect("it starts");
+    wait_for("the prune", DEADLINE, || {
+        world.fail_points().was_reached().then_some(())
+    });
+    repo.version("v3");
+    let mut push = repo.begin_push("blue");
+
+    wait_for("the push to say what it waits for", DEADLINE, || {
+        let log = world.deployer(&["log", "3"]).stdout;
+        log.contains("waiting: `deployer prune` works on the app and comes first")
+            .then_some(())
+    });
+
+    world.fail_points().go_on();
+    assert!(prune.wait().expect("it ends").success());
+    assert!(push.wait().expect("git ends").success());
+    assert_eq!(world.version(), "v3");
+}
